@@ -1,0 +1,29 @@
+"""Fixtures every test may use: an isolated home and the optional folder of real material."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+
+
+@pytest.fixture(autouse=True)
+def vt_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Keeps every test out of the user's own folders and settings."""
+    home = tmp_path / "vt-home"
+    monkeypatch.setenv("VT_HOME", str(home))
+    for name in ("VT_MODEL", "VT_DEVICE", "NO_COLOR", "FORCE_COLOR"):
+        monkeypatch.delenv(name, raising=False)
+    return home
+
+
+@pytest.fixture(scope="session")
+def material() -> Path:
+    """Real clips, traces and tokenizer files; never shipped, so tests skip where they are absent."""
+    folder = Path(os.environ.get("VT_MATERIAL", ROOT.parent / "shared" / "material"))
+    if not folder.is_dir():
+        pytest.skip("real material is not on this machine")
+    return folder
