@@ -1,0 +1,132 @@
+"""What a perfect model would say about a scene, in the Video-Thinker format (facts of the paper: figures 2, 4, 6).
+
+The response looks through the clip in steps (free text), gives one `<time> <caption> <think>` block an event, names
+the evidence for the answer, weighs the options if there are any, and ends with `<answer>`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from vtcli.shapes.world import FORMS, Event, Scene
+
+
+@dataclass(frozen=True)
+class Truth:
+    """One event in words: seconds from the clip's first frame, and the caption."""
+
+    start: int
+    end: int
+    caption: str
+
+
+def colour_at(scene: Scene, shape: int, event_number: int) -> str:
+    """The shape's colour when event `event_number` begins (len(events): at the end)."""
+    colour = scene.shapes[shape].colour
+    for event in scene.events[:event_number]:
+        if event.actor == shape and event.colour is not None:
+            colour = event.colour
+    return colour
+
+
+def name(scene: Scene, shape: int, event_number: int = 0) -> str:
+    """`red circle`, with the colour the shape has when event `event_number` begins."""
+    return f"{colour_at(scene, shape, event_number)} {scene.shapes[shape].form}"
+
+
+def caption(scene: Scene, number: int) -> str:
+    """Event `number` as a clause: `the red circle moves left`."""
+    event = scene.events[number]
+    return f"the {name(scene, event.actor, number)} {_predicate(scene, event, number)}"
+
+
+def _predicate(scene: Scene, event: Event, number: int) -> str:
+    if event.kind == "move":
+        return f"moves {event.direction}"
+    if event.kind == "leave":
+        return f"leaves going {event.direction}"
+    if event.kind == "turn":
+        return f"turns {event.colour}"
+    if event.target is not None:
+        out = "out going " if event.kind == "push_out" else ""
+        return f"pushes the {name(scene, event.target, number)} {out}{event.direction}"
+    return {"appear": "appears", "disappear": "disappears"}[event.kind]
+
+
+def truth(scene: Scene) -> tuple[Truth, ...]:
+    """The scene's events in order, in words."""
+    return tuple(Truth(e.start, e.end, caption(scene, n)) for n, e in enumerate(scene.events))
+
+
+def clock(seconds: int) -> str:
+    """`MM:SS`, as in the paper's traces."""
+    return f"{seconds // 60:02}:{seconds % 60:02}"
+
+
+def event_between(scene: Scene, start: float, end: float) -> int | None:
+    """The event that visibly goes on between two frames taken at `start` and `end` seconds."""
+    for number, event in enumerate(scene.events):
+        if min(end, event.end) - max(start, event.start) > 0.1 * (end - start):
+            return number
+    return None
+
+
+def look(scene: Scene, times: Sequence[float], second_per_grid: float) -> str:
+    """The walk through the clip, one step a pair of frames, saying only what these two show: `2 red circle left.`
+
+    `times` are the sampled frames' seconds; a step is named by the whole second its temporal position stands for.
+    """
+    steps = []
+    for i in range(len(times) // 2):
+        number = event_between(scene, times[2 * i], times[2 * i + 1])
+        steps.append(f"{int(i * second_per_grid)} {'still' if number is None else _change(scene, number)}.")
+    return f"At first: {_listing(scene, 0)}. {' '.join(steps)} At the end: {_listing(scene, len(scene.events))}."
+
+
+def _change(scene: Scene, number: int) -> str:
+    """What two neighbouring frames show of event `number`; whether a shape leaves or only moves is not among it."""
+    event = scene.events[number]
+    who = name(scene, event.actor, number)
+    if event.target is not None:
+        return f"{who} pushes {name(scene, event.target, number)} {event.direction}"
+    return f"{who} {event.direction or event.colour or event.kind + 's'}"
+
+
+def _listing(scene: Scene, event_number: int) -> str:
+    """The shapes in view before everything or after it, circles first, then squares, then triangles."""
+    inside = scene.present(0.0 if event_number == 0 else scene.duration)
+    inside = tuple(sorted(inside, key=lambda shape: FORMS.index(scene.shapes[shape].form)))
+    return ", ".join(name(scene, shape, event_number) for shape in inside) or "nothing"
+
+
+def segments(scene: Scene) -> str:
+    """The `<time> <caption> <think>` blocks of all events."""
+    blocks = []
+    for fact in truth(scene):
+        inside = len(scene.present(fact.end))
+        blocks.append(
+            f"<time>{clock(fact.start)}-{clock(fact.end)}</time> <caption>{fact.caption}</caption> "
+            f"<think>shapes in view: {inside}.</think>"
+        )
+    return " ".join(blocks)
+
+
+def conclusion(evidence: str, answer: str, choices: Sequence[str]) -> str:
+    """From the evidence to `<answer>`: the option's letter where there are choices, else the answer's words."""
+    said = answer
+    lines = [evidence] if evidence else []
+    lines.append(f"The answer is {answer}.")
+    if choices:
+        letters = [chr(ord("A") + i) for i in range(len(choices))]
+        said = letters[list(choices).index(answer)]
+        lines += [f"{a}. {c}? {'yes' if c == answer else 'no'}." for a, c in zip(letters, choices, strict=True)]
+        lines.append(f"So {said}.")
+    return f"{' '.join(lines)} <answer>{said}</answer>"
+
+
+def response(
+    scene: Scene, times: Sequence[float], second_per_grid: float, evidence: str, answer: str, choices: Sequence[str]
+) -> str:
+    """The whole text a perfect model would write for one question."""
+    return f"{look(scene, times, second_per_grid)} {segments(scene)} {conclusion(evidence, answer, choices)}"
