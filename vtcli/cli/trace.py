@@ -1,0 +1,126 @@
+"""`vt trace`: renders or parses raw model text written elsewhere."""
+
+from __future__ import annotations
+
+import codecs
+import io
+import sys
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, nullcontext
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, cast
+
+import typer
+
+from vtcli.cli.options import ChoiceOption, ColorOption, DebugOption, JsonOption
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from vtcli.cli.options import Color
+
+SCHEMA = "vt.trace/1"
+_BLOCK = 1 << 16
+
+
+def trace(
+    file: Annotated[
+        str, typer.Argument(metavar="[FILE|-]", help="The raw text; - reads standard input.", show_default=False)
+    ] = "-",
+    choice: ChoiceOption = None,
+    video: Annotated[
+        str | None, typer.Option("--video", metavar="PATH", help="The video its times link to.", show_default=False)
+    ] = None,
+    json: JsonOption = False,
+    color: ColorOption = "auto",
+    debug: DebugOption = False,
+) -> None:
+    """Render or parse raw model text written elsewhere: the trace on stderr, the answer on stdout."""
+    from vtcli.prompt import build_prompt
+    from vtcli.trace.answers import settle
+    from vtcli.trace.model import build_trace
+    from vtcli.trace.parser import TraceParser
+    from vtcli.trace.terminal import TraceRenderer
+    from vtcli.trace.text import dump_json, sanitise
+
+    choices = choice or []
+    build_prompt("?", choices)  # refuses the choices that a question refuses
+    renderer = None if json else TraceRenderer(_console(color), video)
+    parser = TraceParser()
+    events = []
+    try:
+        for chunk in _text(file):
+            new = parser.feed(chunk) if chunk else parser.close()
+            events += new
+            if renderer:
+                for event in new:
+                    renderer.event(event)
+    finally:
+        if renderer:
+            renderer.close()
+    parsed = build_trace(events)
+    answer, letter = settle(parsed, choices)
+    if json:
+        record = {
+            "schema": SCHEMA,
+            "segments": [segment.as_json() for segment in parsed.segments],
+            "reasoning": parsed.reasoning,
+            "answer": answer,
+            "choice": letter,
+            "format_ok": parsed.format_ok,
+        }
+        print(dump_json(record, sys.stdout.encoding))
+        return
+    if answer:
+        print(sanitise(answer))
+    else:
+        _warn("the text holds no answer")
+    if answer and choices and letter is None:
+        _warn("the answer names none of the choices")
+
+
+def _text(file: str) -> Iterator[str]:
+    """The text of `file` as it can be read, and "" at its end. Raises VtError where there is none."""
+    from vtcli.errors import VtError
+
+    name = "standard input" if file == "-" else f"'{file}'"
+    decoder = codecs.getincrementaldecoder("utf-8-sig")(errors="replace")
+    try:
+        with _open(file) as stream:
+            while block := stream.read1(_BLOCK):  # what has arrived: a model may be writing at the other end
+                if b"\0" in block:
+                    raise VtError(f"{name} is not text: give the raw text a model wrote, in UTF-8")
+                if text := decoder.decode(block):
+                    yield text
+    except FileNotFoundError:
+        raise VtError(f"no such file: {name}") from None
+    except OSError as error:
+        if Path(file).is_dir():  # its error differs between systems
+            raise VtError(f"{name} is a folder: give the file that holds the text") from None
+        raise VtError(f"{name} cannot be read: {error.strerror or error}") from None
+    if text := decoder.decode(b"", final=True):
+        yield text
+    yield ""
+
+
+def _open(file: str) -> AbstractContextManager[io.BufferedReader]:
+    if file == "-":
+        return nullcontext(cast(io.BufferedReader, typer.get_binary_stream("stdin")))
+    return open(file, "rb")
+
+
+def _console(color: Color) -> Console:
+    """stderr. "never" keeps the wrapping of a terminal, without styles and links."""
+    from rich.console import Console
+
+    return Console(
+        stderr=True,
+        force_terminal=True if color == "always" else None,
+        color_system=None if color == "never" else "auto",
+        highlight=False,
+        emoji=False,
+    )
+
+
+def _warn(message: str) -> None:
+    print(f"vt: warning: {message}", file=sys.stderr)

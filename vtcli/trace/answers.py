@@ -1,0 +1,163 @@
+"""Which of the choices an answer names. Reads clear statements only: a guess would count as the model's answer.
+
+Scorers in the field take the first capital letter of the reply, so that "A man walks" chooses A; not here.
+"""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from collections.abc import Sequence
+from string import ascii_uppercase
+
+from vtcli.trace.model import Trace
+
+_QUOTES = "\"'\u201c\u201d\u2018\u2019\u00ab\u00bb\u300c\u300d"
+_AROUND = " \t\r\n*_`()[]{}<>$.,:;!" + _QUOTES
+_MARK = r"[*_`\"'(\[{]{0,4}"  # what may stand before a letter: "**C**", "(C)", "[C]"
+_WORD_GOES_ON = r"[\w'\u2019]"
+_BOXED = re.compile(r"\\(?:boxed|text|textbf|mathrm)\s{0,4}\{([^{}]{0,80})\}")
+# "The most accurate answer is", "Answer:", "Option", "It is option"
+_LEAD = re.compile(
+    r"(?:(?:so|thus|therefore|hence),?\s{1,4})?"
+    r"(?:(?:it\s{1,4}is|it['\u2019]s)\s{1,4}(?=(?:option|choice)\b|\W{0,4}[A-Z]\b)"
+    r"|(?:(?:the|my)\s{1,4})?(?:(?:most\s{1,4})?\w{1,12}\s{1,4})?(?:answer|option|choice)\b"
+    r"(?:\s{1,4}(?:is|would\s+be|should\s+be|must\s+be)\b)?)"
+    r"[\s:*_`\"'(\[]{0,8}(?:option\b[\s:*(\[]{0,8})?",
+    re.IGNORECASE,
+)
+# "C. text", "(C) text", "**C** text", "C - text"
+_LABELLED = re.compile(
+    rf"{_MARK}([A-Za-z])(?:[*_`]{{0,3}}[.):\]][*_`\])]{{0,3}}|[*_`]{{2}}|\s+[-\u2013\u2014](?=\s))(.*)", re.DOTALL
+)
+_BECAUSE = r"(?:because|since|as|based|given)\b"
+_IS_RIGHT = r"\s+is\s+(?:the\s+)?(?:\w{1,10}ly\s+)?(?:correct|right|best|answer)\b"
+_REASONED = re.compile(rf"([A-Z])(?:,?\s+{_BECAUSE}|{_IS_RIGHT})")
+# a further letter after a first: "or D", ", D", ") and (D)"
+_MORE = re.compile(rf"[\s.,;/&+)\]]{{0,8}}(?:(?:and|or)\s+)?{_MARK}([A-Z])(?!{_WORD_GOES_ON}|-\w|\s+[a-z])")
+_STATEMENT = re.compile(
+    r"(?i:\banswer(?:\s{1,4}(?:is|was|would\s+be|should\s+be|must\s+be|has\s+to\s+be)\b(?:\s{1,4}\w{1,10}ly\b)?"
+    r"\s{0,4}:?|\s{0,4}[:=])(?:\s{1,4}(?:option|choice|letter))?|\b(?:choose|pick|select|go\s+with)\s{1,4}(?:option)?)"
+    rf"[*\s]{{0,6}}{_MARK}([A-Z])(?!{_WORD_GOES_ON}|-\w|\.[A-Za-z]\.)"
+    rf"|\b(?i:option|choice)\s{{1,4}}{_MARK}([A-Z])[*_`\"')\]}}]{{0,4}}{_IS_RIGHT}"
+)
+_TAIL = 2000  # characters of reasoning in which a conclusion is looked for
+
+
+def settle(trace: Trace, choices: Sequence[str]) -> tuple[str, str | None]:
+    """`answer` and `choice` as the records give them: with choices, the chosen text and its letter.
+
+    Without choices, or where none can be read, the answer is the model's own text and the letter None.
+    """
+    letter = read_choice(trace.answer, choices, trace.reasoning)
+    return (trace.answer if letter is None else choices[ord(letter) - ord("A")]), letter
+
+
+def read_choice(answer: str, choices: Sequence[str], text: str = "") -> str | None:
+    """The letter of the choice that `answer` names, or None.
+
+    `choices` are option texts, at most 26, with or without their letters. Read are a letter ("C", "(C)", "**C**",
+    "option C"), a letter and text ("C. because …"), an option's text, and "the answer is C". Only if `answer` is
+    empty, the last such statement in `text` counts. Several letters, or one beyond the choices, are None.
+    """
+    if not choices:
+        return None
+    letters = ascii_uppercase[: len(choices)]
+    given = _plain(answer)
+    letter = _read(given, _texts(choices), letters) if given else _stated(_plain(text[-_TAIL:]), letters)
+    return letter if letter is not None and letter in letters else None
+
+
+def _read(answer: str, texts: Sequence[str], letters: str) -> str | None:
+    short = _without_lead(answer)
+    lines = [line.strip(_AROUND) for line in answer.splitlines() if line.strip(_AROUND)]
+    alone = {line.upper() for line in lines if len(line) == 1 and line.isascii() and line.isalpha()}
+    if len(alone) > 1:
+        return None
+    if lines and lines[0].upper() in alone:
+        return lines[0].upper()
+    if len(short) == 1 and short.isupper():
+        return short
+    for candidate in dict.fromkeys((answer, short, lines[0] if lines else "")):
+        matches = _same(candidate, texts)
+        if len(matches) > 1:
+            return None
+        if matches:
+            return letters[matches[0]]
+    return _labelled(answer, texts, letters) or _stated(answer[-_TAIL:], letters)
+
+
+def _labelled(answer: str, texts: Sequence[str], letters: str) -> str | None:
+    """The letter before an option's text or a reason."""
+    if reasoned := _REASONED.match(answer):
+        return reasoned[1]
+    bare = re.match(r"([A-Z])(?:,|\s)", answer)
+    if bare and bare[1] in letters and letters.index(bare[1]) in _same(answer[bare.end() :], texts):
+        return bare[1]
+    labelled = _LABELLED.match(answer)
+    if labelled is None or re.match(r"[A-Za-z]\.", labelled[2]):  # "U.S.", "e.g."
+        return None
+    if labelled[1].islower() and not labelled[2][:1].isspace():
+        return None
+    letter, rest = labelled[1].upper(), labelled[2]
+    if letter in letters and letters.index(letter) in _same(rest, texts):
+        return letter
+    more = _MORE.match(rest)
+    next_label = re.search(r"(?m)^\s{0,8}[(\[]?([A-Z])[.):\]]", rest)  # the options repeated, not one of them chosen
+    if (more and more[1] in letters) or (next_label and ord(next_label[1]) == ord(letter) + 1):
+        return None
+    return letter
+
+
+def _stated(text: str, letters: str) -> str | None:
+    """The letter of the last "the answer is C" in `text`; None where it goes on as "C or D" or "A man …"."""
+    last = max(_STATEMENT.finditer(text), key=re.Match.start, default=None)
+    if last is None:
+        return None
+    letter, rest = last[1] or last[2], text[last.end() :].lstrip("*_`)]}" + _QUOTES)
+    more = _MORE.match(rest)
+    if last[1] and more and more[1] in letters and re.match(r"\s*(?:,|/|&|\+|and\b|or\b)", rest):
+        return None
+    if last[1] in ("A", "I") and re.match(rf"\s+(?!{_BECAUSE})\w", rest):
+        return None
+    return letter
+
+
+def _without_lead(answer: str) -> str:
+    """`answer` without "The answer is", "Option" and what surrounds it."""
+    lead = _LEAD.match(answer.lstrip(_AROUND))
+    return (answer.lstrip(_AROUND)[lead.end() :] if lead else answer).strip(_AROUND)
+
+
+def _same(answer: str, texts: Sequence[str]) -> list[int]:
+    """Which texts equal `answer`, but for case, blanks and outer punctuation; if none do, but for all punctuation."""
+    for normal in (_normal, _words):
+        wanted = normal(answer)
+        matches = [index for index, text in enumerate(texts) if wanted and normal(text) == wanted]
+        if matches:
+            return matches
+    return []
+
+
+def _texts(choices: Sequence[str]) -> list[str]:
+    """The choices without the letters some benchmarks write before them."""
+    labels = [re.match(r"\s*[(\[]?([A-Z])[.):\]]\s*(?=\S)", _plain(choice)) for choice in choices]
+    if all(label and label[1] == letter for label, letter in zip(labels, ascii_uppercase, strict=False)):
+        return [_plain(choice)[label.end() :] for choice, label in zip(choices, labels, strict=True) if label]
+    return [_plain(choice) for choice in choices]
+
+
+def _plain(text: str) -> str:
+    plain = unicodedata.normalize("NFKC", text)
+    for _ in range(2):  # \boxed{\text{C}}
+        plain = _BOXED.sub(r"\1", plain)
+    return plain.strip()
+
+
+def _normal(text: str) -> str:
+    return " ".join(text.casefold().split()).strip(" .,:;!*_`" + _QUOTES)
+
+
+def _words(text: str) -> str:
+    words = re.findall(r"\w+", text.casefold())
+    return " ".join(words[1:] if len(words) > 1 and words[0] in ("a", "an", "the") else words)
