@@ -1,0 +1,89 @@
+"""The paper's prompts, byte for byte, and the one message layout they are sent in.
+
+Texts: Video-Thinker (arXiv 2510.23473, appendix D.1) as its training and evaluation scripts send them, which
+differs from the paper's typesetting: backticks, the doubled "such as" and the missing blank in "tags.Follow"
+are what the weights were trained on and so are kept.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from string import ascii_uppercase
+from typing import Any
+
+from vtcli.errors import UsageError
+
+SYSTEM_PROMPT = (
+    "You are an expert video analyst tasked with solving problems based on video content. When answering a "
+    "question about a video, you should carefully observe and analyze important visual clues from the videos "
+    "to answer. For each important segment you notice, first observe the key visual elements, then analyze "
+    "their significance using the following format: specify the time range with "
+    "`<time>start_time-end_time</time>`, describe the key visual clues with `<caption>Description of key "
+    "visual clues</caption>`, and provide your analysis about what this means with `<think>Your analysis and "
+    "thoughts about this segment</think>`. Throughout your analysis, think about the question as if you were "
+    "a human pondering deeply, engaging in an internal dialogue using natural thought expressions such as "
+    "such as 'let me think', 'wait', 'Hmm', 'oh, I see', 'let's break it down', etc, or other natural "
+    "language thought expressions. After examining the key visual clues, continue with deeper reasoning that "
+    "connects your observations to the answer. Self-reflection or verification in your reasoning process is "
+    "encouraged when necessary, though if the answer is straightforward, you may proceed directly to the "
+    "conclusion. Finally, conclude by placing your final answer in `<answer> </answer>` tags."
+)
+
+USER_TEMPLATE = (
+    "{Question}\n\nPlease analyze the video carefully by identifying key segments and their important visual "
+    "clues within `<time> </time>`, `<caption> </caption>`, `<think> </think>` tags then conduct deep "
+    "analysis and reasoning to arrive at your answer to the question, finally provide only the single option "
+    "letter (e.g., A, B, C, D, E, F etc.) within the `<answer> </answer>` tags.Follow the format specified in"
+    " the instructions."
+)
+
+_LETTER_REQUEST = "provide only the single option letter (e.g., A, B, C, D, E, F etc.)"
+
+#: The paper has no template for open questions: its own asks for an option letter even where there is none.
+#: Only those words are replaced; everything else is the trained text.
+OPEN_USER_TEMPLATE = USER_TEMPLATE.replace(_LETTER_REQUEST, "provide your answer")
+
+
+@dataclass(frozen=True)
+class Prompt:
+    """The two texts of one question, before the chat template: `system` and `user` (question and instructions)."""
+
+    system: str
+    user: str
+
+    def messages(self) -> list[dict[str, Any]]:
+        """The chat messages as trained: system, then one user turn with the video first and the text second."""
+        return [
+            {"role": "system", "content": [{"type": "text", "text": self.system}]},
+            {"role": "user", "content": [{"type": "video"}, {"type": "text", "text": self.user}]},
+        ]
+
+
+def build_prompt(question: str, choices: Sequence[str] = ()) -> Prompt:
+    """The prompt of one question, open or multiple choice.
+
+    `choices` are the option texts without letters; "A. ", "B. " … are added here and the block is laid out as
+    the paper's evaluation does (`"\\nOptions:\\n"`, one option a line). The question is kept as it is given.
+    Raises UsageError for an empty question or option, a single option, more than 26, or text that is not Unicode.
+    """
+    _check(question, choices)
+    if not choices:
+        return Prompt(SYSTEM_PROMPT, OPEN_USER_TEMPLATE.replace("{Question}", question))
+    options = "".join(f"{letter}. {text}\n" for letter, text in zip(ascii_uppercase, choices, strict=False))
+    return Prompt(SYSTEM_PROMPT, USER_TEMPLATE.replace("{Question}", f"{question}\nOptions:\n{options}"))
+
+
+def _check(question: str, choices: Sequence[str]) -> None:
+    if not question.strip():
+        raise UsageError("the question is empty: ask something about the video")
+    if len(choices) == 1:
+        raise UsageError("one choice only: give at least two, or none for an open question")
+    if len(choices) > len(ascii_uppercase):
+        raise UsageError(f"{len(choices)} choices: at most {len(ascii_uppercase)}, one for each letter A-Z")
+    if not all(text.strip() for text in choices):
+        raise UsageError("a choice is empty: give each --choice a text")
+    try:  # bytes of another encoding arrive from the command line as lone surrogates
+        "".join((question, *choices)).encode()
+    except UnicodeEncodeError:
+        raise UsageError("the question or a choice is not valid UTF-8 text") from None
