@@ -1,0 +1,173 @@
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.models.conftest import CONFIG, nested, write_json, write_weights
+from vtcli.errors import ModelError
+from vtcli.models import catalogue
+from vtcli.models.checkpoint import FRAME_PIXELS, open_checkpoint
+
+
+@pytest.mark.parametrize("style", [dict, nested])
+def test_reads_both_file_layouts(folder: Path, style: Any) -> None:
+    write_json(folder / "config.json", style(CONFIG))
+    checkpoint = open_checkpoint(folder)
+    assert (checkpoint.name, checkpoint.path, checkpoint.revision) == ("a-model", folder, None)
+    assert checkpoint.text_config["hidden_size"] == 64
+    assert (checkpoint.patch_size, checkpoint.temporal_patch_size, checkpoint.merge_size) == (14, 2, 2)
+    assert (checkpoint.tokens_per_second, checkpoint.video_token_id) == (2, 9)
+    assert checkpoint.eos_token_ids == (7, 5)
+    assert checkpoint.image_mean == (0.1, 0.2, 0.3)
+    assert checkpoint.image_std == (0.26862954, 0.26130258, 0.27577711)
+    assert (checkpoint.weights.parameters, checkpoint.weights.files) == (6, (folder / "model.safetensors",))
+
+
+def test_the_real_configuration(material: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "7b"
+    shutil.copytree(material / "tokenizer" / "qwen25vl_fblissjr", folder)
+    with pytest.raises(ModelError, match=r"incomplete: missing model-00001-of-00005.safetensors, .* and 2 more"):
+        open_checkpoint(folder)
+    for number in range(1, 6):
+        write_weights(folder / f"model-0000{number}-of-00005.safetensors")
+    checkpoint = open_checkpoint(folder)
+    assert (checkpoint.video_token_id, checkpoint.tokens_per_second) == (151656, 2)
+    assert checkpoint.eos_token_ids == (151645, 151643)
+    assert (checkpoint.min_pixels, checkpoint.max_pixels) == (3136, 12845056)
+    assert checkpoint.frame_pixels() == (FRAME_PIXELS, FRAME_PIXELS)
+    assert checkpoint.frame_pixels(50176) == (50176, 50176)
+    assert checkpoint.frame_pixels(401408) == (FRAME_PIXELS, 401408)
+
+
+def test_frames_stay_within_what_the_checkpoint_was_made_for(folder: Path) -> None:
+    assert open_checkpoint(folder).frame_pixels() == (12544, 12544)
+    assert open_checkpoint(folder).frame_pixels(6272) == (6272, 6272)
+
+
+def test_processor_values_of_every_age(folder: Path) -> None:
+    write_json(folder / "video_preprocessor_config.json", {"size": {"shortest_edge": 8, "longest_edge": 16}})
+    assert (open_checkpoint(folder).min_pixels, open_checkpoint(folder).max_pixels) == (8, 16)
+    write_json(folder / "processor_config.json", {"video_processor": {"max_pixels": 32, "image_mean": [1, 1, 1]}})
+    assert open_checkpoint(folder).max_pixels == 32 and open_checkpoint(folder).image_mean == (1, 1, 1)
+
+
+def test_a_training_checkpoint_without_processor_or_generation_config(folder: Path) -> None:
+    for name in ("preprocessor_config.json", "generation_config.json"):
+        (folder / name).unlink()
+    checkpoint = open_checkpoint(folder)
+    assert (checkpoint.image_mean[0], checkpoint.max_pixels, checkpoint.eos_token_ids) == (0.48145466, 12845056, (7,))
+
+
+def test_a_snapshot_of_the_hugging_face_cache_tells_its_revision(folder: Path, tmp_path: Path) -> None:
+    snapshot = tmp_path / "models--ShijianW01--Video-Thinker-7B" / "snapshots" / "abc123"
+    shutil.copytree(folder, snapshot)
+    checkpoint = open_checkpoint(snapshot)
+    assert (checkpoint.name, checkpoint.revision) == ("ShijianW01/Video-Thinker-7B", "abc123")
+
+
+def test_no_such_model() -> None:
+    with pytest.raises(ModelError, match=r"^no such model: nothing/here \(a folder, or one of: "):
+        open_checkpoint("nothing/here")
+
+
+def spoil(folder: Path, what: str) -> None:
+    weights, index = folder / "model.safetensors", folder / "model.safetensors.index.json"
+    match what:
+        case "no weights":
+            weights.unlink()
+        case "pickles":
+            weights.rename(folder / "pytorch_model.bin")
+        case "lfs pointer":
+            weights.write_text("version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 1\n")
+        case "empty file":
+            weights.write_bytes(b"")
+        case "cut short":
+            weights.write_bytes(weights.read_bytes()[:-5])
+        case "no config":
+            (folder / "config.json").unlink()
+        case "broken config":
+            (folder / "config.json").write_text('{"model_type": ')
+        case "config is a list":
+            (folder / "config.json").write_text("[]")
+        case "other architecture":
+            write_json(folder / "config.json", CONFIG | {"model_type": "llama"})
+        case "bad value":
+            write_json(folder / "config.json", CONFIG | {"video_token_id": []})
+        case "bad mean":
+            write_json(folder / "preprocessor_config.json", {"image_mean": [1]})
+        case "no eos":
+            (folder / "generation_config.json").unlink()
+            write_json(folder / "config.json", {key: value for key, value in CONFIG.items() if key != "eos_token_id"})
+        case "shard outside":
+            weights.rename(folder.parent / "model.safetensors")
+            write_json(index, {"weight_map": {"w": "../model.safetensors"}})
+        case "shard is a pickle":
+            weights.rename(folder / "a.bin")
+            write_json(index, {"weight_map": {"w": "a.bin"}})
+        case "shard missing":
+            weights.rename(folder / "model-1.safetensors")
+            write_json(index, {"weight_map": {"w": "model-1.safetensors", "v": "model-2.safetensors"}})
+        case "index is not one":
+            weights.unlink()
+            write_json(index, {"weight_map": 3})
+
+
+@pytest.mark.parametrize(
+    ("what", "says"),
+    [
+        ("no weights", "holds no weights"),
+        ("pickles", r"only pickled weights \(pytorch_model.bin\)"),
+        ("lfs pointer", "not a safetensors file"),
+        ("empty file", "not a safetensors file"),
+        ("cut short", "cut short"),
+        ("no config", "not a model folder"),
+        ("broken config", "config.json is not JSON"),
+        ("config is a list", "does not hold a JSON object"),
+        ("other architecture", "is a llama model: vt runs the Qwen2.5-VL family"),
+        ("bad value", "cannot be read"),
+        ("bad mean", "cannot be read"),
+        ("no eos", "no eos_token_id"),
+        ("shard outside", "not a safetensors file of this folder"),
+        ("shard is a pickle", "not a safetensors file of this folder"),
+        ("shard missing", "missing model-2.safetensors"),
+        ("index is not one", "not a safetensors index"),
+    ],
+)
+def test_bad_folders(folder: Path, what: str, says: str) -> None:
+    spoil(folder, what)
+    with pytest.raises(ModelError, match=says) as error:
+        open_checkpoint(folder)
+    assert "\n" not in str(error.value)
+
+
+def test_a_file_is_not_a_model(folder: Path) -> None:
+    with pytest.raises(ModelError, match="is a file"):
+        open_checkpoint(folder / "config.json")
+
+
+def test_catalogue(folder: Path) -> None:
+    place = folder.parent
+    (place / "a-model.toml").write_text('name = "a-model"\nlicence = "Apache-2.0"\nscope = "moving shapes only"\n')
+    (place / "absent.toml").write_text('revision = "r1"\n')
+    found = catalogue.entries(place)
+    assert list(found) == ["a-model", "absent"]
+    assert (found["a-model"].path, found["a-model"].scope) == (folder, "moving shapes only")
+    assert (found["absent"].path, found["absent"].revision) == (None, "r1")
+    (place / "broken.toml").write_text("=")
+    with pytest.raises(ModelError, match=r"broken\.toml cannot be read"):
+        catalogue.entries(place)
+
+
+def test_a_catalogue_name_is_a_checkpoint(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (folder.parent / "a-model.toml").write_text('revision = "r1"\n')
+    (folder.parent / "absent.toml").write_text("")
+    monkeypatch.setattr(catalogue, "folder", lambda: folder.parent)
+    checkpoint = open_checkpoint("a-model")
+    assert (checkpoint.name, checkpoint.revision, checkpoint.path) == ("a-model", "r1", folder)
+    with pytest.raises(ModelError, match="absent is not on this machine"):
+        open_checkpoint("absent")
+    with pytest.raises(ModelError, match="one of: a-model, absent"):
+        open_checkpoint("other")

@@ -1,0 +1,95 @@
+"""How vt was installed, and so the exact command that adds a missing extra.
+
+Each installer keeps its own environment, so `pip install` is right for only one of them. The package is named as
+it was first installed (PEP 610 `direct_url.json`): a wheel file or a checkout is not looked for on an index.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shlex
+import subprocess
+import sys
+from importlib import metadata, util
+from pathlib import Path
+from urllib.parse import urlsplit
+from urllib.request import url2pathname
+
+from vtcli.errors import EngineError
+
+PACKAGE = "vtcli"
+
+
+def require(what: str, extra: str, *modules: str) -> None:
+    """EngineError, with the command that helps, unless every module that `what` needs can be imported."""
+    missing = [name for name in modules if util.find_spec(name) is None]
+    if missing:
+        raise EngineError(f"{what} needs {' and '.join(missing)}: run {install_command(extra)}")
+
+
+def install_command(extra: str) -> str:
+    """The command line that adds `extra` ("torch", "gguf", …) to this installation, quoted for the shell."""
+    return _quote(_command(extra, Path(sys.prefix), _direct_url()))
+
+
+def _command(extra: str, prefix: Path, direct_url: dict[str, object]) -> list[str]:
+    # Both tools leave a receipt in the environment they own; the folder's place is the user's choice.
+    source = _source(extra, direct_url)
+    package = _pip_requirement(extra, direct_url)
+    if (prefix / "pipx_metadata.json").is_file():
+        if source is None:
+            return ["pipx", "runpip", prefix.name, "install", *package]
+        return ["pipx", "install", "--force", *_suffix(prefix), source]
+    if (prefix / "uv-receipt.toml").is_file() and source is not None:
+        return ["uv", "tool", "install", "--force", source]
+    if util.find_spec("pip") is None:  # environments made by uv hold no pip
+        return ["uv", "pip", "install", "--python", sys.executable, *package]
+    # `pip` alone is another environment's unless this one is active.
+    active = os.environ.get("VIRTUAL_ENV") == str(prefix)
+    return [*(["pip"] if active else [sys.executable, "-m", "pip"]), "install", *package]
+
+
+def _suffix(prefix: Path) -> list[str]:
+    """`--suffix` of a pipx environment made with one, so that the command changes that one."""
+    suffix = prefix.name.removeprefix(PACKAGE)
+    return ["--suffix", suffix] if suffix and suffix != prefix.name else []
+
+
+def _source(extra: str, direct_url: dict[str, object]) -> str | None:
+    """`vtcli[extra]` to install afresh, with the address it came from unless that was an index; None if it is gone."""
+    name = f"{PACKAGE}[{extra}]"
+    url = direct_url.get("url")
+    if not isinstance(url, str):
+        return name
+    if url.startswith("file:") and not Path(_local(url)).exists():
+        return None
+    vcs = direct_url.get("vcs_info")
+    if isinstance(vcs, dict):
+        url = f"{vcs.get('vcs', 'git')}+{url}"
+    return f"{name} @ {url}"
+
+
+def _pip_requirement(extra: str, direct_url: dict[str, object]) -> list[str]:
+    info, url = direct_url.get("dir_info"), str(direct_url.get("url", ""))
+    if isinstance(info, dict) and info.get("editable"):
+        return ["-e", f"{_local(url)}[{extra}]"]
+    # pip and uv are content with the installed vtcli and add only what its extra asks for.
+    return [f"{PACKAGE}[{extra}]"]
+
+
+def _local(url: str) -> str:
+    """The path of a `file:` address."""
+    return url2pathname(urlsplit(url).path)
+
+
+def _direct_url() -> dict[str, object]:
+    try:
+        found = json.loads(metadata.distribution(PACKAGE).read_text("direct_url.json") or "{}")
+    except (metadata.PackageNotFoundError, ValueError):
+        return {}
+    return found if isinstance(found, dict) else {}
+
+
+def _quote(command: list[str]) -> str:
+    return subprocess.list2cmdline(command) if os.name == "nt" else shlex.join(command)

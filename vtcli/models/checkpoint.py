@@ -1,0 +1,151 @@
+"""A model's name or folder → what the rest of vt needs to know about it, read from its JSON files alone.
+
+Both file layouts in use are read: flat (`hidden_size`, `rope_scaling` at the top; transformers 4) and nested
+(`text_config`, `rope_parameters`; transformers 5). Nothing is executed and no weight is loaded here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from vtcli.errors import ModelError
+from vtcli.models import catalogue
+from vtcli.models.files import read_json
+from vtcli.models.weights import Weights, find_weights
+
+MODEL_TYPE = "qwen2_5_vl"
+#: Pixels a frame has in the paper, 128 · 28 · 28: both the least and the most.
+FRAME_PIXELS = 128 * 28 * 28
+# The values of every Qwen2.5-VL processor (CLIP's), for training checkpoints saved without one.
+_CLIP_MEAN = (0.48145466, 0.4578275, 0.40821073)
+_CLIP_STD = (0.26862954, 0.26130258, 0.27577711)
+_FAMILY_PIXELS = (3136, 12845056)
+
+
+@dataclass(frozen=True, eq=False)
+class Checkpoint:
+    """A checkpoint of the Qwen2.5-VL family on this machine.
+
+    `config` is config.json as it stands; `text_config` the language model's part of it, wherever that was.
+    Means and deviations are of RGB in 0..1; sizes are in pixels (patch_size), patches (merge_size) and frames
+    (temporal_patch_size); min_pixels and max_pixels bound one frame.
+    """
+
+    name: str
+    path: Path
+    revision: str | None
+    config: Mapping[str, Any]
+    text_config: Mapping[str, Any]
+    vision_config: Mapping[str, Any]
+    image_mean: tuple[float, float, float]
+    image_std: tuple[float, float, float]
+    patch_size: int
+    temporal_patch_size: int
+    merge_size: int
+    tokens_per_second: float
+    video_token_id: int
+    eos_token_ids: tuple[int, ...]
+    min_pixels: int
+    max_pixels: int
+    weights: Weights
+
+    def frame_pixels(self, requested: int | None = None) -> tuple[int, int]:
+        """(min, max) pixels of one frame: the paper's, or `requested`, within what this checkpoint was made for."""
+        largest = min(requested or FRAME_PIXELS, self.max_pixels)
+        return min(FRAME_PIXELS, largest), largest
+
+
+def open_checkpoint(name: str | Path) -> Checkpoint:
+    """Finds a checkpoint by catalogue name ("tiny") or folder and reads its configuration.
+
+    Raises ModelError, one line, for a name that is neither, a folder without configuration or weights, weights
+    that are incomplete or pickled, and any architecture but Qwen2.5-VL.
+    """
+    known = catalogue.entries()
+    entry = known.get(str(name))
+    if entry is not None:
+        if entry.path is None:
+            raise ModelError(f"{entry.name} is not on this machine: give the folder that holds it")
+        return _read(entry.name, entry.path, entry.revision)
+    path = Path(name).expanduser()
+    if not path.exists():
+        raise ModelError(f"no such model: {name} (a folder, or one of: {', '.join(known) or 'none embedded'})")
+    if not path.is_dir():
+        raise ModelError(f"{name} is a file, not a model folder")
+    return _read(*_identity(path))
+
+
+def _identity(path: Path) -> tuple[str, Path, str | None]:
+    """Name and revision of a folder; a snapshot in the Hugging Face cache tells both."""
+    real = path.resolve()
+    if real.parent.name == "snapshots" and real.parents[1].name.startswith("models--"):
+        return real.parents[1].name.removeprefix("models--").replace("--", "/"), path, real.name
+    return real.name, path, None
+
+
+def _read(name: str, path: Path, revision: str | None) -> Checkpoint:
+    config = read_json(path / "config.json")
+    if not config:
+        raise ModelError(f"{path} is not a model folder (no config.json)")
+    if config.get("model_type") != MODEL_TYPE:
+        raise ModelError(
+            f"{path} is a {config.get('model_type', 'nameless')} model: vt runs the Qwen2.5-VL family ({MODEL_TYPE})"
+        )
+    text = _section(config, "text_config") or config
+    vision = _section(config, "vision_config")
+    processor = _processor(path)
+    size = _section(processor, "size")
+    low, high = _FAMILY_PIXELS
+    try:
+        return Checkpoint(
+            name=name,
+            path=path,
+            revision=revision,
+            config=config,
+            text_config=text,
+            vision_config=vision,
+            image_mean=_triple(processor.get("image_mean", _CLIP_MEAN)),
+            image_std=_triple(processor.get("image_std", _CLIP_STD)),
+            patch_size=int(vision.get("patch_size", 14)),
+            temporal_patch_size=int(vision.get("temporal_patch_size", 2)),
+            merge_size=int(vision.get("spatial_merge_size", 2)),
+            tokens_per_second=float(vision.get("tokens_per_second", 4)),  # 4: the library default; the 7B says 2
+            video_token_id=int(config.get("video_token_id", 151656)),
+            eos_token_ids=_eos(read_json(path / "generation_config.json"), config, text),
+            min_pixels=int(processor.get("min_pixels") or size.get("shortest_edge") or low),
+            max_pixels=int(processor.get("max_pixels") or size.get("longest_edge") or high),
+            weights=find_weights(path),
+        )
+    except (TypeError, ValueError) as error:
+        raise ModelError(f"{path} has a configuration that cannot be read: {error}") from error
+
+
+def _section(config: Mapping[str, Any], key: str) -> Mapping[str, Any]:
+    value = config.get(key)
+    return value if isinstance(value, Mapping) else {}
+
+
+def _processor(path: Path) -> Mapping[str, Any]:
+    """The video processor's values, from the newest of the three places they have lived in."""
+    return (
+        _section(read_json(path / "processor_config.json"), "video_processor")
+        or read_json(path / "video_preprocessor_config.json")
+        or read_json(path / "preprocessor_config.json")
+    )
+
+
+def _triple(values: Any) -> tuple[float, float, float]:
+    red, green, blue = values
+    return float(red), float(green), float(blue)
+
+
+def _eos(*sources: Mapping[str, Any]) -> tuple[int, ...]:
+    """Ids that end a reply: those of the generation config, else of the model's."""
+    for source in sources:
+        value = source.get("eos_token_id")
+        if value is not None:
+            return tuple(int(token) for token in (value if isinstance(value, list) else [value]))
+    raise ValueError("no eos_token_id")

@@ -1,0 +1,52 @@
+"""The checkpoint's chat template: found, compiled as transformers does, and run in Jinja's sandbox.
+
+A template is code from the model's folder, so it runs in the immutable sandbox: no attribute of Python's
+internals, no change to what it is given.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from vtcli.errors import ModelError
+from vtcli.models.files import first_line, read_json
+
+
+def find_template(folder: Path) -> str:
+    """The template's source: chat_template.jinja, chat_template.json or tokenizer_config.json, in that order."""
+    file = folder / "chat_template.jinja"
+    if file.is_file():
+        return file.read_text(encoding="utf-8")
+    for name in ("chat_template.json", "tokenizer_config.json"):
+        source = read_json(folder / name).get("chat_template")
+        if isinstance(source, list):  # several named ones
+            source = {each.get("name"): each.get("template") for each in source}.get("default")
+        if isinstance(source, str):
+            return source
+    raise ModelError(f"{folder} has no chat template (chat_template.jinja or chat_template.json)")
+
+
+def render(source: str, messages: list[dict[str, Any]], variables: Mapping[str, Any]) -> str:
+    """The prompt's text, up to where the assistant begins. Raises ModelError when the template fails."""
+    from jinja2 import TemplateError
+    from jinja2.sandbox import ImmutableSandboxedEnvironment
+
+    def raise_exception(message: str) -> None:
+        raise TemplateError(message)
+
+    def tojson(value: Any, indent: int | None = None, ensure_ascii: bool = False) -> str:
+        return json.dumps(value, indent=indent, ensure_ascii=ensure_ascii)  # Jinja's own escapes HTML
+
+    environment = ImmutableSandboxedEnvironment(
+        trim_blocks=True, lstrip_blocks=True, extensions=["jinja2.ext.loopcontrols"]
+    )
+    environment.filters["tojson"] = tojson
+    environment.globals["raise_exception"] = raise_exception
+    try:
+        template = environment.from_string(source)
+        return template.render(messages=messages, add_generation_prompt=True, **variables)
+    except (TemplateError, TypeError, ValueError, OverflowError) as error:
+        raise ModelError(f"the chat template failed: {first_line(error)}") from error

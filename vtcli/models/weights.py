@@ -1,0 +1,80 @@
+"""Which files hold a checkpoint's weights, checked without reading the weights: whole, safe and inside the folder."""
+
+from __future__ import annotations
+
+import json
+import math
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath, PureWindowsPath
+from typing import Any
+
+from vtcli.errors import ModelError
+
+#: torch's pickles run code when loaded; formats other than safetensors are never opened.
+_PICKLES = (".bin", ".pt", ".pth", ".ckpt", ".pkl")
+_HEADER_LIMIT = 100 * 2**20  # as in the safetensors library
+
+
+@dataclass(frozen=True)
+class Weights:
+    """The safetensors files of a checkpoint, the number of values in them and their bytes on disk."""
+
+    files: tuple[Path, ...]
+    parameters: int
+    bytes: int
+
+
+def find_weights(folder: Path) -> Weights:
+    """The weights of a model folder: `model.safetensors`, or the shards its index names.
+
+    Raises ModelError when there are none, only pickles, a shard is missing, cut short or outside the folder.
+    """
+    single, index = folder / "model.safetensors", folder / "model.safetensors.index.json"
+    if single.is_file():
+        files: tuple[Path, ...] = (single,)
+    elif index.is_file():
+        files = _shards(folder, index)
+    else:
+        pickles = sorted(file.name for file in folder.iterdir() if file.suffix in _PICKLES)
+        if pickles:
+            raise ModelError(
+                f"{folder} holds only pickled weights ({pickles[0]}), which can run code and are never loaded: "
+                "convert them to safetensors"
+            )
+        raise ModelError(f"{folder} holds no weights (no model.safetensors and no model.safetensors.index.json)")
+    return Weights(files, sum(_count(file) for file in files), sum(file.stat().st_size for file in files))
+
+
+def _shards(folder: Path, index: Path) -> tuple[Path, ...]:
+    try:
+        names = sorted({str(name) for name in json.loads(index.read_bytes())["weight_map"].values()})
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise ModelError(f"{index} is not a safetensors index") from error
+    for name in names:
+        plain = PurePosixPath(name).name == name == PureWindowsPath(name).name
+        if not plain or not name.endswith(".safetensors"):
+            raise ModelError(f"{index} names {name!r}, which is not a safetensors file of this folder")
+    missing = [name for name in names if not (folder / name).is_file()]
+    if missing or not names:
+        listed = ", ".join(missing[:3]) + (f" and {len(missing) - 3} more" if len(missing) > 3 else "")
+        raise ModelError(f"{folder} is incomplete: missing {listed or 'every shard'} (download it again)")
+    return tuple(folder / name for name in names)
+
+
+def _count(file: Path) -> int:
+    """Number of values in a safetensors file, from its header; ModelError if the header or the size is wrong."""
+    size = file.stat().st_size
+    try:
+        with file.open("rb") as stream:
+            length = int.from_bytes(stream.read(8), "little")
+            if length > min(_HEADER_LIMIT, size):
+                raise ValueError("no header")
+            header: dict[str, Any] = json.loads(stream.read(length))
+        tensors = [entry for name, entry in header.items() if name != "__metadata__"]
+        end = max((entry["data_offsets"][1] for entry in tensors), default=0)
+        values = sum(int(math.prod(entry["shape"])) for entry in tensors)
+    except (ValueError, KeyError, TypeError, AttributeError, IndexError) as error:
+        raise ModelError(f"{file} is not a safetensors file (a failed download?)") from error
+    if 8 + length + end != size:
+        raise ModelError(f"{file} is cut short: {size} of {8 + length + end} bytes (download it again)")
+    return values
