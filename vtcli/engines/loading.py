@@ -1,0 +1,98 @@
+"""A checkpoint folder → a transformers model on its device. Local safetensors only, nothing random, nothing remote."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from importlib import util
+from typing import TYPE_CHECKING, Any
+
+from vtcli.engines.device import Placement
+from vtcli.errors import EngineError, ModelError
+from vtcli.install import require
+from vtcli.models.checkpoint import Checkpoint
+from vtcli.models.files import first_line
+
+if TYPE_CHECKING:
+    from transformers import Qwen2_5_VLForConditionalGeneration
+
+
+def require_libraries() -> None:
+    """EngineError with the command that installs them when torch or transformers is missing."""
+    require("the transformers engine", "torch", "torch", "transformers", "safetensors")
+
+
+def load_model(checkpoint: Checkpoint, placement: Placement) -> tuple[Qwen2_5_VLForConditionalGeneration, list[str]]:
+    """The model in evaluation mode, and warnings. Raises ModelError when weights are missing or do not fit."""
+    import torch
+    import transformers
+
+    loader: Any = transformers.Qwen2_5_VLForConditionalGeneration
+    # With accelerate, weights go straight to the device; without, through main memory.
+    direct = placement.device != "cpu" and util.find_spec("accelerate") is not None
+    options: dict[str, Any] = {"device_map": {"": placement.device}} if direct else {}
+    with quiet(), memory_errors(placement.device):
+        try:
+            model, info = loader.from_pretrained(
+                str(checkpoint.path),
+                dtype=getattr(torch, placement.dtype),
+                attn_implementation="sdpa",
+                use_safetensors=True,
+                local_files_only=True,
+                trust_remote_code=False,
+                output_loading_info=True,
+                **options,
+            )
+        except Exception as error:  # whatever the library trips over lies in the folder's files
+            if out_of_memory(error):
+                raise
+            raise ModelError(f"{checkpoint.name} cannot be loaded: {first_line(error)}") from error
+        # The library fills what it does not find with random numbers and goes on.
+        absent = sorted(map(str, [*info["missing_keys"], *info.get("mismatched_keys", ())]))
+        if absent:
+            raise ModelError(f"{checkpoint.name} lacks {len(absent)} weights, first {absent[0]}: it is incomplete")
+        if not direct:
+            model.to(placement.device)
+    extra = sorted(map(str, info.get("unexpected_keys", ())))
+    warnings = [f"{checkpoint.name}: {len(extra)} unknown weights ignored, first {extra[0]}"] if extra else []
+    return model.eval(), warnings
+
+
+@contextmanager
+def quiet() -> Iterator[None]:
+    """No progress bars or log lines of transformers on stderr, which is vt's own."""
+    from transformers.utils import logging as library
+
+    logging: Any = library
+    verbosity, bars = logging.get_verbosity(), logging.is_progress_bar_enabled()
+    logging.set_verbosity_error()
+    logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        logging.set_verbosity(verbosity)
+        if bars:
+            logging.enable_progress_bar()
+
+
+def out_of_memory(error: BaseException) -> bool:
+    """Whether an error of torch's means that memory ran out; the allocators do not agree on a type."""
+    import torch
+
+    if isinstance(error, MemoryError | torch.cuda.OutOfMemoryError):
+        return True
+    return isinstance(error, RuntimeError) and bool(re.search(r"out of memory|can't allocate memory", str(error)))
+
+
+@contextmanager
+def memory_errors(device: str) -> Iterator[None]:
+    """Turns running out of memory into an EngineError that says what to do."""
+    try:
+        yield
+    except (MemoryError, RuntimeError) as error:
+        if not out_of_memory(error):
+            raise
+        raise EngineError(
+            f"out of memory on {device}: use fewer frames (--frames), smaller ones (--max-pixels) or another --device"
+        ) from error
