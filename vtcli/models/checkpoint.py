@@ -54,7 +54,7 @@ class Checkpoint:
 
     def frame_pixels(self, requested: int | None = None) -> tuple[int, int]:
         """(min, max) pixels of one frame: the paper's, or `requested`, within what this checkpoint was made for."""
-        largest = min(requested or FRAME_PIXELS, self.max_pixels)
+        largest = min(FRAME_PIXELS if requested is None else requested, self.max_pixels)
         return min(FRAME_PIXELS, largest), largest
 
 

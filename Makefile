@@ -1,0 +1,76 @@
+# Everything a checkout can do; needs Python >= 3.11 and make, nothing else.
+# On a machine with an NVIDIA GPU pip takes torch's CUDA build; to choose another, set PIP_EXTRA_INDEX_URL.
+
+PYTHON ?= $(firstword $(foreach p,python3 python3.13 python3.12 python3.11 python,$(if $(shell $(p) -c 'import sys; sys.version_info < (3, 11) and exit(1); print(1)' 2>/dev/null),$(p))))
+TORCH  ?= torch==2.13.0
+VENV   ?= .venv
+BIN    := $(VENV)/$(if $(filter Windows_NT,$(OS)),Scripts,bin)
+PIP    := $(BIN)/python -m pip --quiet --disable-pip-version-check
+
+export OMP_WAIT_POLICY ?= passive
+
+.PHONY: help demo test slow check format bench docs completions screenshot tiny wheel clean
+
+help:  ## this list
+	@sed -n 's/^\([a-z]*\):.*## /  make \1|/p' $(firstword $(MAKEFILE_LIST)) | column -t -s '|'
+
+$(VENV)/made:
+	@test -n "$(PYTHON)" || { echo "vt needs Python 3.11 or newer; set PYTHON=/path/to/python3"; exit 1; }
+	@echo "making $(VENV) with $$($(PYTHON) --version)"
+	@$(PYTHON) -m venv $(VENV)
+	@touch $@
+
+# torch first and alone, so that pip takes a CPU build where one is offered.
+$(VENV)/torch: $(VENV)/made
+	@echo "installing $(TORCH)"
+	@$(PIP) install "$(TORCH)"
+	@touch $@
+
+$(VENV)/run: pyproject.toml $(VENV)/torch
+	@echo "installing vt"
+	@$(PIP) install -e '.[torch]'
+	@touch $@
+
+$(VENV)/dev: pyproject.toml $(VENV)/torch
+	@echo "installing vt and its development tools"
+	@$(PIP) install -e '.[dev]'
+	@touch $@ $(VENV)/run
+
+demo: $(VENV)/run  ## install, write a sample clip and ask about it
+	@$(BIN)/vt demo --yes
+
+test: $(VENV)/dev  ## install and run the tests
+	$(BIN)/python -m pytest -q
+
+slow: $(VENV)/dev  ## the tests that take minutes
+	$(BIN)/python -m pytest -q -m slow
+
+check: $(VENV)/dev  ## lint, format and types
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+format: $(VENV)/dev  ## let ruff mend what it can
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+bench: $(VENV)/dev  ## the measurements in benchmarks/, side by side
+	@for script in benchmarks/[!_]*.py; do echo "== $$script"; $(BIN)/python $$script || exit 1; done
+
+docs: $(VENV)/dev  ## docs/cli.md from the help
+	$(BIN)/python scripts/make_cli_docs.py
+
+completions: $(VENV)/dev  ## completions/ for bash, zsh, fish and PowerShell
+	$(BIN)/python scripts/make_completions.py
+
+screenshot: $(VENV)/dev  ## docs/images/demo.svg from a real run of vt demo
+	$(BIN)/python scripts/screenshot.py
+
+tiny: $(VENV)/dev  ## train the embedded model again
+	$(BIN)/python -m vtcli.train.tiny
+
+wheel: $(VENV)/dev  ## dist/*.whl and dist/*.tar.gz
+	$(BIN)/python -m build
+
+clean:  ## remove what make made
+	rm -rf $(VENV) build dist .mypy_cache .pytest_cache .ruff_cache vt-demo.mp4

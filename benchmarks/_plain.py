@@ -1,0 +1,44 @@
+"""What one would write without vt: AutoProcessor, from_pretrained and generate. Prints the token count and the text.
+
+    python benchmarks/_plain.py FOLDER CLIP MAX_TOKENS SYSTEM USER [TORCHVISION_FOLDER]
+
+The processor of this family needs torchvision, of which PyPI has no CPU build: under a CPU torch it imports once
+the two operators it misses are declared. That takes no time worth counting.
+"""
+
+from __future__ import annotations
+
+import sys
+
+
+def main(folder: str, clip: str, max_tokens: str, system: str, user: str, torchvision: str = "") -> None:
+    import torch
+
+    if torchvision:
+        sys.path.insert(0, torchvision)
+        library = torch.library.Library("torchvision", "DEF")
+        for name in ("nms", "qnms"):
+            library.define(f"{name}(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
+
+    from transformers import AutoProcessor, Qwen2_5_VLForConditionalGeneration
+    from transformers.video_utils import load_video
+
+    processor = AutoProcessor.from_pretrained(folder)
+    model = Qwen2_5_VLForConditionalGeneration.from_pretrained(folder, dtype=torch.float32)
+    messages = [
+        {"role": "system", "content": [{"type": "text", "text": system}]},
+        {"role": "user", "content": [{"type": "video"}, {"type": "text", "text": user}]},
+    ]
+    text = processor.apply_chat_template(messages, add_generation_prompt=True)
+    frames, metadata = load_video(clip, num_frames=16, backend="pyav")
+    inputs = processor(
+        text=[text], videos=[frames], video_metadata=[metadata], do_sample_frames=False, return_tensors="pt"
+    )
+    with torch.inference_mode():
+        output = model.generate(**inputs, max_new_tokens=int(max_tokens), do_sample=False)
+    reply = output[:, inputs["input_ids"].shape[1] :]
+    print(reply.shape[1], processor.batch_decode(reply, skip_special_tokens=True)[0])
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])

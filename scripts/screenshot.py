@@ -1,0 +1,66 @@
+"""Makes docs/images/demo.svg from a real run of `vt demo` in a terminal. POSIX only.
+
+    python scripts/screenshot.py
+
+Nothing is drawn: what the command writes to a pseudo-terminal is shown as a terminal would, by Rich.
+"""
+
+from __future__ import annotations
+
+import os
+import pty
+import re
+import sys
+import tempfile
+from pathlib import Path
+
+from rich.console import Console
+from rich.text import Text
+
+ROOT = Path(__file__).resolve().parents[1]
+IMAGE = ROOT / "docs" / "images" / "demo.svg"
+WIDTH = 96
+
+
+def terminal_output(command: list[str], folder: Path) -> bytes:
+    """Everything `command` writes to a terminal of WIDTH columns; raises RuntimeError if it fails."""
+    child, terminal = pty.fork()
+    if child == 0:
+        os.chdir(folder)
+        os.environ.update(COLUMNS=str(WIDTH), LINES="50", TERM="xterm-256color", COLORTERM="truecolor")
+        os.environ.pop("NO_COLOR", None)
+        os.execvp(command[0], command)
+    written = bytearray()
+    try:
+        while block := os.read(terminal, 1 << 16):
+            written += block
+    except OSError:  # how Linux says that the other end is closed
+        pass
+    status = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+    if status:
+        raise RuntimeError(f"{command} ended with {status}: {written.decode(errors='replace')}")
+    return bytes(written)
+
+
+def picture(output: bytes, title: str) -> str:
+    """The SVG of a terminal showing `output`; lines that were erased are gone, fonts are the reader's own."""
+    text = output.decode().replace("\r\n", "\n")
+    text = re.sub(r"[^\n]*\r\x1b\[2K", "", text)
+    with open(os.devnull, "w", encoding="utf-8") as nowhere:
+        console = Console(record=True, width=WIDTH, file=nowhere, force_terminal=True, color_system="truecolor")
+        console.print(Text.from_ansi(text.rstrip("\n")), soft_wrap=False)
+        svg = console.export_svg(title=title)
+    return re.sub(r"@font-face \{.*?\}\n?", "", svg, flags=re.DOTALL)  # they would be fetched from a network
+
+
+def main() -> None:
+    vt = str(Path(sys.executable).with_name("vt"))
+    with tempfile.TemporaryDirectory() as folder:
+        svg = picture(terminal_output([vt, "demo"], Path(folder)), title="vt demo")
+    IMAGE.parent.mkdir(parents=True, exist_ok=True)
+    IMAGE.write_text("\n".join(line.rstrip() for line in svg.splitlines()) + "\n", encoding="utf-8")
+    print(IMAGE.relative_to(ROOT))
+
+
+if __name__ == "__main__":
+    main()

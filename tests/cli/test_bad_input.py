@@ -1,0 +1,136 @@
+"""Every bad input: one line on stderr, nothing on stdout, exit code 1 or 2, and no torch loaded to say so."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import av
+import numpy as np
+import pytest
+
+from tests.cli.conftest import Run
+
+pytest.importorskip("tokenizers")
+
+
+@pytest.fixture
+def model(random_checkpoint: Path) -> str:
+    return str(random_checkpoint)
+
+
+def fails(run: Run, *arguments: str, code: int, says: str) -> None:
+    done = run(*arguments)
+    assert done.out == ""
+    assert done.err.startswith("vt: error: ")
+    assert done.err.count("\n") == 1, done.err
+    assert says in done.err
+    assert done.code == code
+
+
+def test_no_such_file(run: Run, model: str, tmp_path: Path) -> None:
+    fails(run, "ask", str(tmp_path / "gone.mp4"), "why?", "-m", model, code=1, says="no such file")
+
+
+def test_a_folder(run: Run, model: str, tmp_path: Path) -> None:
+    fails(run, "ask", str(tmp_path), "why?", "-m", model, code=1, says="is a folder")
+
+
+def test_an_empty_file(run: Run, model: str, tmp_path: Path) -> None:
+    file = tmp_path / "empty.mp4"
+    file.touch()
+    fails(run, "ask", str(file), "why?", "-m", model, code=1, says="is empty")
+
+
+def test_not_a_video(run: Run, model: str, tmp_path: Path) -> None:
+    file = tmp_path / "notes.mp4"
+    file.write_text("remember the milk\n" * 100)
+    fails(run, "ask", str(file), "why?", "-m", model, code=1, says="not a video")
+
+
+def test_sound_only(run: Run, model: str, tmp_path: Path) -> None:
+    file = tmp_path / "sound.m4a"
+    with av.open(str(file), "w") as container:
+        stream = container.add_stream("aac", rate=16000, layout="mono")
+        frame = av.AudioFrame.from_ndarray(np.zeros((1, 16000), np.float32), format="fltp", layout="mono")
+        frame.sample_rate = 16000
+        container.mux(stream.encode(frame))
+        container.mux(stream.encode(None))
+    fails(run, "ask", str(file), "why?", "-m", model, code=1, says="only sound")
+
+
+def test_a_file_name_cannot_command_the_terminal(run: Run, model: str) -> None:
+    done = run("ask", "gone\x1b[31m\nred.mp4", "why?", "-m", model)
+    assert done.code == 1
+    assert "\x1b" not in done.err
+    assert done.err.count("\n") == 1
+
+
+def test_a_truncated_file_is_answered_from_what_is_there(run: Run, model: str, clip: Path, tmp_path: Path) -> None:
+    whole = tmp_path / "whole.mkv"
+    with av.open(str(clip)) as source, av.open(str(whole), "w") as target:
+        stream = target.add_stream_from_template(source.streams.video[0])
+        for packet in source.demux(video=0):
+            if packet.dts is not None:
+                packet.stream = stream
+                target.mux(packet)
+    cut = tmp_path / "cut.mkv"
+    cut.write_bytes(whole.read_bytes()[: whole.stat().st_size * 6 // 10])
+    done = run("ask", str(cut), "why?", "-m", model, "--max-tokens", "4")
+    assert done.code == 0, done.err
+    assert "vt: warning: video ends early" in done.err
+
+
+def test_a_model_folder_without_weights(run: Run, model: str, clip: Path, tmp_path: Path) -> None:
+    for name in ("config.json", "tokenizer.json", "tokenizer_config.json", "chat_template.json"):
+        (tmp_path / name).write_bytes((Path(model) / name).read_bytes())
+    fails(run, "ask", str(clip), "why?", "-m", str(tmp_path), code=1, says="holds no weights")
+
+
+def test_a_model_of_another_architecture(run: Run, clip: Path, tmp_path: Path) -> None:
+    (tmp_path / "config.json").write_text('{"model_type": "llama"}')
+    fails(run, "ask", str(clip), "why?", "-m", str(tmp_path), code=1, says="llama")
+
+
+def test_no_such_model(run: Run, clip: Path) -> None:
+    fails(run, "ask", str(clip), "why?", "-m", "no/such/model", code=1, says="no such model")
+
+
+def test_no_model_at_all(run: Run, clip: Path) -> None:
+    fails(run, "ask", str(clip), "why?", code=1, says="-m DIR")
+
+
+@pytest.mark.parametrize("question", ["", " \n"])
+def test_an_empty_question(run: Run, model: str, clip: Path, question: str) -> None:
+    fails(run, "ask", str(clip), question, "-m", model, code=2, says="question is empty")
+
+
+@pytest.mark.parametrize(
+    ("flags", "says"),
+    [
+        (("--frames", "0"), "--frames"),
+        (("--frames", "-4"), "--frames"),
+        (("--frames", "many"), "--frames"),
+        (("--fps", "0"), "--fps"),
+        (("--fps", "nan"), "--fps"),
+        (("--frames", "8", "--fps", "1"), "--fps"),
+        (("--max-pixels", "0"), "--max-pixels"),
+        (("--start", "9"), "beyond the end"),
+        (("--start", "1:70"), "not a time"),
+        (("--start", "5", "--end", "3"), "--end"),
+        (("-c", "yes"), "one choice only"),
+        (("-c", "yes", "-c", ""), "choice is empty"),
+        (("--max-tokens", "0"), "--max-tokens"),
+        (("--temperature", "-1"), "--temperature"),
+        (("--top-p", "2"), "--top-p"),
+        (("--seed", "-1"), "--seed"),
+        (("--device", "abacus"), "--device"),
+        (("--bogus",), "--bogus"),
+    ],
+)
+def test_flags_that_cannot_mean_anything(run: Run, model: str, clip: Path, flags: tuple[str, ...], says: str) -> None:
+    fails(run, "ask", str(clip), "why?", "-m", model, *flags, code=2, says=says)
+
+
+@pytest.mark.parametrize("arguments", [(), ("clip.mp4",), ("clip.mp4", "why?", "and?")])
+def test_too_few_or_too_many_arguments(run: Run, arguments: tuple[str, ...]) -> None:
+    fails(run, "ask", *arguments, code=2, says="vt ask --help")

@@ -1,0 +1,98 @@
+"""Entry point of `vt` and `python -m vtcli`: runs the app and turns whatever went wrong into one line.
+
+Exit codes (docs/cli.md): 0 done, 1 failed, 2 wrong usage, 130 interrupted.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import threading
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from typer import TyperException
+
+INTERRUPTED = 130
+_RESET_TERMINAL = "\x1b[0m\x1b[?25h"  # default colours, cursor shown
+
+
+def main() -> int:
+    """Console script: runs `vt` with this process's arguments and returns its exit code."""
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):  # a file name or an answer may hold what the locale cannot write
+            stream.reconfigure(errors="backslashreplace")
+    status = run(sys.argv[1:])
+    if status == INTERRUPTED or threading.active_count() > 1:
+        # A thread may still be importing torch, and unloading C++ libraries under it can crash; and somebody waits.
+        sys.stderr.flush()
+        os._exit(status)
+    return status
+
+
+def run(arguments: Sequence[str]) -> int:
+    """Runs `vt` with `arguments`, e.g. ["ask", "clip.mp4", "why?"]; prints what goes wrong, returns the exit code."""
+    try:
+        status = _invoke(arguments)
+        sys.stdout.flush()
+        return status
+    except KeyboardInterrupt:
+        return _interrupted()
+    except BrokenPipeError:
+        # The reader (`vt ask … | head`) has seen enough. Nothing may be written at exit either.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
+    except Exception as error:
+        return _explain(error, debug="--debug" in arguments)
+
+
+def _invoke(arguments: Sequence[str]) -> int:
+    from vtcli.cli.main import app
+
+    status = app(list(arguments), prog_name="vt", standalone_mode=False)
+    if status == INTERRUPTED:  # the app turns Ctrl-C into this code
+        return _interrupted()
+    return status if isinstance(status, int) else 0
+
+
+def _interrupted() -> int:
+    if sys.stderr.isatty():
+        sys.stderr.write(_RESET_TERMINAL + "\n")
+    return INTERRUPTED
+
+
+def _explain(error: Exception, debug: bool) -> int:
+    import typer
+
+    from vtcli.errors import VtError
+
+    if debug:
+        import traceback
+
+        traceback.print_exception(error)
+    if isinstance(error, VtError):
+        message, status = str(error), error.exit_code
+    elif isinstance(error, typer.TyperException):
+        message, status = _usage(error), error.exit_code
+    else:
+        hint = "" if debug else " (run again with --debug for the traceback)"
+        message, status = f"internal: {type(error).__name__}: {error}{hint}", 1
+    print(f"vt: error: {_one_line(message)}", file=sys.stderr)
+    return status
+
+
+def _usage(error: TyperException) -> str:
+    """The parser's message and where to read on."""
+    message = error.format_message().replace("Value error, ", "").rstrip(".")
+    context = getattr(error, "ctx", None)
+    return f"{message} (see {context.command_path if context else 'vt'} --help)"
+
+
+def _one_line(message: str) -> str:
+    """`message` on one line and without control characters: it may quote a file name or a model's text."""
+    return "".join(c for c in " ".join(message.split()) if c.isprintable())
+
+
+if __name__ == "__main__":
+    sys.exit(main())

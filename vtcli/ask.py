@@ -1,0 +1,250 @@
+"""The way of one question: file → frames → prompt → layout → engine → events → record.
+
+`prepare` goes as far as one can without weights (`vt ask --dry-run`); `ask` goes all the way. Library use:
+
+    record = ask(Question(video="clip.mp4", question="what moves?", model="tiny"))
+    print(record["answer"])
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from time import perf_counter
+from typing import Any, Generic, Protocol, TypeVar
+
+from vtcli.engines.base import Engine, Request, SamplingOptions
+from vtcli.layout import Layout, build_layout
+from vtcli.memory import memory_by_part
+from vtcli.models.checkpoint import Checkpoint, open_checkpoint
+from vtcli.models.tokenizer import Tokenizer
+from vtcli.prompt import build_prompt
+from vtcli.record import answer_record, plan_record
+from vtcli.trace.model import build_trace
+from vtcli.trace.parser import Event, TraceParser
+from vtcli.video.patches import patchify
+from vtcli.video.probe import VideoInfo, probe
+from vtcli.video.reader import Frames, read_frames
+from vtcli.video.sampling import FramePlan, FrameRequest, plan_frames
+
+T = TypeVar("T")
+_LOADING = threading.Lock()  # libraries load through global state; a question given up on may still be at it
+
+
+@dataclass(frozen=True)
+class Question:
+    """What is asked about which video, of which model, and how.
+
+    `choices` are the options' texts without letters, () for an open question. `frames` or `fps` (frames a second)
+    choose the frames; `start` and `end` (seconds) bound the part looked at; `max_pixels` bounds one frame, None for
+    the paper's 128·28·28. `model` is a folder or a catalogue name, `device` one of auto, cuda, mps, cpu, `reader`
+    one of auto, pyav, decord, torchcodec.
+    """
+
+    video: str | Path
+    question: str
+    model: str | Path
+    choices: tuple[str, ...] = ()
+    frames: int | None = 16
+    fps: float | None = None
+    start: float | None = None
+    end: float | None = None
+    max_pixels: int | None = None
+    reader: str = "auto"
+    device: str = "auto"
+    sampling: SamplingOptions = field(default_factory=SamplingOptions)
+
+
+@dataclass(frozen=True, eq=False)
+class Plan:
+    """All that is decided before weights are needed. `prompt` is the text as the chat template renders it."""
+
+    question: Question
+    checkpoint: Checkpoint
+    tokenizer: Tokenizer
+    info: VideoInfo
+    request: FrameRequest
+    frames: FramePlan
+    prompt: str
+    prompt_ids: tuple[int, ...]
+
+    def layout(self, frames: FramePlan | None = None) -> Layout:
+        """Tokens and positions for `frames`, by default those planned (fewer may turn out to be readable)."""
+        frames = frames or self.frames
+        checkpoint = self.checkpoint
+        grid = (
+            -(-len(frames.indices) // checkpoint.temporal_patch_size),
+            frames.height // checkpoint.patch_size,
+            frames.width // checkpoint.patch_size,
+        )
+        return build_layout(
+            self.prompt_ids,
+            grid,
+            frames.second_per_grid,
+            video_token_id=checkpoint.video_token_id,
+            merge_size=checkpoint.merge_size,
+            tokens_per_second=checkpoint.tokens_per_second,
+        )
+
+
+class Listener(Protocol):
+    """Follows a question while it is answered; every method may do nothing."""
+
+    def planned(self, plan: Plan) -> None:
+        """The video is known and the frames are chosen; loading and reading go on."""
+
+    def generating(self, engine: Engine, frames: Frames) -> None:
+        """The model is loaded, the frames are read; the first event follows."""
+
+    def event(self, event: Event) -> None:
+        """A piece of the trace, as the model writes it."""
+
+
+def prepare(question: Question) -> Plan:
+    """Checks the question and plans its frames and prompt, without weights and without torch.
+
+    Raises UsageError (question, flags), ModelError (checkpoint), VideoError (file).
+    """
+    prompt = build_prompt(question.question, question.choices)
+    checkpoint = open_checkpoint(question.model)
+    return _plan(question, checkpoint, Tokenizer(checkpoint.path), prompt)
+
+
+def dry_run(question: Question) -> dict[str, Any]:
+    """The plan as `vt ask --dry-run --json` prints it (docs/schema/plan.schema.json)."""
+    plan = prepare(question)
+    layout = plan.layout()
+    tokens = layout.input_ids.size + question.sampling.max_tokens
+    return plan_record(plan, layout, memory_by_part(plan.checkpoint, layout.grid, tokens), _notes(plan, plan.frames))
+
+
+def ask(question: Question, listener: Listener | None = None) -> dict[str, Any]:
+    """Answers one question; returns the record `vt.answer/1` (docs/schema/answer.schema.json).
+
+    The model is loaded in the background while the video is probed and read. Raises VtError in its kinds, and
+    KeyboardInterrupt as soon as it arrives.
+    """
+    begin = perf_counter()
+    prompt = build_prompt(question.question, question.choices)
+    checkpoint = open_checkpoint(question.model)
+    tokenizer = Tokenizer(checkpoint.path)
+    engine = _engine(checkpoint, tokenizer, question.device)
+    loading = _Background(lambda: _open(engine))
+    plan = _plan(question, checkpoint, tokenizer, prompt)
+    if listener:
+        listener.planned(plan)
+    frames = read_frames(plan.info, plan.frames, plan.request, question.reader)
+    patches, _ = patchify(
+        frames.pixels,
+        checkpoint.image_mean,
+        checkpoint.image_std,
+        checkpoint.patch_size,
+        checkpoint.temporal_patch_size,
+        checkpoint.merge_size,
+    )
+    layout = plan.layout(frames.plan)
+    read = perf_counter() - begin
+    loading.result()
+    try:
+        if listener:
+            listener.generating(engine, frames)
+        request = Request(layout, patches, frames.plan.second_per_grid, question.sampling)
+        trace = build_trace(_events(engine, request, listener))
+        stats = engine.stats
+        assert stats is not None  # streamed to the end
+    finally:
+        engine.close()
+    timing = {
+        "load": loading.seconds,
+        "read": read,
+        "encode": stats.encode,
+        "prefill": stats.prefill,
+        "generate": stats.generate,
+        "total": perf_counter() - begin,
+    }
+    warnings = (*_notes(plan, frames.plan), *frames.warnings, *engine.warnings)
+    return answer_record(plan, frames, layout, trace, engine, stats, timing, warnings)
+
+
+def _plan(question: Question, checkpoint: Checkpoint, tokenizer: Tokenizer, prompt: Any) -> Plan:
+    low, high = checkpoint.frame_pixels(question.max_pixels)
+    request = FrameRequest(
+        frames=question.frames,
+        fps=question.fps,
+        start=question.start,
+        end=question.end,
+        min_pixels=low,
+        max_pixels=high,
+    )
+    info = probe(question.video)
+    frames = plan_frames(info, request)
+    text, ids = tokenizer.encode_prompt(prompt)
+    return Plan(question, checkpoint, tokenizer, info, request, frames, text, tuple(ids))
+
+
+def _engine(checkpoint: Checkpoint, tokenizer: Tokenizer, device: str) -> Engine:
+    from vtcli.engines.loading import require_libraries
+    from vtcli.engines.transformers import TransformersEngine
+
+    require_libraries()  # before the video is read in vain
+    return TransformersEngine(checkpoint, tokenizer, device)
+
+
+def _open(engine: Engine) -> None:
+    with _LOADING:
+        engine.open()
+
+
+def _events(engine: Engine, request: Request, listener: Listener | None) -> list[Event]:
+    parser, events = TraceParser(), list[Event]()
+
+    def heard(new: list[Event]) -> None:
+        events.extend(new)
+        if listener:
+            for event in new:
+                listener.event(event)
+
+    for piece in engine.stream(request):
+        heard(parser.feed(piece))
+    heard(parser.close())
+    return events
+
+
+def _notes(plan: Plan, frames: FramePlan) -> tuple[str, ...]:
+    """What the user must know about the video, the frames taken and the model, whatever it answers."""
+    from vtcli.models import catalogue
+
+    notes = [*plan.info.warnings, *frames.warnings]
+    entry = catalogue.entries().get(plan.checkpoint.name)
+    if entry is not None and entry.scope and entry.path == plan.checkpoint.path:
+        notes.append(f"{entry.name}: {entry.scope}")
+    return tuple(dict.fromkeys(notes))
+
+
+class _Background(Generic[T]):
+    """A call running in a thread of its own, a daemon so that an error or Ctrl-C elsewhere need not wait for it."""
+
+    def __init__(self, work: Callable[[], T]) -> None:
+        self.seconds = 0.0
+        self._work = work
+        self._error: BaseException | None = None
+        self._value: T | None = None
+        self._thread = threading.Thread(target=self._run, daemon=True)
+        self._thread.start()
+
+    def _run(self) -> None:
+        begin = perf_counter()
+        try:
+            self._value = self._work()
+        except BaseException as error:
+            self._error = error
+        self.seconds = perf_counter() - begin
+
+    def result(self) -> T:
+        """Waits for the call and returns its value or raises its error."""
+        self._thread.join()
+        if self._error is not None:
+            raise self._error
+        return self._value  # type: ignore[return-value]

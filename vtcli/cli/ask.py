@@ -1,0 +1,166 @@
+"""`vt ask`: one question, one trace, one answer."""
+
+from __future__ import annotations
+
+import sys
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from vtcli.cli import options
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from vtcli.ask import Question
+
+
+def ask(
+    video: Annotated[str, typer.Argument(metavar="VIDEO", help="A video file.", show_default=False)],
+    question: Annotated[str, typer.Argument(metavar="QUESTION", help="What to find out.", show_default=False)],
+    model: options.ModelOption = None,
+    engine: options.EngineOption = "auto",
+    endpoint: options.EndpointOption = None,
+    device: options.DeviceOption = None,
+    yes: options.YesOption = False,
+    offline: options.OfflineOption = False,
+    frames: options.FramesOption = None,
+    fps: options.FpsOption = None,
+    max_pixels: options.MaxPixelsOption = None,
+    start: options.StartOption = None,
+    end: options.EndOption = None,
+    reader: options.ReaderOption = "auto",
+    choice: options.ChoiceOption = None,
+    max_tokens: options.MaxTokensOption = 1024,
+    temperature: options.TemperatureOption = 0.1,
+    top_p: options.TopPOption = 0.001,
+    seed: options.SeedOption = None,
+    dry_run: Annotated[
+        bool,
+        typer.Option(
+            "--dry-run", help="Print what the model would be shown; load nothing.", rich_help_panel=options.OUTPUT_PANEL
+        ),
+    ] = False,
+    json: options.JsonOption = False,
+    html: options.HtmlOption = None,
+    quiet: options.QuietOption = False,
+    color: options.ColorOption = "auto",
+    debug: options.DebugOption = False,
+) -> None:
+    """Ask one question about a video: the trace goes to stderr, the answer to stdout."""
+    _refuse_what_is_missing(engine, endpoint, html)
+    from vtcli.engines.base import SamplingOptions
+    from vtcli.errors import UsageError
+
+    if frames is not None and fps is not None:
+        raise UsageError("--frames and --fps exclude each other: give one")
+    if seed is not None and not 0 <= seed < 2**63:
+        raise UsageError(f"--seed {seed}: give a number from 0 to 2^63 - 1")
+    model_used, device_used = _defaults(model, device)
+    from vtcli.ask import Question
+
+    asked = Question(
+        video=video,
+        question=question,
+        model=model_used,
+        choices=tuple(choice or ()),
+        frames=options.PAPER_FRAMES if frames is None and fps is None else frames,
+        fps=fps,
+        start=start,
+        end=end,
+        max_pixels=max_pixels,
+        reader=reader,
+        device=device_used,
+        sampling=SamplingOptions(max_tokens=max_tokens, temperature=temperature, top_p=top_p, seed=seed),
+    )
+    if dry_run:
+        show_plan(asked, json)
+    else:
+        show_answer(asked, json, quiet, color)
+
+
+def show_answer(question: Question, json: bool, quiet: bool, color: options.Color) -> None:
+    """Answers `question`: trace and warnings on stderr unless `quiet`, the answer or the record on stdout."""
+    from vtcli.ask import ask as run
+    from vtcli.cli.console import make_console
+    from vtcli.cli.follow import Follower
+    from vtcli.trace.text import dump_json, sanitise, sanitise_line
+
+    console = make_console(color, stderr=True)
+    if quiet:
+        record = run(question)
+    else:
+        with Follower(console) as follower:
+            record = run(question, follower)
+        for warning in record["warnings"]:
+            console.print(f"vt: warning: {sanitise_line(warning)}", style="yellow", soft_wrap=True)
+    if json:
+        print(dump_json(record, sys.stdout.encoding))
+    elif record["answer"]:
+        _print_answer(sanitise(record["answer"]), make_console(color))
+
+
+def _print_answer(answer: str, console: Console) -> None:
+    if console.is_terminal:
+        console.print(answer, style="bold green", soft_wrap=True)
+    else:  # to the character: Rich expands tabs
+        print(answer)
+
+
+def show_plan(question: Question, json: bool) -> None:
+    """Prints the plan of `question` on stdout."""
+    from vtcli.ask import dry_run
+    from vtcli.trace.text import dump_json, sanitise, sanitise_line
+
+    plan = dry_run(question)
+    if json:
+        print(dump_json(plan, sys.stdout.encoding))
+        return
+    for line in _plan_lines(plan):
+        print(sanitise(line))
+    for warning in plan["warnings"]:
+        print(f"vt: warning: {sanitise_line(warning)}", file=sys.stderr)
+
+
+def _plan_lines(plan: dict[str, Any]) -> list[str]:
+    from vtcli.trace.times import format_time
+
+    video, sampling, layout, memory = plan["video"], plan["sampling"], plan["layout"], plan["memory"]
+    times = " ".join(format_time(time) for time in sampling["times"])
+    parts = ", ".join(f"{name} {size / 1e9:.2f} GB" for name, size in memory.items() if name != "total")
+    return [
+        f"video    {video['path']}: {video['duration']:.2f} s, {video['width']}×{video['height']}, "
+        f"{video['frames']} frames at {video['fps']:.4g} a second",
+        f"frames   {sampling['frames']} of {sampling['width']}×{sampling['height']} at {times}",
+        f"tokens   {len(layout['input_ids'])}, of them {layout['video_tokens']} for the video",
+        f"memory   {memory['total'] / 1e9:.2f} GB ({parts})",
+        f"model    {plan['model']['name']}",
+        "prompt   (as the model's template renders it)",
+        plan["prompt"],
+    ]
+
+
+def _defaults(model: str | None, device: str | None) -> tuple[str, str]:
+    """Model and device with config.toml's defaults under the flags and the environment."""
+    from vtcli.errors import ModelError
+    from vtcli.settings import load_settings
+
+    settings = load_settings()
+    model = model or settings.model
+    if not model:
+        raise ModelError(
+            "no model given: name a Qwen2.5-VL checkpoint folder with -m DIR or VT_MODEL "
+            "(the embedded demo model is used by `vt demo` and `-m tiny` only)"
+        )
+    return model, device or settings.device or "auto"
+
+
+def _refuse_what_is_missing(engine: str, endpoint: str | None, html: str | None) -> None:
+    from vtcli.errors import EngineError, VtError
+
+    if engine in ("llama-cpp", "openai"):
+        raise EngineError(f"--engine {engine} is not in this version: use --engine transformers with a model folder")
+    if endpoint is not None:
+        raise EngineError("--endpoint is not in this version: use --engine transformers with a model folder")
+    if html is not None:
+        raise VtError("--html is not in this version: use --json for the whole record")

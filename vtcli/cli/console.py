@@ -1,0 +1,27 @@
+"""Rich consoles for stdout and stderr as `--color` wants them."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from vtcli.cli.options import Color
+
+
+def make_console(color: Color, stderr: bool = False) -> Console:
+    """A console that prints text as it is: no markup, emoji codes or highlighting.
+
+    "auto" heeds NO_COLOR, FORCE_COLOR and TERM; "never" keeps a terminal's wrapping without styles and links.
+    """
+    from rich.console import Console
+
+    return Console(
+        stderr=stderr,
+        force_terminal=True if color == "always" else None,
+        color_system=None if color == "never" else "auto",
+        highlight=False,
+        markup=False,
+        emoji=False,
+    )

@@ -1,0 +1,68 @@
+"""Shows on stderr how a question is being answered: what is waited for, what is used, then the trace."""
+
+from __future__ import annotations
+
+from types import TracebackType
+from typing import TYPE_CHECKING
+
+from rich.control import Control
+from rich.segment import ControlType
+from rich.text import Text
+
+from vtcli.trace.terminal import TraceRenderer
+from vtcli.trace.text import sanitise_line
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from vtcli.ask import Plan
+    from vtcli.engines.base import Engine
+    from vtcli.trace.parser import Event
+    from vtcli.video.reader import Frames
+
+
+class Follower:
+    """A Listener that prints on `console`. As a context manager it leaves a clean line, also when interrupted."""
+
+    def __init__(self, console: Console) -> None:
+        self._console = console
+        self._renderer: TraceRenderer | None = None
+        self._plan: Plan | None = None
+        self._waiting = False
+
+    def planned(self, plan: Plan) -> None:
+        self._plan = plan
+        if self._console.is_terminal and not self._console.is_dumb_terminal:
+            self._waiting = True
+            note = Text(f"loading {plan.checkpoint.name} …", style="dim")
+            self._console.print(note, end="", no_wrap=True, overflow="ellipsis")
+
+    def generating(self, engine: Engine, frames: Frames) -> None:
+        assert self._plan is not None
+        self._end_waiting()
+        info, used = self._plan.info, frames.plan
+        facts = (
+            sanitise_line(info.path),
+            f"{info.duration:.1f} s",
+            f"{len(used.indices)} frames of {used.width}×{used.height}",
+            f"{self._plan.checkpoint.name} on {engine.device}, {engine.dtype}",
+        )
+        self._console.print(Text(" · ".join(facts), style="dim"), soft_wrap=True)
+        self._renderer = TraceRenderer(self._console, info.path, used.offset)
+
+    def event(self, event: Event) -> None:
+        if self._renderer:
+            self._renderer.event(event)
+
+    def __enter__(self) -> Follower:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: object, traceback: TracebackType | None) -> None:
+        self._end_waiting()
+        if self._renderer:
+            self._renderer.close()
+
+    def _end_waiting(self) -> None:
+        if self._waiting:
+            self._waiting = False
+            self._console.control(Control(ControlType.CARRIAGE_RETURN, (ControlType.ERASE_IN_LINE, 2)))

@@ -1,0 +1,29 @@
+"""How much memory one question takes, from the checkpoint's sizes alone: nothing is loaded to find out."""
+
+from __future__ import annotations
+
+from vtcli.models.checkpoint import Checkpoint
+
+
+def memory_by_part(
+    checkpoint: Checkpoint, grid: tuple[int, int, int], tokens: int, bytes_per_value: int = 2
+) -> dict[str, int]:
+    """Bytes of `weights`, `kv` (keys and values of `tokens` positions), `vision` and their `total`.
+
+    `grid` is (T, H, W) in patches. `vision` is the peak inside one layer of the vision tower: the patches
+    themselves, the residual stream and its normalised copy, and the wider of the attention's q, k, v and output
+    and the gated feed-forward's two halves. A lower bound: frameworks add workspace of their own.
+    """
+    text, vision = checkpoint.text_config, checkpoint.vision_config
+    heads = int(text["num_attention_heads"])
+    head_size = int(text.get("head_dim") or int(text["hidden_size"]) // heads)
+    kv_heads = int(text.get("num_key_value_heads") or heads)
+    hidden, inner = int(vision["hidden_size"]), int(vision["intermediate_size"])
+    patch = 3 * checkpoint.temporal_patch_size * checkpoint.patch_size**2
+    values = {
+        "weights": checkpoint.weights.parameters,
+        "kv": 2 * int(text["num_hidden_layers"]) * kv_heads * head_size * tokens,
+        "vision": grid[0] * grid[1] * grid[2] * (patch + 2 * hidden + max(4 * hidden, 2 * inner)),
+    }
+    parts = {name: count * bytes_per_value for name, count in values.items()}
+    return parts | {"total": sum(parts.values())}

@@ -1,0 +1,101 @@
+"""The records scripts read: `vt.answer/1` and `vt.plan/1`, field by field as in docs/schema/."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+from vtcli.trace.answers import settle
+from vtcli.trace.model import Segment, Trace
+
+if TYPE_CHECKING:
+    from vtcli.ask import Plan
+    from vtcli.engines.base import Engine, StreamStats
+    from vtcli.layout import Layout
+    from vtcli.video.reader import Frames
+
+
+def answer_record(
+    plan: Plan,
+    frames: Frames,
+    layout: Layout,
+    trace: Trace,
+    engine: Engine,
+    stats: StreamStats,
+    timing: Mapping[str, float],
+    warnings: Sequence[str],
+) -> dict[str, Any]:
+    """`vt.answer/1`. Times of segments are seconds of the file: a window's start is added to what the model wrote."""
+    question, offset = plan.question, frames.plan.offset
+    answer, choice = settle(trace, question.choices)
+    return {
+        "schema": "vt.answer/1",
+        "video": plan.info.as_json(),
+        "question": question.question,
+        "choices": list(question.choices) or None,
+        "answer": answer,
+        "choice": choice,
+        "segments": [_moved(segment, offset).as_json() for segment in trace.segments],
+        "reasoning": trace.reasoning,
+        "text": trace.text,
+        "format_ok": trace.format_ok,
+        "finish": stats.finish,
+        "model": {
+            "name": plan.checkpoint.name,
+            "revision": plan.checkpoint.revision,
+            "engine": engine.name,
+            "device": engine.device,
+            "dtype": engine.dtype,
+            "quant": engine.quant,
+        },
+        "sampling": frames.as_json(),
+        "usage": {
+            "prompt_tokens": int(layout.input_ids.size),
+            "video_tokens": layout.video_tokens,
+            "completion_tokens": stats.completion_tokens,
+            "cached_tokens": stats.cached_tokens,
+        },
+        "timing": {name: round(seconds, 4) for name, seconds in timing.items()},
+        "warnings": list(dict.fromkeys((*warnings, *_outcome(trace, answer, choice, stats, plan)))),
+        "error": None,
+    }
+
+
+def plan_record(plan: Plan, layout: Layout, memory: Mapping[str, int], warnings: Sequence[str]) -> dict[str, Any]:
+    """`vt.plan/1`: what `ask` would show the model."""
+    times = tuple(plan.info.times[index] for index in plan.frames.indices)
+    reader = "pyav" if plan.question.reader == "auto" else plan.question.reader
+    return {
+        "schema": "vt.plan/1",
+        "model": {"name": plan.checkpoint.name, "revision": plan.checkpoint.revision},
+        "video": plan.info.as_json(),
+        "sampling": plan.frames.as_json(times, reader),
+        "prompt": plan.prompt,
+        "layout": {
+            "input_ids": layout.input_ids.tolist(),
+            "positions": layout.positions.tolist(),
+            "video_tokens": layout.video_tokens,
+        },
+        "memory": dict(memory),
+        "warnings": list(warnings),
+    }
+
+
+def _moved(segment: Segment, offset: float) -> Segment:
+    """`segment` on the file's clock; microseconds, so that the sum shows no rounding error."""
+    if segment.start is None or segment.end is None:
+        return segment
+    return replace(segment, start=round(segment.start + offset, 6), end=round(segment.end + offset, 6))
+
+
+def _outcome(trace: Trace, answer: str, choice: str | None, stats: StreamStats, plan: Plan) -> list[str]:
+    """Warnings about the answer itself."""
+    notes = []
+    if stats.finish == "length":
+        notes.append(f"the output was cut at {stats.completion_tokens} tokens; raise --max-tokens")
+    if not answer:
+        notes.append("the model gave no answer")
+    elif plan.question.choices and choice is None:
+        notes.append("none of the choices can be read from the model's answer")
+    return notes

@@ -1,0 +1,53 @@
+"""Where vt keeps its own files, and the defaults a user may set in config.toml.
+
+Order of precedence for `model` and `device`: the flag, then VT_MODEL / VT_DEVICE (read by the command
+line), then config.toml. Weights never live here: they stay in the Hugging Face cache.
+"""
+
+from __future__ import annotations
+
+import os
+import tomllib
+from dataclasses import dataclass, fields
+from pathlib import Path
+
+from vtcli.errors import UsageError
+
+
+@dataclass(frozen=True)
+class Settings:
+    """The keys config.toml may hold; None where the user set nothing."""
+
+    model: str | None = None
+    device: str | None = None
+
+
+def config_file() -> Path:
+    """config.toml in VT_HOME, or in the platform's folder for settings (~/.config/vt on Linux)."""
+    if home := os.environ.get("VT_HOME"):
+        return Path(home) / "config.toml"
+    from platformdirs import user_config_path  # here: `vt --help` has no use for it
+
+    return user_config_path("vt", appauthor=False) / "config.toml"
+
+
+def load_settings() -> Settings:
+    """Reads config.toml; a missing file means no defaults.
+
+    Raises UsageError where the file is not TOML, has an unknown key or a value that is not text: a
+    misspelt key would otherwise be ignored without a word.
+    """
+    path = config_file()
+    try:
+        values = tomllib.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return Settings()
+    except (OSError, ValueError) as error:  # TOMLDecodeError and UnicodeDecodeError are ValueErrors
+        raise UsageError(f"{path} cannot be read: {error}") from error
+    known = [field.name for field in fields(Settings)]
+    for key, value in values.items():
+        if key not in known:
+            raise UsageError(f"{path}: no such setting '{key}' (there are: {', '.join(known)})")
+        if not isinstance(value, str):
+            raise UsageError(f"{path}: {key} must be text in quotes")
+    return Settings(**values)

@@ -1,0 +1,1 @@
+"""Training. `tiny` makes the embedded demo model from nothing."""

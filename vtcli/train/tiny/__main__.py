@@ -1,0 +1,78 @@
+"""`python -m vtcli.train.tiny FOLDER`: makes the embedded model from nothing, on a CPU."""
+
+from __future__ import annotations
+
+import argparse
+import random
+from collections.abc import Iterator
+from pathlib import Path
+
+import torch
+from safetensors.torch import load_file, save_file
+
+from vtcli.prompt import build_prompt
+from vtcli.shapes.language import response
+from vtcli.shapes.questions import pick
+from vtcli.train.tiny.checkpoint import model_config, train_tokenizer, write_files
+from vtcli.train.tiny.data import Maker, prefix_text, sample_times
+from vtcli.train.tiny.fit import STAGES, Trainer
+
+SEED = 0
+CORPUS_CLIPS = 3000
+
+
+def corpus() -> Iterator[str]:
+    """Texts the tokenizer's merges are learned from: prompts and responses of training clips."""
+    maker = Maker.__new__(Maker)
+    maker.split, maker.seconds = "train", None
+    for number in range(CORPUS_CLIPS):
+        scene, rng = maker.clip(number)
+        question = pick(scene, rng, multiple_choice=number % 2 == 0)
+        times, per_grid = sample_times(scene)
+        yield build_prompt(question.text, question.choices).user
+        yield response(scene, times, per_grid, question.evidence, question.answer, question.choices)
+        if number % 3 == 0:
+            yield prefix_text()
+
+
+def published_name(name: str) -> str:
+    """The tensor's name in published Qwen2.5-VL checkpoints."""
+    return name.replace("model.visual.", "visual.").replace("model.language_model.", "model.")
+
+
+def main() -> None:
+    """Trains the stages in order; `--from STAGE` goes on from the weights the stage before left in FOLDER."""
+    from transformers import Qwen2_5_VLConfig, Qwen2_5_VLForConditionalGeneration
+
+    names = [stage.name for stage in STAGES]
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("folder", type=Path)
+    parser.add_argument("--from", dest="first", choices=names, default=names[0])
+    options = parser.parse_args()
+    folder: Path = options.folder
+    torch.manual_seed(SEED)
+    random.seed(SEED)
+    tokenizer = train_tokenizer(corpus())
+    write_files(folder, tokenizer)
+    model = Qwen2_5_VLForConditionalGeneration(Qwen2_5_VLConfig(**model_config(tokenizer))).float()
+    trainer = Trainer(model, tokenizer, folder / "train.jsonl")
+    skipped = names.index(options.first)
+    if skipped:
+        kept = load_file(folder / f"after-{names[skipped - 1]}.safetensors")
+        model.load_state_dict({k[6:]: v for k, v in kept.items() if k.startswith("model/")}, strict=False)
+        trainer.heads.load_state_dict({k[6:]: v for k, v in kept.items() if k.startswith("heads/")})
+    for stage in STAGES[skipped:]:
+        trainer.run(stage)
+        state = {f"model/{k}": v.contiguous() for k, v in model.state_dict().items() if k != "lm_head.weight"}
+        state |= {f"heads/{k}": v for k, v in trainer.heads.state_dict().items()}
+        save_file(state, folder / f"after-{stage.name}.safetensors")
+    weights = {
+        published_name(k): v.to(torch.bfloat16).contiguous()
+        for k, v in model.state_dict().items()
+        if k != "lm_head.weight"
+    }
+    save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,203 @@
+"""Scenes → training batches. Frames are drawn at the model's size; worker processes keep the trainer fed."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+import numpy.typing as npt
+from tokenizers import Tokenizer
+
+from vtcli.prompt import build_prompt
+from vtcli.shapes.language import conclusion, event_between, look, segments
+from vtcli.shapes.questions import Question, pick
+from vtcli.shapes.render import render
+from vtcli.shapes.world import COLOURS, DIRECTIONS, FORMS, Scene, Split, make_scene, split_seed
+from vtcli.train.tiny.checkpoint import SIZE
+
+FRAMES = 16
+GROUPS = FRAMES // 2
+CELLS = (SIZE // 28) ** 2
+"""Video tokens a pair of frames."""
+VIDEO_TOKENS = GROUPS * CELLS
+USUAL_SECONDS = 8.0
+LONGEST_SECONDS = 24
+
+LENGTH_STEP = 32
+"""Lengths are rounded up to this, so that few sizes of memory blocks are ever asked for."""
+
+MOTIONS: tuple[str, ...] = (
+    "still", *DIRECTIONS, *(f"push {d}" for d in DIRECTIONS), *(f"pushed {d}" for d in DIRECTIONS),
+    "appear", "disappear", "turn",
+)  # fmt: skip
+CELL_TARGETS = {"colour": len(COLOURS) + 1, "new": len(COLOURS) + 1, "form": len(FORMS) + 1, "motion": len(MOTIONS)}
+
+Task = Literal["cells", "see", "ask"]
+"""cells: pictures only; see: say what happens, without a question; ask: the whole prompt and response."""
+
+
+@dataclass(frozen=True)
+class Sample:
+    """One clip or text with what is to be learned from it; arrays are empty where a task has no use for them."""
+
+    frames: npt.NDArray[np.uint8]  # (16, 112, 112, 3)
+    cells: npt.NDArray[np.int64]  # (4, 8, 16): colour, new colour, form and motion of each merged cell
+    seconds: npt.NDArray[np.int64]  # (8,): whole second of each pair of frames
+    steps: npt.NDArray[np.int64]  # (8,): temporal position of each pair, relative to the first
+    ids: npt.NDArray[np.int64]  # what follows the video
+    weights: npt.NDArray[np.float32]  # of each of `ids` as a target
+
+
+def sample_times(scene: Scene) -> tuple[list[float], float]:
+    """The seconds of the 16 frames that vt would choose, and the seconds a grid step stands for."""
+    indices = np.rint(np.linspace(0, scene.frames - 1, FRAMES)).astype(int)
+    return [index / scene.fps for index in indices], 2 * scene.frames / scene.fps / FRAMES
+
+
+def draw_duration(rng: random.Random) -> float:
+    """8 seconds in six cases of ten, else 6 to 24 in half seconds."""
+    return USUAL_SECONDS if rng.random() < 0.6 else rng.randint(12, 2 * LONGEST_SECONDS) / 2
+
+
+class Maker:
+    """Draws samples of one split; everything follows from the clip's number."""
+
+    def __init__(self, tokenizer: Tokenizer, split: Split, seconds: float | None = None) -> None:
+        self.tokenizer, self.split, self.seconds = tokenizer, split, seconds
+        self.noise = np.random.default_rng(0).normal(0, 4, (FRAMES, SIZE, SIZE, 3)).astype(np.int16)
+
+    def clip(self, number: int) -> tuple[Scene, random.Random]:
+        rng = random.Random(f"{self.split} {number}")
+        duration = self.seconds or draw_duration(rng)
+        return make_scene(split_seed(self.split, number), duration), rng
+
+    def sample(self, number: int, task: Task) -> Sample:
+        """The clip with the text that `task` asks for."""
+        scene, rng = self.clip(number)
+        times, per_grid = sample_times(scene)
+        grid = np.arange(GROUPS, dtype=np.float32) * np.float32(per_grid)
+        parts: list[tuple[str, float]] = []
+        if task != "cells":
+            seen = [(look(scene, times, per_grid), 1.5), (" " + segments(scene), 1.0)]
+            question = pick(scene, rng, multiple_choice=rng.random() < 0.5)
+            parts = [("<|vision_end|>", 0.0), *seen] if task == "see" else _dialogue(seen, question)
+        ids, weights = self._encode(parts)
+        frames = render(scene, times, SIZE).astype(np.int16) + np.roll(self.noise, rng.randrange(SIZE), axis=1)
+        return Sample(
+            frames=np.clip(frames + rng.randint(-6, 6), 0, 255).astype(np.uint8),
+            cells=_cells(scene, times),
+            seconds=grid.astype(np.int64),
+            steps=(grid * np.float32(2)).astype(np.int64),
+            ids=ids,
+            weights=weights,
+        )
+
+    def reasoning(self, number: int) -> Sample:
+        """Text only: the events are told, the question is answered. Practice that needs no pictures."""
+        scene, rng = self.clip(number)
+        question = pick(scene, rng, multiple_choice=rng.random() < 0.75)
+        text = build_prompt(question.text, question.choices).user.split("\n\nPlease")[0]
+        told = f"<|im_start|>user\n{text}<|im_end|>\n<|im_start|>assistant\n{segments(scene)}"
+        ids, weights = self._encode([(told, 0.0), *_ending(question)])
+        none = np.zeros((0,), np.int64)
+        return Sample(np.zeros((0,), np.uint8), none, none, none, ids, weights)
+
+    def _encode(self, parts: Sequence[tuple[str, float]]) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.float32]]:
+        """Token ids of the joined parts, each token weighted as the part its first character lies in."""
+        text = "".join(part for part, _ in parts)
+        by_character = np.repeat([weight for _, weight in parts], [len(part) for part, _ in parts])
+        encoding = self.tokenizer.encode(text, add_special_tokens=False)
+        weights = [by_character[start] for start, _ in encoding.offsets]
+        return np.array(encoding.ids, np.int64), np.array(weights, np.float32)
+
+
+def _dialogue(seen: list[tuple[str, float]], question: Question) -> list[tuple[str, float]]:
+    user = build_prompt(question.text, question.choices).user
+    return [(f"<|vision_end|>{user}<|im_end|>\n<|im_start|>assistant\n", 0.0), *seen, *_ending(question)]
+
+
+def _ending(question: Question) -> list[tuple[str, float]]:
+    """The conclusion, the answer's own words weighing most, and the end of the turn."""
+    text = " " + conclusion(question.evidence, question.answer, question.choices)
+    before, answer = text.split("<answer>")
+    return [(before, 1.0), ("<answer>", 1.0), (answer.removesuffix("</answer>"), 3.0), ("</answer><|im_end|>", 1.0)]
+
+
+def prefix_text() -> str:
+    """What stands before the video: the same for every question."""
+    system = build_prompt("?").system
+    return f"<|im_start|>system\n{system}<|im_end|>\n<|im_start|>user\n<|vision_start|>"
+
+
+def _cells(scene: Scene, times: Sequence[float]) -> npt.NDArray[np.int64]:
+    """Which shape each merged cell of each pair of frames belongs to and what it does there (0: none)."""
+    side = SIZE // 28
+    cells = np.zeros((4, GROUPS, side, side), np.int64)
+    middles = (np.arange(side) + 0.5) / side
+    for group in range(GROUPS):
+        first, second = times[2 * group], times[2 * group + 1]
+        number = event_between(scene, first, second)
+        event = None if number is None else scene.events[number]
+        nearest = np.full((side, side), 0.17)
+        for shape in range(len(scene.shapes)):
+            states = [s for t in (first, second) if (s := scene.state(shape, t)) is not None]
+            if not states:
+                continue
+            x, y = np.mean([s.centre for s in states], axis=0)
+            distance = np.hypot(middles[None, :] - x, middles[:, None] - y)
+            mine = distance < nearest
+            nearest = np.where(mine, distance, nearest)
+            motion, new = "still", 0
+            if event is not None and shape == event.actor:
+                motion = f"push {event.direction}" if event.target is not None else event.direction or event.kind
+                new = COLOURS.index(event.colour) + 1 if event.colour else 0
+            elif event is not None and shape == event.target:
+                motion = f"pushed {event.direction}"
+            colour = COLOURS.index(states[0].colour) + 1
+            form = FORMS.index(scene.shapes[shape].form) + 1
+            cells[:, group, mine] = np.array([colour, new, form, MOTIONS.index(motion)])[:, None]
+    return cells.reshape(4, GROUPS, CELLS)
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Samples of about the same length, padded at the end: ids and weights (B, L), the rest stacked."""
+
+    frames: npt.NDArray[np.uint8]
+    cells: npt.NDArray[np.int64]
+    seconds: npt.NDArray[np.int64]
+    steps: npt.NDArray[np.int64]
+    ids: npt.NDArray[np.int64]
+    weights: npt.NDArray[np.float32]
+
+
+def collate(samples: Sequence[Sample]) -> Batch:
+    """Stacks samples; padding has weight 0 and, coming last, is seen by no real token."""
+    length = -(-max(len(s.ids) for s in samples) // LENGTH_STEP) * LENGTH_STEP
+    ids = np.zeros((len(samples), length), np.int64)
+    weights = np.zeros((len(samples), length), np.float32)
+    for row, sample in enumerate(samples):
+        ids[row, : len(sample.ids)] = sample.ids
+        weights[row, : len(sample.ids)] = sample.weights
+    return Batch(
+        np.stack([s.frames for s in samples]),
+        np.stack([s.cells for s in samples]),
+        np.stack([s.seconds for s in samples]),
+        np.stack([s.steps for s in samples]),
+        ids,
+        weights,
+    )
+
+
+def batches(maker: Maker, task: Task | Literal["reason"], first: int, count: int, size: int) -> Iterator[Batch]:
+    """`count` batches of `size`, from clip number `first` on; four at a time are sorted by length."""
+    for start in range(0, count, 4):
+        many = range(first + start * size, first + min(start + 4, count) * size)
+        samples = [maker.reasoning(n) if task == "reason" else maker.sample(n, task) for n in many]
+        samples.sort(key=lambda s: len(s.ids))
+        groups = [collate(samples[i : i + size]) for i in range(0, len(samples), size)]
+        random.Random(start).shuffle(groups)
+        yield from groups

@@ -1,0 +1,166 @@
+"""Scores `tiny` on clips nobody trained on, as a user would ask: mp4 files, vt's reader, layout and engine.
+
+`python -m vtcli.train.tiny.evaluate FOLDER` prints a table and writes it, with every answer, beside the checkpoint.
+Each clip is asked one multiple-choice and one open question; "blind" shows another clip's video for the question.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import multiprocessing
+import os
+import random
+import tempfile
+from collections.abc import Sequence
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from vtcli.ask import Ask, prepare, read, respond
+from vtcli.engines.base import Engine, SamplingOptions
+from vtcli.engines.transformers import TransformersEngine
+from vtcli.models.checkpoint import open_checkpoint
+from vtcli.models.tokenizer import Tokenizer
+from vtcli.shapes.language import truth
+from vtcli.shapes.questions import Question, pick
+from vtcli.shapes.render import write_clip
+from vtcli.shapes.world import Scene, make_scene, split_seed
+from vtcli.trace.answers import settle
+from vtcli.trace.model import Trace
+
+USUAL_SECONDS = 8.0
+LONG_FIRST_CLIP = 100_000
+"""Clips of other lengths have numbers of their own."""
+
+
+@dataclass(frozen=True)
+class Item:
+    """One question asked and what came of it; `iou` is the mean over the true segments of the best overlap."""
+
+    set: str
+    clip: int
+    seconds: float
+    kind: str
+    multiple_choice: bool
+    expected: str
+    answer: str
+    correct: bool
+    format_ok: bool
+    iou: float
+    tokens: int
+
+
+def scene_of(clip: int) -> Scene:
+    """Test clip number `clip`: 8 seconds, or from 100,000 on 6 to 24."""
+    seconds = USUAL_SECONDS if clip < LONG_FIRST_CLIP else random.Random(clip).randint(12, 48) / 2
+    return make_scene(split_seed("test", clip), seconds)
+
+
+def question_of(clip: int, multiple_choice: bool) -> Question:
+    """The question that test clip `clip` is asked."""
+    return pick(scene_of(clip), random.Random(f"test {clip} {multiple_choice}"), multiple_choice)
+
+
+def mean_iou(scene: Scene, trace: Trace) -> float:
+    """As the paper's mIoU (section 7.3): for each true segment the best overlap of any segment told."""
+    told = [(s.start, s.end) for s in trace.segments if s.start is not None and s.end is not None]
+    return sum(max((_iou((f.start, f.end), t) for t in told), default=0.0) for f in truth(scene)) / len(truth(scene))
+
+
+def _iou(one: tuple[float, float], other: tuple[float, float]) -> float:
+    shared = min(one[1], other[1]) - max(one[0], other[0])
+    whole = max(one[1], other[1]) - min(one[0], other[0])
+    return max(0.0, shared) / whole if whole > 0 else 0.0
+
+
+def ask_clip(engine: Engine, folder: str, clip: int, shown: int, name: str) -> list[Item]:
+    """Asks both questions of `clip` about the video of clip `shown`."""
+    with tempfile.TemporaryDirectory() as place:
+        path = Path(place) / "clip.mp4"
+        write_clip(scene_of(shown), path)
+        return [_ask(engine, folder, clip, path, multiple_choice, name) for multiple_choice in (True, False)]
+
+
+def _ask(engine: Engine, folder: str, clip: int, path: Path, multiple_choice: bool, name: str) -> Item:
+    scene, question = scene_of(clip), question_of(clip, multiple_choice)
+    asked = Ask(path, question.text, folder, question.choices, sampling=SamplingOptions(max_tokens=400, temperature=0))
+    plan = prepare(asked)
+    trace, stats = respond(engine, read(plan), asked.sampling)
+    answer, _ = settle(trace, question.choices)
+    correct = answer.strip().casefold() == question.answer.casefold()
+    return Item(
+        name, clip, scene.duration, question.kind, multiple_choice, question.answer, answer, correct,
+        trace.format_ok, mean_iou(scene, trace), stats.completion_tokens,
+    )  # fmt: skip
+
+
+def _work(folder: str, clips: Sequence[int], name: str, blind: bool) -> list[Item]:
+    import torch
+
+    torch.set_num_threads(1)
+    checkpoint = open_checkpoint(folder)
+    engine = TransformersEngine(checkpoint, Tokenizer(checkpoint.path), "cpu")
+    engine.open()
+    found = [item for clip in clips for item in ask_clip(engine, folder, clip, clip + 1 if blind else clip, name)]
+    engine.close()
+    return found
+
+
+def table(items: Sequence[Item]) -> str:
+    """Accuracy of multiple-choice and open questions, valid format and mean IoU, a row a set."""
+    rows = [
+        "| clips | questions | multiple choice % | open % | valid format % | mean IoU of `<time>` |",
+        "|---|---|---|---|---|---|",
+    ]
+    for name in dict.fromkeys(item.set for item in items):
+        group = [item for item in items if item.set == name]
+        choice, free = ([i.correct for i in group if i.multiple_choice is mc] for mc in (True, False))
+        rows.append(
+            f"| {name} | {len(group)} | {_percent(choice)} | {_percent(free)} | "
+            f"{_percent([i.format_ok for i in group])} | {sum(i.iou for i in group) / len(group):.3f} |"
+        )
+    rows += ["", "| kind of question, 8 s clips | multiple choice % | open % |", "|---|---|---|"]
+    usual = [item for item in items if item.set == items[0].set]
+    for kind in sorted({item.kind for item in usual}):
+        both = ([i.correct for i in usual if i.kind == kind and i.multiple_choice is mc] for mc in (True, False))
+        rows.append(f"| {kind} | " + " | ".join(f"{_percent(part)} (n={len(part)})" for part in both) + " |")
+    return "\n".join(rows)
+
+
+def _percent(values: Sequence[bool]) -> str:
+    return f"{100 * sum(values) / len(values):.1f}" if values else "-"
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("folder", type=Path)
+    parser.add_argument("--clips", type=int, default=1000, help="8 s test clips")
+    parser.add_argument("--other", type=int, default=300, help="clips for the blind set and for the 6 to 24 s set")
+    parser.add_argument("--output", type=Path, help="where the table and every answer go (default: FOLDER)")
+    options = parser.parse_args()
+    sets = {
+        "8 s": (range(options.clips), False),
+        "6 to 24 s": (range(LONG_FIRST_CLIP, LONG_FIRST_CLIP + options.other), False),
+        "8 s, another clip's video": (range(options.other), True),
+    }
+    workers = os.cpu_count() or 1
+    items: list[Item] = []
+    with ProcessPoolExecutor(workers, multiprocessing.get_context("spawn")) as pool:
+        jobs = [
+            pool.submit(_work, str(options.folder), clips[part::workers], name, blind)
+            for name, (clips, blind) in sets.items()
+            for part in range(workers)
+        ]
+        for job in jobs:
+            items += job.result()
+    output = options.output or options.folder
+    output.mkdir(parents=True, exist_ok=True)
+    lines = [json.dumps(asdict(item)) for item in items]
+    (output / "answers.jsonl").write_text("\n".join(lines) + "\n", encoding="utf-8")
+    (output / "scores.md").write_text(table(items) + "\n", encoding="utf-8")
+    print(table(items))
+
+
+if __name__ == "__main__":
+    main()
