@@ -15,14 +15,14 @@ from pathlib import Path
 from time import perf_counter
 from typing import Any, Generic, Protocol, TypeVar
 
-from vtcli.engines.base import Engine, Request, SamplingOptions
+from vtcli.engines.base import Engine, Request, SamplingOptions, StreamStats
 from vtcli.layout import Layout, build_layout
 from vtcli.memory import memory_by_part
 from vtcli.models.checkpoint import Checkpoint, open_checkpoint
 from vtcli.models.tokenizer import Tokenizer
 from vtcli.prompt import build_prompt
 from vtcli.record import answer_record, plan_record
-from vtcli.trace.model import build_trace
+from vtcli.trace.model import Trace, build_trace
 from vtcli.trace.parser import Event, TraceParser
 from vtcli.video.patches import patchify
 from vtcli.video.probe import VideoInfo, probe
@@ -30,7 +30,6 @@ from vtcli.video.reader import Frames, read_frames
 from vtcli.video.sampling import FramePlan, FrameRequest, plan_frames
 
 T = TypeVar("T")
-_LOADING = threading.Lock()  # libraries load through global state; a question given up on may still be at it
 
 
 @dataclass(frozen=True)
@@ -131,11 +130,35 @@ def ask(question: Question, listener: Listener | None = None) -> dict[str, Any]:
     checkpoint = open_checkpoint(question.model)
     tokenizer = Tokenizer(checkpoint.path)
     engine = _engine(checkpoint, tokenizer, question.device)
-    loading = _Background(lambda: _open(engine))
+    loading = _Background(engine.open)
     plan = _plan(question, checkpoint, tokenizer, prompt)
     if listener:
         listener.planned(plan)
-    frames = read_frames(plan.info, plan.frames, plan.request, question.reader)
+    frames, request = read(plan)
+    seconds_read = perf_counter() - begin
+    loading.result()
+    try:
+        if listener:
+            listener.generating(engine, frames)
+        trace, stats = reply(engine, request, listener)
+    finally:
+        engine.close()
+    timing = {
+        "load": loading.seconds,
+        "read": seconds_read,
+        "encode": stats.encode,
+        "prefill": stats.prefill,
+        "generate": stats.generate,
+        "total": perf_counter() - begin,
+    }
+    warnings = (*_notes(plan, frames.plan), *frames.warnings, *engine.warnings)
+    return answer_record(plan, frames, request.layout, trace, engine, stats, timing, warnings)
+
+
+def read(plan: Plan) -> tuple[Frames, Request]:
+    """Reads the plan's frames and lays them out for an engine. Raises VideoError."""
+    checkpoint = plan.checkpoint
+    frames = read_frames(plan.info, plan.frames, plan.request, plan.question.reader)
     patches, _ = patchify(
         frames.pixels,
         checkpoint.image_mean,
@@ -145,27 +168,24 @@ def ask(question: Question, listener: Listener | None = None) -> dict[str, Any]:
         checkpoint.merge_size,
     )
     layout = plan.layout(frames.plan)
-    read = perf_counter() - begin
-    loading.result()
-    try:
+    return frames, Request(layout, patches, frames.plan.second_per_grid, plan.question.sampling)
+
+
+def reply(engine: Engine, request: Request, listener: Listener | None = None) -> tuple[Trace, StreamStats]:
+    """Has an open engine answer `request`; events go to `listener` as they arrive."""
+    parser, events = TraceParser(), list[Event]()
+
+    def heard(new: list[Event]) -> None:
+        events.extend(new)
         if listener:
-            listener.generating(engine, frames)
-        request = Request(layout, patches, frames.plan.second_per_grid, question.sampling)
-        trace = build_trace(_events(engine, request, listener))
-        stats = engine.stats
-        assert stats is not None  # streamed to the end
-    finally:
-        engine.close()
-    timing = {
-        "load": loading.seconds,
-        "read": read,
-        "encode": stats.encode,
-        "prefill": stats.prefill,
-        "generate": stats.generate,
-        "total": perf_counter() - begin,
-    }
-    warnings = (*_notes(plan, frames.plan), *frames.warnings, *engine.warnings)
-    return answer_record(plan, frames, layout, trace, engine, stats, timing, warnings)
+            for event in new:
+                listener.event(event)
+
+    for piece in engine.stream(request):
+        heard(parser.feed(piece))
+    heard(parser.close())
+    assert engine.stats is not None  # streamed to the end
+    return build_trace(events), engine.stats
 
 
 def _plan(question: Question, checkpoint: Checkpoint, tokenizer: Tokenizer, prompt: Any) -> Plan:
@@ -190,26 +210,6 @@ def _engine(checkpoint: Checkpoint, tokenizer: Tokenizer, device: str) -> Engine
 
     require_libraries()  # before the video is read in vain
     return TransformersEngine(checkpoint, tokenizer, device)
-
-
-def _open(engine: Engine) -> None:
-    with _LOADING:
-        engine.open()
-
-
-def _events(engine: Engine, request: Request, listener: Listener | None) -> list[Event]:
-    parser, events = TraceParser(), list[Event]()
-
-    def heard(new: list[Event]) -> None:
-        events.extend(new)
-        if listener:
-            for event in new:
-                listener.event(event)
-
-    for piece in engine.stream(request):
-        heard(parser.feed(piece))
-    heard(parser.close())
-    return events
 
 
 def _notes(plan: Plan, frames: FramePlan) -> tuple[str, ...]:

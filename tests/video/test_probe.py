@@ -130,7 +130,14 @@ def test_not_file_names(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", ["list.m3u8", "list.mp4"])
-@pytest.mark.parametrize("head", ["#EXTM3U\n#EXTINF:2,\n{}\n#EXT-X-ENDLIST\n", "ffconcat version 1.0\nfile '{}'\n"])
+@pytest.mark.parametrize(
+    "head",
+    [
+        "#EXTM3U\n#EXT-X-TARGETDURATION:2\n#EXTINF:2,\n{}\n#EXT-X-ENDLIST\n",
+        "#EXTM3U\n#EXT-X-TARGETDURATION:600\n#EXTINF:2,\n{}\n",  # live: FFmpeg would wait for more
+        "ffconcat version 1.0\nfile '{}'\n",
+    ],
+)
 def test_playlists_open_nothing(clip: Clip, tmp_path: Path, name: str, head: str) -> None:
     target = clip("target.mkv")
     (tmp_path / name).write_text(head.format(target.name))

@@ -17,7 +17,7 @@ SCHEMA = "vt.frames/1"
 
 
 def frames(
-    video: Annotated[str, typer.Argument(help="A video file.", show_default=False)],
+    video: Annotated[str, typer.Argument(metavar="VIDEO", help="A video file.", show_default=False)],
     output: Annotated[
         Path, typer.Option("--output", "-o", metavar="DIR", help="Folder to write to.", show_default=False)
     ],

@@ -16,7 +16,7 @@ SCHEMA = "vt.probe/1"
 
 
 def probe(
-    video: Annotated[str, typer.Argument(help="A video file.", show_default=False)],
+    video: Annotated[str, typer.Argument(metavar="VIDEO", help="A video file.", show_default=False)],
     json: options.JsonOption = False,
     debug: options.DebugOption = False,
 ) -> None:

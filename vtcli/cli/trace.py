@@ -8,16 +8,11 @@ import sys
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, cast
+from typing import Annotated, cast
 
 import typer
 
 from vtcli.cli.options import ChoiceOption, ColorOption, DebugOption, JsonOption
-
-if TYPE_CHECKING:
-    from rich.console import Console
-
-    from vtcli.cli.options import Color
 
 SCHEMA = "vt.trace/1"
 _BLOCK = 1 << 16
@@ -36,6 +31,7 @@ def trace(
     debug: DebugOption = False,
 ) -> None:
     """Render or parse raw model text written elsewhere: the trace on stderr, the answer on stdout."""
+    from vtcli.cli.console import make_console
     from vtcli.prompt import build_prompt
     from vtcli.trace.answers import settle
     from vtcli.trace.model import build_trace
@@ -45,7 +41,7 @@ def trace(
 
     choices = choice or []
     build_prompt("?", choices)  # refuses the choices that a question refuses
-    renderer = None if json else TraceRenderer(_console(color), video)
+    renderer = None if json else TraceRenderer(make_console(color, stderr=True), video)
     parser = TraceParser()
     events = []
     try:
@@ -107,19 +103,6 @@ def _open(file: str) -> AbstractContextManager[io.BufferedReader]:
     if file == "-":
         return nullcontext(cast(io.BufferedReader, typer.get_binary_stream("stdin")))
     return open(file, "rb")
-
-
-def _console(color: Color) -> Console:
-    """stderr. "never" keeps the wrapping of a terminal, without styles and links."""
-    from rich.console import Console
-
-    return Console(
-        stderr=True,
-        force_terminal=True if color == "always" else None,
-        color_system=None if color == "never" else "auto",
-        highlight=False,
-        emoji=False,
-    )
 
 
 def _warn(message: str) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib import util
@@ -16,6 +17,10 @@ from vtcli.models.files import first_line
 
 if TYPE_CHECKING:
     from transformers import Qwen2_5_VLForConditionalGeneration
+
+
+#: transformers loads under global state (default dtype, initialisation off): two at once spoil each other.
+_LOADING = threading.Lock()
 
 
 def require_libraries() -> None:
@@ -32,7 +37,7 @@ def load_model(checkpoint: Checkpoint, placement: Placement) -> tuple[Qwen2_5_VL
     # With accelerate, weights go straight to the device; without, through main memory.
     direct = placement.device != "cpu" and util.find_spec("accelerate") is not None
     options: dict[str, Any] = {"device_map": {"": placement.device}} if direct else {}
-    with quiet(), memory_errors(placement.device):
+    with _LOADING, quiet(), memory_errors(placement.device):
         try:
             model, info = loader.from_pretrained(
                 str(checkpoint.path),

@@ -198,9 +198,7 @@ def _draw_shapes(rng: random.Random) -> tuple[tuple[Shape, ...], tuple[int, int,
             pair = None
         paired = set(pair[:2]) if pair else set()
         apart = all(
-            math.dist(centres[i], centres[j]) >= CLEARANCE or {i, j} == paired
-            for i in range(count)
-            for j in range(i)
+            math.dist(centres[i], centres[j]) >= CLEARANCE or {i, j} == paired for i in range(count) for j in range(i)
         )
         if apart and all(MARGIN - 0.02 <= v <= 1 - MARGIN + 0.02 for c in centres for v in c):
             break

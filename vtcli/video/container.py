@@ -20,10 +20,14 @@ from av.video.stream import VideoStream
 from vtcli.errors import VideoError
 from vtcli.video.text import shown
 
-# Demuxers that open further files, or show text as if it were a film (`notes.txt` would become an ANSI animation).
-_NOT_VIDEOS = {"hls", "dash", "concat", "concatf", "sdp", "rtsp", "imf", "webm_dash_manifest", "tty"}
-
-_OPTIONS = {"protocol_whitelist": "file", "pattern_type": "none"}  # no network; `img%d.png` is one file, not many
+# Demuxers that open further files or run scripts, or show text as a film (`notes.txt` would be an ANSI animation).
+# They are refused before they start: a live playlist would be waited for as soon as it is opened.
+_NOT_VIDEOS = {"hls", "dash", "concat", "concatf", "sdp", "rtsp", "imf", "webm_dash_manifest", "avisynth", "tty"}
+_OPTIONS = {
+    "format_whitelist": ",".join(sorted(av.formats_available - _NOT_VIDEOS)),
+    "protocol_whitelist": "file",  # no network
+    "pattern_type": "none",  # `img%d.png` is one file, not many
+}
 
 
 @contextmanager
@@ -37,11 +41,11 @@ def open_video(path: str | Path) -> Iterator[tuple[InputContainer, VideoStream]]
         container = av.open(f"file:{path}", options=_OPTIONS, metadata_errors="replace")
     except UnicodeEncodeError:
         raise VideoError(f"{shown(path)}: the file's name is not valid text; rename it") from None
+    except av.ArgumentError:  # among others, what a format off the list gives
+        raise VideoError(f"{shown(path)} is not a video that can be read: not in a format for videos") from None
     except (av.FFmpegError, OSError, ValueError) as error:
         raise VideoError(f"{shown(path)} is not a video that can be read: {_reason(error)}") from None
     with container:
-        if set(container.format.name.split(",")) & _NOT_VIDEOS:
-            raise VideoError(f"{shown(path)} is not a video but a {container.format.name} file")
         yield container, _best_stream(container, shown(path))
 
 

@@ -17,7 +17,7 @@ from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from vtcli.ask import Ask, prepare, read, respond
+from vtcli import ask
 from vtcli.engines.base import Engine, SamplingOptions
 from vtcli.engines.transformers import TransformersEngine
 from vtcli.models.checkpoint import open_checkpoint
@@ -84,9 +84,10 @@ def ask_clip(engine: Engine, folder: str, clip: int, shown: int, name: str) -> l
 
 def _ask(engine: Engine, folder: str, clip: int, path: Path, multiple_choice: bool, name: str) -> Item:
     scene, question = scene_of(clip), question_of(clip, multiple_choice)
-    asked = Ask(path, question.text, folder, question.choices, sampling=SamplingOptions(max_tokens=400, temperature=0))
-    plan = prepare(asked)
-    trace, stats = respond(engine, read(plan), asked.sampling)
+    greedy = SamplingOptions(max_tokens=400, temperature=0)
+    plan = ask.prepare(ask.Question(path, question.text, folder, question.choices, sampling=greedy))
+    _, request = ask.read(plan)
+    trace, stats = ask.reply(engine, request)
     answer, _ = settle(trace, question.choices)
     correct = answer.strip().casefold() == question.answer.casefold()
     return Item(

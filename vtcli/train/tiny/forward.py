@@ -34,7 +34,7 @@ def patches(frames: Tensor) -> Tensor:
     batch, _, height, width, _ = frames.shape
     h, w = height // 28, width // 28
     split = frames.view(batch, GROUPS, 2, h, 2, 14, w, 2, 14, 3)
-    # b, group, frame, row, subrow, y, column, subcolumn, x, channel → …, row, column, subrow, subcolumn | c, frame, y, x
+    # (b, group, frame, row, subrow, y, column, subcolumn, x, channel): patches by merged cell, channels first inside
     raw = split.permute(0, 1, 3, 6, 4, 7, 9, 2, 5, 8).reshape(batch, GROUPS, PATCHES, 3, 392)
     return raw.float().sub_(255 * _MEAN).mul_(1 / (255 * _STD)).flatten(-2)
 

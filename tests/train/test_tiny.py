@@ -1,0 +1,152 @@
+"""The recipe of the embedded model: batches are what vt would show, the fast forward is the model's own."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+torch = pytest.importorskip("torch")
+pytest.importorskip("transformers")
+
+from tokenizers import Tokenizer  # noqa: E402
+from transformers import Qwen2_5_VLConfig, Qwen2_5_VLForConditionalGeneration  # noqa: E402
+
+from vtcli.layout import build_layout  # noqa: E402
+from vtcli.models.checkpoint import open_checkpoint  # noqa: E402
+from vtcli.models.tokenizer import Tokenizer as PromptTokenizer  # noqa: E402
+from vtcli.prompt import build_prompt  # noqa: E402
+from vtcli.shapes.render import write_clip  # noqa: E402
+from vtcli.train.tiny.__main__ import corpus, published_name  # noqa: E402
+from vtcli.train.tiny.checkpoint import SIZE, SPECIAL, TAGS, model_config, train_tokenizer, write_files  # noqa: E402
+from vtcli.train.tiny.data import FRAMES, Maker, batches, prefix_text, sample_times  # noqa: E402
+from vtcli.train.tiny.fit import Stage, Trainer  # noqa: E402
+from vtcli.train.tiny.forward import SharedForward, patches  # noqa: E402
+from vtcli.video.patches import patchify  # noqa: E402
+from vtcli.video.probe import probe  # noqa: E402
+from vtcli.video.sampling import FrameRequest, plan_frames  # noqa: E402
+
+MEAN, STD = (0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711)
+
+
+@pytest.fixture(scope="module")
+def tokenizer() -> Tokenizer:
+    return train_tokenizer(text for text, _ in zip(corpus(), range(900), strict=False))
+
+
+@pytest.fixture
+def model(tokenizer: Tokenizer) -> Qwen2_5_VLForConditionalGeneration:
+    torch.manual_seed(0)
+    return Qwen2_5_VLForConditionalGeneration(Qwen2_5_VLConfig(**model_config(tokenizer))).float()
+
+
+def test_tags_and_special_tokens_are_one_token_each(tokenizer: Tokenizer) -> None:
+    for text in [*SPECIAL, *TAGS]:
+        assert len(tokenizer.encode(text).ids) == 1
+    assert tokenizer.decode(tokenizer.encode("déjà <time> 東京").ids) == "déjà <time> 東京"
+
+
+def test_the_prompt_before_the_video_is_the_one_vt_asks_with(tokenizer: Tokenizer, tmp_path: Path) -> None:
+    write_files(tmp_path, tokenizer)
+    text, ids = PromptTokenizer(tmp_path).encode_prompt(build_prompt("Which way does the red circle go?"))
+    assert text.startswith(prefix_text() + "<|video_pad|><|vision_end|>Which way")
+    front = tokenizer.encode(prefix_text()).ids
+    assert list(ids[: len(front)]) == front
+
+
+@pytest.mark.parametrize("seconds", [6.0, 8.0, 13.5, 24.0])
+def test_frames_and_positions_are_those_of_vts_own_plan(tokenizer: Tokenizer, tmp_path: Path, seconds: float) -> None:
+    maker = Maker(tokenizer, "test", seconds)
+    for number in range(4):
+        scene, _ = maker.clip(number)
+        times, per_grid = sample_times(scene)
+        write_clip(scene, tmp_path / "clip.mp4")
+        info = probe(tmp_path / "clip.mp4")
+        plan = plan_frames(info, FrameRequest(max_pixels=SIZE * SIZE, min_pixels=SIZE * SIZE))
+        assert (plan.width, plan.height) == (SIZE, SIZE)
+        assert [info.times[i] for i in plan.indices] == pytest.approx(times, abs=1e-4)
+        assert plan.second_per_grid == pytest.approx(per_grid)
+        layout = build_layout([1, 0, 2], (8, 8, 8), plan.second_per_grid, video_token_id=0)
+        assert (layout.positions[0, 1:-1:16] - 1).tolist() == maker.sample(number, "see").steps.tolist()
+
+
+def test_patches_are_those_vt_gives_to_an_engine() -> None:
+    frames = np.random.default_rng(0).integers(0, 256, (FRAMES, SIZE, SIZE, 3), dtype=np.uint8)
+    expected, grid = patchify(frames, MEAN, STD)
+    assert grid == (8, 8, 8)
+    np.testing.assert_allclose(patches(torch.from_numpy(frames)[None]).reshape(-1, 1176), expected, atol=1e-6)
+
+
+@pytest.mark.parametrize("with_prompt", [True, False])
+def test_the_shared_forward_equals_the_stock_one(
+    tokenizer: Tokenizer, model: Qwen2_5_VLForConditionalGeneration, with_prompt: bool
+) -> None:
+    forward = SharedForward(model)
+    batch = next(batches(Maker(tokenizer, "train"), "ask", 0, 1, 3))
+    prefix = torch.tensor(tokenizer.encode(prefix_text()).ids if with_prompt else [], dtype=torch.long)
+    with torch.inference_mode():
+        video = forward.see(torch.from_numpy(batch.frames))
+        hidden = forward.read(prefix, video, torch.from_numpy(batch.steps), torch.from_numpy(batch.ids))
+        logits = forward.logits(hidden.last)
+        for row in range(3):
+            pixels = patches(torch.from_numpy(batch.frames[row : row + 1])).reshape(-1, 1176)
+            pad = model.config.video_token_id
+            # A grid step whose positions are the batch's: from 1 to 6 half seconds in sixteenths.
+            layout = next(
+                found
+                for step in range(8, 60)
+                for found in [build_layout([*prefix, pad, *batch.ids[row]], (8, 8, 8), step / 16, video_token_id=pad)]
+                if (found.positions[0, len(prefix) :][:128:16] - len(prefix)).tolist() == batch.steps[row].tolist()
+            )
+            stock = model(
+                input_ids=torch.from_numpy(layout.input_ids)[None],
+                pixel_values_videos=pixels,
+                video_grid_thw=torch.tensor([[8, 8, 8]]),
+                position_ids=torch.from_numpy(layout.positions)[:, None],
+            ).logits[0, len(prefix) + 128 :]
+            torch.testing.assert_close(logits[row], stock, atol=2e-5, rtol=1e-4)
+
+
+def test_only_the_response_is_learned_and_the_answer_weighs_most(tokenizer: Tokenizer) -> None:
+    for number in range(20):
+        sample = Maker(tokenizer, "train").sample(number, "ask")
+        text = tokenizer.decode(sample.ids[sample.weights > 0].tolist(), skip_special_tokens=False)
+        assert text.startswith(("At first:", " At first:")) and text.endswith("</answer><|im_end|>")
+        answer = tokenizer.decode(sample.ids[sample.weights == 3].tolist())
+        assert f"<answer>{answer}</answer>" in text and answer
+
+
+def test_every_stage_brings_its_loss_down(
+    tokenizer: Tokenizer, model: Qwen2_5_VLForConditionalGeneration, tmp_path: Path
+) -> None:
+    trainer = Trainer(model, tokenizer, tmp_path / "log.jsonl")
+    stage = Stage("ask", "ask", 0, 12, 2, 2e-3, 2e-3, cells=0.1, reason=True)
+    same = next(batches(Maker(tokenizer, "train"), "ask", 0, 1, 2))
+    optimiser = torch.optim.AdamW(trainer.parameters, lr=1e-3)
+    totals = []
+    for _ in range(12):
+        losses = trainer._clip_losses(same, stage)
+        total = torch.stack(list(losses.values())).sum()
+        total.backward()
+        assert model.model.visual.patch_embed.proj.weight.grad.abs().sum() > 0
+        optimiser.step()
+        optimiser.zero_grad()
+        totals.append(total.item())
+    assert totals[-1] < 0.7 * totals[0]
+
+
+def test_a_written_checkpoint_opens_under_the_published_names(
+    tokenizer: Tokenizer, model: Qwen2_5_VLForConditionalGeneration, tmp_path: Path
+) -> None:
+    from safetensors.torch import save_file
+
+    write_files(tmp_path, tokenizer)
+    state = {published_name(k): v for k, v in model.state_dict().items() if k != "lm_head.weight"}
+    assert {"visual.patch_embed.proj.weight", "model.embed_tokens.weight"} <= set(state)
+    save_file(state, tmp_path / "model.safetensors", metadata={"format": "pt"})
+    checkpoint = open_checkpoint(tmp_path)
+    again = Qwen2_5_VLForConditionalGeneration.from_pretrained(tmp_path, dtype=torch.float32)
+    torch.testing.assert_close(again.state_dict()["model.visual.merger.mlp.2.bias"], state["visual.merger.mlp.2.bias"])
+    assert checkpoint.weights.parameters == sum(v.numel() for v in state.values())
+    assert checkpoint.frame_pixels() == (SIZE * SIZE, SIZE * SIZE)
