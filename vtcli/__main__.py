@@ -20,6 +20,7 @@ _RESET_TERMINAL = "\x1b[0m\x1b[?25h"  # default colours, cursor shown
 
 def main() -> int:
     """Console script: runs `vt` with this process's arguments and returns its exit code."""
+    _open_closed_streams()
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):  # a file name or an answer may hold what the locale cannot write
             stream.reconfigure(errors="backslashreplace")
@@ -29,6 +30,13 @@ def main() -> int:
         sys.stderr.flush()
         os._exit(status)
     return status
+
+
+def _open_closed_streams() -> None:
+    """Closed streams (`>&-`) lead nowhere instead: where there is no stderr, print would write errors to stdout."""
+    sys.stdin = sys.stdin or os.fdopen(os.open(os.devnull, os.O_RDONLY))
+    sys.stdout = sys.stdout or os.fdopen(os.open(os.devnull, os.O_WRONLY), "w")
+    sys.stderr = sys.stderr or os.fdopen(os.open(os.devnull, os.O_WRONLY), "w")
 
 
 def run(arguments: Sequence[str]) -> int:
@@ -58,7 +66,7 @@ def _invoke(arguments: Sequence[str]) -> int:
 
 def _interrupted() -> int:
     if sys.stderr.isatty():
-        sys.stderr.write(_RESET_TERMINAL + "\n")
+        sys.stderr.write(("" if os.environ.get("TERM") == "dumb" else _RESET_TERMINAL) + "\n")
     return INTERRUPTED
 
 
@@ -75,6 +83,8 @@ def _explain(error: Exception, debug: bool) -> int:
         message, status = str(error), error.exit_code
     elif isinstance(error, typer.TyperException):
         message, status = _usage(error), error.exit_code
+    elif isinstance(error, OSError):  # a full disk under stdout, a name too long: the system's refusal, not a bug
+        message, status = f"{error.filename or 'input or output'}: {error.strerror or error}", 1
     else:
         hint = "" if debug else " (run again with --debug for the traceback)"
         message, status = f"internal: {type(error).__name__}: {error}{hint}", 1

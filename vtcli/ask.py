@@ -20,7 +20,7 @@ from vtcli.layout import Layout, build_layout
 from vtcli.memory import memory_by_part
 from vtcli.models.checkpoint import Checkpoint, open_checkpoint
 from vtcli.models.tokenizer import Tokenizer
-from vtcli.prompt import build_prompt
+from vtcli.prompt import Prompt, build_prompt
 from vtcli.record import answer_record, plan_record
 from vtcli.trace.model import Trace, build_trace
 from vtcli.trace.parser import Event, TraceParser
@@ -188,7 +188,7 @@ def reply(engine: Engine, request: Request, listener: Listener | None = None) ->
     return build_trace(events), engine.stats
 
 
-def _plan(question: Question, checkpoint: Checkpoint, tokenizer: Tokenizer, prompt: Any) -> Plan:
+def _plan(question: Question, checkpoint: Checkpoint, tokenizer: Tokenizer, prompt: Prompt) -> Plan:
     low, high = checkpoint.frame_pixels(question.max_pixels)
     request = FrameRequest(
         frames=question.frames,

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from vtcli.trace.answers import settle
 from vtcli.trace.model import Segment, Trace
+from vtcli.video.reader import choose_reader
 
 if TYPE_CHECKING:
     from vtcli.ask import Plan
@@ -63,14 +64,13 @@ def answer_record(
 
 
 def plan_record(plan: Plan, layout: Layout, memory: Mapping[str, int], warnings: Sequence[str]) -> dict[str, Any]:
-    """`vt.plan/1`: what `ask` would show the model."""
+    """`vt.plan/1`: what `ask` would show the model. Raises as `choose_reader` does."""
     times = tuple(plan.info.times[index] for index in plan.frames.indices)
-    reader = "pyav" if plan.question.reader == "auto" else plan.question.reader
     return {
         "schema": "vt.plan/1",
         "model": {"name": plan.checkpoint.name, "revision": plan.checkpoint.revision},
         "video": plan.info.as_json(),
-        "sampling": plan.frames.as_json(times, reader),
+        "sampling": plan.frames.as_json(times, choose_reader(plan.question.reader)),
         "prompt": plan.prompt,
         "layout": {
             "input_ids": layout.input_ids.tolist(),

@@ -95,6 +95,16 @@ def test_no_such_model(run: Run, clip: Path) -> None:
     fails(run, "ask", str(clip), "why?", "-m", "no/such/model", code=1, says="no such model")
 
 
+def test_a_model_name_the_system_refuses(run: Run, clip: Path) -> None:
+    fails(run, "ask", str(clip), "why?", "-m", "x" * 300, code=1, says="x" * 300)
+    assert "internal" not in run("ask", str(clip), "why?", "-m", "x" * 300).err
+
+
+@pytest.mark.parametrize("dry", [(), ("--dry-run",)])
+def test_a_reader_that_is_not_there(run: Run, model: str, clip: Path, dry: tuple[str, ...]) -> None:
+    fails(run, "ask", str(clip), "why?", "-m", model, "--reader", "decord", *dry, code=1, says="not available")
+
+
 def test_no_model_at_all(run: Run, clip: Path) -> None:
     fails(run, "ask", str(clip), "why?", code=1, says="-m DIR")
 

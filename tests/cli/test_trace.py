@@ -140,6 +140,15 @@ def test_colours_and_links_when_forced(monkeypatch: pytest.MonkeyPatch) -> None:
     assert "\x1b" not in run("--video", "clip.mp4").stderr
 
 
+def test_the_flag_goes_before_no_color(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TERM", "xterm-256color")
+    monkeypatch.setenv("NO_COLOR", "1")
+    cyan = "\x1b[1;36m"
+    assert cyan in run("--color", "always").stderr
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    assert cyan not in run().stderr
+
+
 @pytest.mark.parametrize(
     ("arguments", "text", "status", "message"),
     [
@@ -152,7 +161,6 @@ def test_colours_and_links_when_forced(monkeypatch: pytest.MonkeyPatch) -> None:
     ],
 )
 def test_bad_input_is_one_line(arguments: list[str], text: str | bytes, status: int, message: str) -> None:
-    pytest.importorskip("vtcli.cli.main", exc_type=ImportError)
     done = vt(*arguments, text=text)
     assert (done.returncode, done.stdout) == (status, "")
     assert done.stderr.count("\n") == 1
@@ -161,13 +169,11 @@ def test_bad_input_is_one_line(arguments: list[str], text: str | bytes, status: 
 
 
 def test_a_video_is_not_text(material: Path) -> None:
-    pytest.importorskip("vtcli.cli.main", exc_type=ImportError)
     done = vt(str(material / "videos" / "moviepy" / "chaplin.mp4"))
     assert done.returncode == 1 and "is not text" in done.stderr
 
 
 def test_the_installed_command_in_any_locale() -> None:
-    pytest.importorskip("vtcli.cli.main", exc_type=ImportError)
     text = "<answer>\N{CLAPPER BOARD} é</answer>"
     assert vt(text=text).stdout == "\N{CLAPPER BOARD} é\n"
     done = vt("--json", text=text, PYTHONUTF8="0", PYTHONIOENCODING="ascii")
@@ -175,8 +181,34 @@ def test_the_installed_command_in_any_locale() -> None:
     assert done.returncode == 0 and done.stderr == ""
 
 
+@pytest.mark.skipif(os.name == "nt", reason="closes streams as POSIX shells do")
+@pytest.mark.parametrize(
+    ("shell", "status", "out", "err"),
+    [
+        ('"$@" </dev/null >&-', 0, "", "vt: warning: the text holds no answer\n"),
+        ('"$@" --json </dev/null >&-', 0, "", ""),
+        ('"$@" <&-', 0, "", "vt: warning: the text holds no answer\n"),
+        ('"$@" gone.txt 2>&-', 1, "", ""),
+        ('echo C | "$@" --json 2>&-', 0, '"answer": "C"', ""),
+    ],
+)
+def test_closed_streams(shell: str, status: int, out: str, err: str) -> None:
+    command = ["sh", "-c", shell, "sh", sys.executable, "-m", "vtcli", "trace"]
+    done = subprocess.run(command, capture_output=True, text=True, env=os.environ | {"PYTHONPATH": str(ROOT)})
+    assert (done.returncode, done.stderr) == (status, err)
+    assert out in done.stdout and bool(out) == bool(done.stdout)
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs a device that is always full")
+def test_a_full_disk_is_one_line() -> None:
+    with open("/dev/full", "w") as full:
+        command = [sys.executable, "-m", "vtcli", "trace", "--json"]
+        environment = os.environ | {"PYTHONPATH": str(ROOT)}
+        done = subprocess.run(command, stdin=subprocess.DEVNULL, stdout=full, stderr=subprocess.PIPE, env=environment)
+    assert (done.returncode, done.stderr) == (1, b"vt: error: input or output: No space left on device\n")
+
+
 def test_the_trace_is_shown_while_the_text_arrives() -> None:
-    pytest.importorskip("vtcli.cli.main", exc_type=ImportError)
     process = subprocess.Popen(
         [sys.executable, "-m", "vtcli", "trace"],
         stdin=subprocess.PIPE,

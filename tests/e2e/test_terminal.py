@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import select
+import shutil
 import subprocess
 import sys
 import time
@@ -108,6 +109,17 @@ def test_ask_shows_trace_and_answer_and_leaves_no_waiting_line(clip: Path, rando
     assert "loading" not in left
     assert "16 frames of" in left
     assert text.endswith("\n")
+
+
+def test_a_model_folder_cannot_command_the_terminal(clip: Path, random_checkpoint: Path, tmp_path: Path) -> None:
+    pytest.importorskip("torch")
+    folder = tmp_path / "\x1b]0;title\x07model"
+    shutil.copytree(random_checkpoint, folder)
+    arguments = ["ask", str(clip), "what?", "-m", str(folder), "--max-tokens", "2", "--color", "never"]
+    code, text, _ = terminal(arguments)
+    assert code == 0
+    assert "16 frames of" in text
+    assert "\x1b" not in text
 
 
 @pytest.mark.parametrize("moment", [b"loading", b"16 frames of"])

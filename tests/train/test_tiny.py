@@ -18,7 +18,7 @@ from vtcli.models.checkpoint import open_checkpoint  # noqa: E402
 from vtcli.models.tokenizer import Tokenizer as PromptTokenizer  # noqa: E402
 from vtcli.prompt import build_prompt  # noqa: E402
 from vtcli.shapes.render import write_clip  # noqa: E402
-from vtcli.train.tiny.__main__ import corpus, published_name  # noqa: E402
+from vtcli.train.tiny.__main__ import corpus, published_name, untied  # noqa: E402
 from vtcli.train.tiny.checkpoint import SIZE, SPECIAL, TAGS, model_config, train_tokenizer, write_files  # noqa: E402
 from vtcli.train.tiny.data import FRAMES, Maker, batches, prefix_text, sample_times  # noqa: E402
 from vtcli.train.tiny.fit import Stage, Trainer  # noqa: E402
@@ -117,11 +117,21 @@ def test_only_the_response_is_learned_and_the_answer_weighs_most(tokenizer: Toke
         assert f"<answer>{answer}</answer>" in text and answer
 
 
+@pytest.mark.parametrize("task", ["conclude", "derive"])
+def test_practice_teaches_what_follows_from_what_is_told(tokenizer: Tokenizer, task: str) -> None:
+    for number in range(20):
+        maker = Maker(tokenizer, "train", 8.0)
+        sample = maker.practice(number, task)
+        learned = tokenizer.decode(sample.ids[sample.weights > 0].tolist(), skip_special_tokens=False)
+        assert ("<time>" in learned) == (task == "derive")
+        assert learned.endswith("</answer><|im_end|>") and "At first" not in learned
+
+
 def test_every_stage_brings_its_loss_down(
     tokenizer: Tokenizer, model: Qwen2_5_VLForConditionalGeneration, tmp_path: Path
 ) -> None:
     trainer = Trainer(model, tokenizer, tmp_path / "log.jsonl")
-    stage = Stage("ask", "ask", 0, 12, 2, 2e-3, 2e-3, cells=0.1, reason=True)
+    stage = Stage("ask", "ask", 0, 12, 2, 2e-3, 2e-3, cells=0.1, practice="derive")
     same = next(batches(Maker(tokenizer, "train"), "ask", 0, 1, 2))
     optimiser = torch.optim.AdamW(trainer.parameters, lr=1e-3)
     totals = []
@@ -142,7 +152,7 @@ def test_a_written_checkpoint_opens_under_the_published_names(
     from safetensors.torch import save_file
 
     write_files(tmp_path, tokenizer)
-    state = {published_name(k): v for k, v in model.state_dict().items() if k != "lm_head.weight"}
+    state = {published_name(k): v for k, v in untied(model).items()}
     assert {"visual.patch_embed.proj.weight", "model.embed_tokens.weight"} <= set(state)
     save_file(state, tmp_path / "model.safetensors", metadata={"format": "pt"})
     checkpoint = open_checkpoint(tmp_path)

@@ -52,8 +52,7 @@ def ask(
     from vtcli.engines.base import SamplingOptions
     from vtcli.errors import UsageError
 
-    if frames is not None and fps is not None:
-        raise UsageError("--frames and --fps exclude each other: give one")
+    frames = options.frame_count(frames, fps)
     if seed is not None and not 0 <= seed < 2**63:
         raise UsageError(f"--seed {seed}: give a number from 0 to 2^63 - 1")
     model_used, device_used = _defaults(model, device)
@@ -64,7 +63,7 @@ def ask(
         question=question,
         model=model_used,
         choices=tuple(choice or ()),
-        frames=options.PAPER_FRAMES if frames is None and fps is None else frames,
+        frames=frames,
         fps=fps,
         start=start,
         end=end,

@@ -13,7 +13,8 @@ if TYPE_CHECKING:
 def make_console(color: Color, stderr: bool = False) -> Console:
     """A console that prints text as it is: no markup, emoji codes or highlighting.
 
-    "auto" heeds NO_COLOR, FORCE_COLOR and TERM; "never" keeps a terminal's wrapping without styles and links.
+    "auto" heeds NO_COLOR, FORCE_COLOR and TERM; "always" goes before NO_COLOR, as flags do before the environment;
+    "never" keeps a terminal's wrapping without styles and links.
     """
     from rich.console import Console
 
@@ -21,6 +22,7 @@ def make_console(color: Color, stderr: bool = False) -> Console:
         stderr=stderr,
         force_terminal=True if color == "always" else None,
         color_system=None if color == "never" else "auto",
+        no_color=False if color == "always" else None,
         highlight=False,
         markup=False,
         emoji=False,

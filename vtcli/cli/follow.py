@@ -32,9 +32,10 @@ class Follower:
 
     def planned(self, plan: Plan) -> None:
         self._plan = plan
-        if self._console.is_terminal and not self._console.is_dumb_terminal:
+        # Escape sequences take the note away again: none without colours, nor in a file whose colours are forced.
+        if self._console.color_system and self._console.file.isatty():
             self._waiting = True
-            note = Text(f"loading {plan.checkpoint.name} …", style="dim")
+            note = Text(f"loading {sanitise_line(plan.checkpoint.name)} …", style="dim")
             self._console.print(note, end="", no_wrap=True, overflow="ellipsis")
 
     def generating(self, engine: Engine, frames: Frames) -> None:
@@ -45,7 +46,7 @@ class Follower:
             sanitise_line(info.path),
             f"{info.duration:.1f} s",
             f"{len(used.indices)} frames of {used.width}×{used.height}",
-            f"{self._plan.checkpoint.name} on {engine.device}, {engine.dtype}",
+            f"{sanitise_line(self._plan.checkpoint.name)} on {engine.device}, {engine.dtype}",
         )
         self._console.print(Text(" · ".join(facts), style="dim"), soft_wrap=True)
         self._renderer = TraceRenderer(self._console, info.path, used.offset)

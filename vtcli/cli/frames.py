@@ -31,16 +31,13 @@ def frames(
     debug: options.DebugOption = False,
 ) -> None:
     """Write the frames the model would see as PNG files, named by number and time."""
-    from vtcli.errors import UsageError
     from vtcli.trace.text import dump_json, sanitise_line
     from vtcli.video.probe import probe
     from vtcli.video.reader import read_frames
     from vtcli.video.sampling import VIDEO_MAX_PIXELS, FrameRequest, plan_frames
 
-    if frames is not None and fps is not None:
-        raise UsageError("--frames and --fps exclude each other: give one")
     request = FrameRequest(
-        frames=options.PAPER_FRAMES if frames is None and fps is None else frames,
+        frames=options.frame_count(frames, fps),
         fps=fps,
         start=start,
         end=end,

@@ -29,6 +29,15 @@ def parse_time(text: str) -> float:
     raise typer.BadParameter(f"'{text}' is not a time; write SS(.s), MM:SS or H:MM:SS")
 
 
+def frame_count(frames: int | None, fps: float | None) -> int | None:
+    """What --frames and --fps come to: the paper's number where neither is given. Raises UsageError for both."""
+    from vtcli.errors import UsageError
+
+    if frames is not None and fps is not None:
+        raise UsageError("--frames and --fps exclude each other: give one")
+    return PAPER_FRAMES if frames is None and fps is None else frames
+
+
 MODEL_PANEL = "Model"
 FRAMES_PANEL = "Frames"
 ANSWER_PANEL = "Generation"

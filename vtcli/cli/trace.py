@@ -20,7 +20,7 @@ _BLOCK = 1 << 16
 
 def trace(
     file: Annotated[
-        str, typer.Argument(metavar="[FILE|-]", help="The raw text; - reads standard input.", show_default=False)
+        str, typer.Argument(metavar="FILE|-", help="The raw text; - reads standard input.", show_default=False)
     ] = "-",
     choice: ChoiceOption = None,
     video: Annotated[

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from fractions import Fraction
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -23,7 +24,7 @@ CLIP_SIZE = 224
 """Width and height of a clip file, pixels."""
 
 Image = npt.NDArray[np.uint8]
-_Field = npt.NDArray[np.float32]
+_Field = npt.NDArray[np.floating[Any]]
 
 
 def render(scene: Scene, times: Sequence[float], size: int = CLIP_SIZE) -> Image:
@@ -57,16 +58,16 @@ def _draw(frame: _Field, form: str, state: State) -> None:
 
 def _cover(distance: _Field) -> _Field:
     """Share of a pixel that is inside, from the signed distance of its centre in pixels."""
-    return np.clip(0.5 - distance, 0, 1)
+    return np.asarray(np.clip(0.5 - distance, 0, 1))
 
 
 def _distance(form: str, dx: _Field, dy: _Field, radius: float) -> _Field:
     if form == "circle":
-        return np.hypot(dx, dy) - radius
+        return np.asarray(np.hypot(dx, dy) - radius)
     if form == "square":
-        return np.maximum(np.abs(dx), np.abs(dy)) - 0.88 * radius
+        return np.asarray(np.maximum(np.abs(dx), np.abs(dy)) - 0.88 * radius)
     slope = np.float32(3**0.5 / 2)
-    return np.maximum(dy - 0.62 * radius, slope * np.abs(dx) - 0.5 * dy - 0.5 * radius)
+    return np.asarray(np.maximum(dy - 0.62 * radius, slope * np.abs(dx) - 0.5 * dy - 0.5 * radius))
 
 
 def write_clip(scene: Scene, path: Path, size: int = CLIP_SIZE) -> None:

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import argparse
-import random
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import torch
 from safetensors.torch import load_file, save_file
@@ -41,37 +41,42 @@ def published_name(name: str) -> str:
 
 
 def main() -> None:
-    """Trains the stages in order; `--from STAGE` goes on from the weights the stage before left in FOLDER."""
+    """Trains the stages in order; `--from STAGE` goes on from the weights that the stage before left in `--work`."""
     from transformers import Qwen2_5_VLConfig, Qwen2_5_VLForConditionalGeneration
 
     names = [stage.name for stage in STAGES]
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("folder", type=Path)
+    parser.add_argument("folder", type=Path, help="where the checkpoint goes")
+    parser.add_argument("--work", type=Path, default=Path("build/tiny"), help="where weights are kept between stages")
     parser.add_argument("--from", dest="first", choices=names, default=names[0])
     options = parser.parse_args()
-    folder: Path = options.folder
+    folder, work = options.folder, options.work
     torch.manual_seed(SEED)
-    random.seed(SEED)
     tokenizer = train_tokenizer(corpus())
     write_files(folder, tokenizer)
-    model = Qwen2_5_VLForConditionalGeneration(Qwen2_5_VLConfig(**model_config(tokenizer))).float()
+    work.mkdir(parents=True, exist_ok=True)
+    model: Any = Qwen2_5_VLForConditionalGeneration(Qwen2_5_VLConfig(**model_config(tokenizer)))
+    model.float()
     trainer = Trainer(model, tokenizer, folder / "train.jsonl")
     skipped = names.index(options.first)
     if skipped:
-        kept = load_file(folder / f"after-{names[skipped - 1]}.safetensors")
+        kept = load_file(work / f"after-{names[skipped - 1]}.safetensors")
         model.load_state_dict({k[6:]: v for k, v in kept.items() if k.startswith("model/")}, strict=False)
         trainer.heads.load_state_dict({k[6:]: v for k, v in kept.items() if k.startswith("heads/")})
+    else:
+        trainer.log.unlink(missing_ok=True)
     for stage in STAGES[skipped:]:
         trainer.run(stage)
-        state = {f"model/{k}": v.contiguous() for k, v in model.state_dict().items() if k != "lm_head.weight"}
+        state = {f"model/{k}": v for k, v in untied(model).items()}
         state |= {f"heads/{k}": v for k, v in trainer.heads.state_dict().items()}
-        save_file(state, folder / f"after-{stage.name}.safetensors")
-    weights = {
-        published_name(k): v.to(torch.bfloat16).contiguous()
-        for k, v in model.state_dict().items()
-        if k != "lm_head.weight"
-    }
+        save_file(state, work / f"after-{stage.name}.safetensors")
+    weights = {published_name(k): v.to(torch.bfloat16) for k, v in untied(model).items()}
     save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
+
+
+def untied(model: torch.nn.Module) -> dict[str, torch.Tensor]:
+    """The model's tensors without the output matrix, which is the embedding."""
+    return {k: v.contiguous() for k, v in model.state_dict().items() if k != "lm_head.weight"}
 
 
 if __name__ == "__main__":

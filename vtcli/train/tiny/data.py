@@ -37,6 +37,8 @@ CELL_TARGETS = {"colour": len(COLOURS) + 1, "new": len(COLOURS) + 1, "form": len
 
 Task = Literal["cells", "see", "ask"]
 """cells: pictures only; see: say what happens, without a question; ask: the whole prompt and response."""
+Practice = Literal["conclude", "derive"]
+"""conclude: from the segments to the answer, under a short prompt; derive: from the walk to segments and answer."""
 
 
 @dataclass(frozen=True)
@@ -95,13 +97,21 @@ class Maker:
             weights=weights,
         )
 
-    def reasoning(self, number: int) -> Sample:
-        """Text only: the events are told, the question is answered. Practice that needs no pictures."""
+    def practice(self, number: int, task: Practice) -> Sample:
+        """Text only, no pictures needed: from what is told to what follows from it.
+
+        From a walk in whole seconds the segments follow exactly; of other clips only the conclusion is learned.
+        """
         scene, rng = self.clip(number)
         question = pick(scene, rng, multiple_choice=rng.random() < 0.75)
-        text = build_prompt(question.text, question.choices).user.split("\n\nPlease")[0]
-        told = f"<|im_start|>user\n{text}<|im_end|>\n<|im_start|>assistant\n{segments(scene)}"
-        ids, weights = self._encode([(told, 0.0), *_ending(question)])
+        user = build_prompt(question.text, question.choices).user
+        if task == "conclude":
+            user, told, learned = user.split("\n\nPlease")[0], segments(scene), ("", 0.0)
+        else:
+            told = look(scene, *sample_times(scene))
+            learned = (" " + segments(scene), 1.0 if scene.duration == USUAL_SECONDS else 0.0)
+        given = f"<|im_start|>user\n{user}<|im_end|>\n<|im_start|>assistant\n{told}"
+        ids, weights = self._encode([(given, 0.0), learned, *_ending(question)])
         none = np.zeros((0,), np.int64)
         return Sample(np.zeros((0,), np.uint8), none, none, none, ids, weights)
 
@@ -192,11 +202,14 @@ def collate(samples: Sequence[Sample]) -> Batch:
     )
 
 
-def batches(maker: Maker, task: Task | Literal["reason"], first: int, count: int, size: int) -> Iterator[Batch]:
+def batches(maker: Maker, task: Task | Practice, first: int, count: int, size: int) -> Iterator[Batch]:
     """`count` batches of `size`, from clip number `first` on; four at a time are sorted by length."""
     for start in range(0, count, 4):
         many = range(first + start * size, first + min(start + 4, count) * size)
-        samples = [maker.reasoning(n) if task == "reason" else maker.sample(n, task) for n in many]
+        if task == "conclude" or task == "derive":
+            samples = [maker.practice(number, task) for number in many]
+        else:
+            samples = [maker.sample(number, task) for number in many]
         samples.sort(key=lambda s: len(s.ids))
         groups = [collate(samples[i : i + size]) for i in range(0, len(samples), size)]
         random.Random(start).shuffle(groups)

@@ -12,7 +12,7 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import torch
 import torch.nn.functional as F  # noqa: N812
@@ -27,6 +27,7 @@ from vtcli.train.tiny.data import (
     LONGEST_SECONDS,
     Batch,
     Maker,
+    Practice,
     Task,
     batches,
     prefix_text,
@@ -37,14 +38,16 @@ REPORT_EVERY = 100
 PROBE_EVERY = 500
 PROBE_CLIPS = 64
 WARM_UP = 60
+PRACTICE_OFFSET = 500_000
+"""Clips of text-only batches have numbers of their own, this far after the stage's first."""
 
 
 @dataclass(frozen=True)
 class Stage:
     """One stage: `steps` batches of `size` clips from clip number `first` on; `cells` weighs the per-cell loss.
 
-    `reason` says whether a batch of text-only questions comes with every batch of clips. The learning rate rises
-    in 60 steps and falls linearly from `rate` to `rate_end`.
+    `practice` names the text-only batch, of clips of its own, that comes with every batch of clips. The learning rate
+    rises in 60 steps and falls linearly from `rate` to `rate_end`.
     """
 
     name: str
@@ -55,13 +58,14 @@ class Stage:
     rate: float
     rate_end: float
     cells: float
-    reason: bool = False
+    practice: Practice | None = None
 
 
 STAGES: tuple[Stage, ...] = (
     Stage("cells", "cells", 0, 350, 16, 2e-3, 1e-3, cells=1.0),
-    Stage("see", "see", 1_000_000, 1000, 16, 1.2e-3, 1.0e-3, cells=0.3, reason=True),
-    Stage("ask", "ask", 2_000_000, 1350, 16, 1.0e-3, 2e-5, cells=0.1, reason=True),
+    Stage("see", "see", 1_000_000, 1000, 16, 1.2e-3, 1.0e-3, cells=0.3, practice="conclude"),
+    Stage("ask", "ask", 2_000_000, 1350, 16, 1.0e-3, 2e-5, cells=0.1, practice="conclude"),
+    Stage("settle", "ask", 3_000_000, 700, 16, 7e-4, 1e-5, cells=0.05, practice="derive"),
 )
 
 
@@ -94,17 +98,17 @@ class CellHeads(nn.Module):
 
 
 class _Stream(IterableDataset[Batch]):
-    def __init__(self, tokenizer: Tokenizer, task: Task | Literal["reason"], stage: Stage, skip: int) -> None:
-        self.tokenizer, self.task, self.stage, self.skip = tokenizer, task, stage, skip
+    def __init__(self, tokenizer: Tokenizer, task: Task | Practice, stage: Stage) -> None:
+        self.tokenizer, self.task, self.stage = tokenizer, task, stage
 
     def __iter__(self) -> Iterator[Batch]:
         stage, maker = self.stage, Maker(self.tokenizer, "train")
-        first = stage.first + self.skip * stage.size + (500_000 if self.task == "reason" else 0)
-        yield from batches(maker, self.task, first, stage.steps - self.skip, stage.size)
+        first = stage.first + (0 if self.task == stage.task else PRACTICE_OFFSET)
+        yield from batches(maker, self.task, first, stage.steps, stage.size)
 
 
-def _stream(tokenizer: Tokenizer, task: Task | Literal["reason"], stage: Stage, skip: int) -> Iterator[Batch]:
-    loader = DataLoader(_Stream(tokenizer, task, stage, skip), batch_size=None, num_workers=1, prefetch_factor=8)
+def _stream(tokenizer: Tokenizer, task: Task | Practice, stage: Stage) -> Iterator[Batch]:
+    loader = DataLoader(_Stream(tokenizer, task, stage), batch_size=None, num_workers=1, prefetch_factor=8)
     return iter(loader)
 
 
@@ -121,8 +125,8 @@ class Trainer:
     def run(self, stage: Stage) -> None:
         """Trains one stage from its beginning."""
         optimiser = torch.optim.AdamW(self.parameters, lr=stage.rate, betas=(0.9, 0.98), weight_decay=0.02)
-        clips = _stream(self.tokenizer, stage.task, stage, 0)
-        texts = _stream(self.tokenizer, "reason", stage, 0) if stage.reason else None
+        clips = _stream(self.tokenizer, stage.task, stage)
+        texts = _stream(self.tokenizer, stage.practice, stage) if stage.practice else None
         sums: dict[str, float] = {}
         began = time.monotonic()
         for step in range(1, stage.steps + 1):
@@ -133,8 +137,8 @@ class Trainer:
             with torch.autocast("cpu", dtype=torch.bfloat16):
                 losses = self._clip_losses(next(clips), stage)
                 if texts is not None:
-                    losses["reason"] = self._text_loss(next(texts))
-            torch.stack(list(losses.values())).sum().backward()
+                    losses["practice"] = self._text_loss(next(texts))
+            torch.autograd.backward(torch.stack(list(losses.values())).sum())
             nn.utils.clip_grad_norm_(self.parameters, 1.0)
             optimiser.step()
             optimiser.zero_grad(set_to_none=True)

@@ -157,7 +157,8 @@ def _attend(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None = None) -> Tens
         scores = (q * q.shape[-1] ** -0.5) @ k.transpose(-1, -2)
         if mask is not None:
             scores = scores + mask.to(scores.dtype)
-        return scores.softmax(-1) @ v
+        attended: Tensor = scores.softmax(-1) @ v
+        return attended
 
 
 def _rotate(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
