@@ -12,6 +12,7 @@ import multiprocessing
 import os
 import random
 import tempfile
+from collections import Counter
 from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict, dataclass
@@ -23,7 +24,7 @@ from vtcli.engines.transformers import TransformersEngine
 from vtcli.models.checkpoint import open_checkpoint
 from vtcli.models.tokenizer import Tokenizer
 from vtcli.shapes.language import truth
-from vtcli.shapes.questions import Question, pick
+from vtcli.shapes.questions import CHOICES, Question, pick
 from vtcli.shapes.render import write_clip
 from vtcli.shapes.world import Scene, make_scene, split_seed
 from vtcli.trace.answers import settle
@@ -109,7 +110,10 @@ def _work(folder: str, clips: Sequence[int], name: str, blind: bool) -> list[Ite
 
 
 def table(items: Sequence[Item]) -> str:
-    """Accuracy of multiple-choice and open questions, valid format and mean IoU, a row a set."""
+    """Accuracy of multiple-choice and open questions, valid format and mean IoU, a row a set, and by kind.
+
+    Chance is one option of four, and for open questions the commonest answer of each kind.
+    """
     rows = [
         "| clips | questions | multiple choice % | open % | valid format % | mean IoU of `<time>` |",
         "|---|---|---|---|---|---|",
@@ -121,12 +125,20 @@ def table(items: Sequence[Item]) -> str:
             f"| {name} | {len(group)} | {_percent(choice)} | {_percent(free)} | "
             f"{_percent([i.format_ok for i in group])} | {sum(i.iou for i in group) / len(group):.3f} |"
         )
+    rows.append(f"| (chance) | | {100 / CHOICES:.1f} | {_commonest(items)} | | |")
     rows += ["", "| kind of question, 8 s clips | multiple choice % | open % |", "|---|---|---|"]
     usual = [item for item in items if item.set == items[0].set]
     for kind in sorted({item.kind for item in usual}):
         both = ([i.correct for i in usual if i.kind == kind and i.multiple_choice is mc] for mc in (True, False))
         rows.append(f"| {kind} | " + " | ".join(f"{_percent(part)} (n={len(part)})" for part in both) + " |")
     return "\n".join(rows)
+
+
+def _commonest(items: Sequence[Item]) -> str:
+    """What always giving the commonest answer to each kind of open question would score on the first set."""
+    free = [item for item in items if item.set == items[0].set and not item.multiple_choice]
+    kinds = {item.kind: Counter(i.expected for i in free if i.kind == item.kind) for item in free}
+    return f"{100 * sum(max(counts.values()) for counts in kinds.values()) / len(free):.1f}"
 
 
 def _percent(values: Sequence[bool]) -> str:
@@ -137,7 +149,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("folder", type=Path)
     parser.add_argument("--clips", type=int, default=1000, help="8 s test clips")
-    parser.add_argument("--other", type=int, default=300, help="clips for the blind set and for the 6 to 24 s set")
+    parser.add_argument("--other", type=int, default=200, help="clips for the blind set and for the 6 to 24 s set")
     parser.add_argument("--work", type=Path, default=Path("build/tiny"), help="where every answer is written")
     options = parser.parse_args()
     sets = {
