@@ -46,6 +46,10 @@ def picture(output: bytes, title: str) -> str:
     """The SVG of a terminal showing `output`; lines that were erased are gone, fonts are the reader's own."""
     text = output.decode().replace("\r\n", "\n")
     text = re.sub(r"[^\n]*\r\x1b\[2K", "", text)
+    # The trace is written word by word: runs of one style become one, or viewers place each word for itself.
+    again = re.compile(r"(\x1b\[[\d;]+m)([^\x1b\n]*)\x1b\[0m\1")
+    while again.search(text):
+        text = again.sub(r"\1\2", text)
     with open(os.devnull, "w", encoding="utf-8") as nowhere:
         console = Console(record=True, width=WIDTH, file=nowhere, force_terminal=True, color_system="truecolor")
         console.print(Text.from_ansi(text.rstrip("\n")), soft_wrap=False)

@@ -117,7 +117,7 @@ def test_only_the_response_is_learned_and_the_answer_weighs_most(tokenizer: Toke
         assert f"<answer>{answer}</answer>" in text and answer
 
 
-@pytest.mark.parametrize("task", ["conclude", "derive"])
+@pytest.mark.parametrize("task", ["conclude", "derive", "choose"])
 def test_practice_teaches_what_follows_from_what_is_told(tokenizer: Tokenizer, task: str) -> None:
     for number in range(20):
         maker = Maker(tokenizer, "train", 8.0)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, cast, get_args
 
 import numpy as np
 import numpy.typing as npt
@@ -37,8 +37,9 @@ CELL_TARGETS = {"colour": len(COLOURS) + 1, "new": len(COLOURS) + 1, "form": len
 
 Task = Literal["cells", "see", "ask"]
 """cells: pictures only; see: say what happens, without a question; ask: the whole prompt and response."""
-Practice = Literal["conclude", "derive"]
-"""conclude: from the segments to the answer, under a short prompt; derive: from the walk to segments and answer."""
+Practice = Literal["conclude", "derive", "choose"]
+"""conclude: from the segments to the answer, under a short prompt; derive: from the walk to segments and answer;
+choose: from the answer to its letter, every other time with the way there (conclude)."""
 
 
 @dataclass(frozen=True)
@@ -98,20 +99,26 @@ class Maker:
         )
 
     def practice(self, number: int, task: Practice) -> Sample:
-        """Text only, no pictures needed: from what is told to what follows from it.
-
-        From a walk in whole seconds the segments follow exactly; of other clips only the conclusion is learned.
-        """
+        """Text only, no pictures needed: from what is told to what follows from it."""
         scene, rng = self.clip(number)
-        question = pick(scene, rng, multiple_choice=rng.random() < 0.75)
+        if task == "choose" and number % 2:
+            task = "conclude"
+        question = pick(scene, rng, multiple_choice=task == "choose" or rng.random() < 0.75)
         user = build_prompt(question.text, question.choices).user
-        if task == "conclude":
-            user, told, learned = user.split("\n\nPlease")[0], segments(scene), ("", 0.0)
-        else:
+        if task == "conclude" or (task == "choose" and rng.random() < 0.5):
+            user = user.split("\n\nPlease")[0]
+        ending = _ending(question)
+        if task == "derive":
+            # From a walk in whole seconds the segments follow exactly; of other clips only the conclusion is learned.
             told = look(scene, *sample_times(scene))
-            learned = (" " + segments(scene), 1.0 if scene.duration == USUAL_SECONDS else 0.0)
+            learned = [(" " + segments(scene), 1.0 if scene.duration == USUAL_SECONDS else 0.0), *ending]
+        elif task == "conclude":
+            told, learned = segments(scene), ending
+        else:
+            told = f"The answer is {question.answer}."
+            learned = [(ending[0][0].split(told)[1], 1.0), *ending[1:]]
         given = f"<|im_start|>user\n{user}<|im_end|>\n<|im_start|>assistant\n{told}"
-        ids, weights = self._encode([(given, 0.0), learned, *_ending(question)])
+        ids, weights = self._encode([(given, 0.0), *learned])
         none = np.zeros((0,), np.int64)
         return Sample(np.zeros((0,), np.uint8), none, none, none, ids, weights)
 
@@ -206,10 +213,10 @@ def batches(maker: Maker, task: Task | Practice, first: int, count: int, size: i
     """`count` batches of `size`, from clip number `first` on; four at a time are sorted by length."""
     for start in range(0, count, 4):
         many = range(first + start * size, first + min(start + 4, count) * size)
-        if task == "conclude" or task == "derive":
-            samples = [maker.practice(number, task) for number in many]
+        if task in get_args(Practice):
+            samples = [maker.practice(number, cast(Practice, task)) for number in many]
         else:
-            samples = [maker.sample(number, task) for number in many]
+            samples = [maker.sample(number, cast(Task, task)) for number in many]
         samples.sort(key=lambda s: len(s.ids))
         groups = [collate(samples[i : i + size]) for i in range(0, len(samples), size)]
         random.Random(start).shuffle(groups)

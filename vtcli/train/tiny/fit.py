@@ -46,8 +46,8 @@ PRACTICE_OFFSET = 500_000
 class Stage:
     """One stage: `steps` batches of `size` clips from clip number `first` on; `cells` weighs the per-cell loss.
 
-    `practice` names the text-only batch, of clips of its own, that comes with every batch of clips. The learning rate
-    rises in 60 steps and falls linearly from `rate` to `rate_end`.
+    `practice` names the text-only batch, of `practice_size` clips of its own, that comes with every batch of clips. The
+    learning rate rises in 60 steps and falls linearly from `rate` to `rate_end`.
     """
 
     name: str
@@ -59,6 +59,7 @@ class Stage:
     rate_end: float
     cells: float
     practice: Practice | None = None
+    practice_size: int = 16
 
 
 STAGES: tuple[Stage, ...] = (
@@ -66,6 +67,8 @@ STAGES: tuple[Stage, ...] = (
     Stage("see", "see", 1_000_000, 1000, 16, 1.2e-3, 1.0e-3, cells=0.3, practice="conclude"),
     Stage("ask", "ask", 2_000_000, 1350, 16, 1.0e-3, 2e-5, cells=0.1, practice="conclude"),
     Stage("settle", "ask", 3_000_000, 700, 16, 7e-4, 1e-5, cells=0.05, practice="derive"),
+    Stage("choose", "ask", 4_000_000, 560, 6, 6e-4, 1e-5, cells=0.05, practice="choose", practice_size=40),
+    Stage("choose-more", "ask", 5_000_000, 420, 6, 8e-4, 1e-5, cells=0.05, practice="choose", practice_size=48),
 )
 
 
@@ -103,8 +106,10 @@ class _Stream(IterableDataset[Batch]):
 
     def __iter__(self) -> Iterator[Batch]:
         stage, maker = self.stage, Maker(self.tokenizer, "train")
-        first = stage.first + (0 if self.task == stage.task else PRACTICE_OFFSET)
-        yield from batches(maker, self.task, first, stage.steps, stage.size)
+        first, size = stage.first, stage.size
+        if self.task != stage.task:
+            first, size = first + PRACTICE_OFFSET, stage.practice_size
+        yield from batches(maker, self.task, first, stage.steps, size)
 
 
 def _stream(tokenizer: Tokenizer, task: Task | Practice, stage: Stage) -> Iterator[Batch]:
