@@ -25,8 +25,9 @@ def main() -> int:
         if hasattr(stream, "reconfigure"):  # a file name or an answer may hold what the locale cannot write
             stream.reconfigure(errors="backslashreplace")
     status = run(sys.argv[1:])
-    if status == INTERRUPTED or threading.active_count() > 1:
-        # A thread may still be importing torch, and unloading C++ libraries under it can crash; and somebody waits.
+    if status == INTERRUPTED or threading.active_count() > 1 or "torch" in sys.modules:
+        # Nothing is left to do, and somebody waits: taking torch down takes a second, and can crash under a thread
+        # that is still importing it.
         sys.stderr.flush()
         os._exit(status)
     return status
