@@ -1,6 +1,6 @@
 """Scores `tiny` on clips nobody trained on, as a user would ask: mp4 files, vt's reader, layout and engine.
 
-`python -m vtcli.train.tiny.evaluate FOLDER` prints a table and writes it to FOLDER/scores.md, every answer to `--work`.
+`python -m vtcli.train.tiny.evaluate FOLDER` prints a table and writes it, with every answer, to `--work`.
 Each clip is asked one multiple-choice and one open question; "blind" shows another clip's video for the question.
 """
 
@@ -150,7 +150,7 @@ def main() -> None:
     parser.add_argument("folder", type=Path)
     parser.add_argument("--clips", type=int, default=1000, help="8 s test clips")
     parser.add_argument("--other", type=int, default=200, help="clips for the blind set and for the 6 to 24 s set")
-    parser.add_argument("--work", type=Path, default=Path("build/tiny"), help="where every answer is written")
+    parser.add_argument("--work", type=Path, default=Path("build/tiny"), help="where table and answers go")
     options = parser.parse_args()
     sets = {
         "8 s": (range(options.clips), False),
@@ -170,7 +170,7 @@ def main() -> None:
     options.work.mkdir(parents=True, exist_ok=True)
     lines = [json.dumps(asdict(item)) for item in items]
     (options.work / "answers.jsonl").write_text("\n".join(lines) + "\n", encoding="utf-8")
-    (options.folder / "scores.md").write_text(table(items) + "\n", encoding="utf-8")
+    (options.work / "scores.md").write_text(table(items) + "\n", encoding="utf-8")
     print(table(items))
 
 
