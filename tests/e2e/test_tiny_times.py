@@ -17,6 +17,7 @@ from vtcli.models.checkpoint import open_checkpoint
 from vtcli.shapes.language import truth
 from vtcli.shapes.render import write_clip
 from vtcli.shapes.world import Scene, make_scene, split_seed
+from vtcli.train.tiny.evaluate import iou
 
 QUESTION = "What happens first?"
 CLIPS = range(200_000, 200_008)
@@ -59,13 +60,8 @@ def told_times(engine: Engine, request: Request) -> list[tuple[float, float]]:
 def overlap(scene: Scene, told: list[tuple[float, float]], scale: float = 1.0) -> float:
     """Mean IoU of the true segments, stretched by `scale`, with the best of those told."""
 
-    def iou(start: float, end: float) -> float:
-        return max(
-            (max(0.0, min(e, end) - max(s, start)) / (max(e, end) - min(s, start)) for s, e in told), default=0.0
-        )
-
-    facts = truth(scene)
-    return sum(iou(fact.start * scale, fact.end * scale) for fact in facts) / len(facts)
+    facts = [(fact.start * scale, fact.end * scale) for fact in truth(scene)]
+    return sum(max((iou(fact, one) for one in told), default=0.0) for fact in facts) / len(facts)
 
 
 @pytest.mark.parametrize(("seconds", "least"), [(8.0, 0.8), (20.0, 0.6)])

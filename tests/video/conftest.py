@@ -68,16 +68,3 @@ def clip(tmp_path: Path) -> Clip:
         return path
 
     return write
-
-
-@pytest.fixture
-def sound(tmp_path: Path) -> Path:
-    """A second of silence, without video."""
-    path = tmp_path / "sound.m4a"
-    with av.open(str(path), "w") as container:
-        stream = container.add_stream("aac", rate=8000, layout="mono")
-        frame = av.AudioFrame.from_ndarray(np.zeros((1, 8000), np.float32), format="fltp", layout="mono")
-        frame.sample_rate = 8000
-        container.mux(stream.encode(frame))
-        container.mux(stream.encode())
-    return path

@@ -109,7 +109,8 @@ def _print_answer(answer: str, console: Console) -> None:
 def show_plan(question: Question, json: bool) -> None:
     """Prints the plan of `question` on stdout."""
     from vtcli.ask import dry_run
-    from vtcli.trace.text import dump_json, sanitise, sanitise_line
+    from vtcli.cli.console import warn
+    from vtcli.trace.text import dump_json, sanitise
 
     plan = dry_run(question)
     if json:
@@ -118,7 +119,7 @@ def show_plan(question: Question, json: bool) -> None:
     for line in _plan_lines(plan):
         print(sanitise(line))
     for warning in plan["warnings"]:
-        print(f"vt: warning: {sanitise_line(warning)}", file=sys.stderr)
+        warn(warning)
 
 
 def _plan_lines(plan: dict[str, Any]) -> list[str]:

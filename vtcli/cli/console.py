@@ -1,7 +1,8 @@
-"""Rich consoles for stdout and stderr as `--color` wants them."""
+"""What commands print through: Rich consoles as `--color` wants them, and plain warnings."""
 
 from __future__ import annotations
 
+import sys
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -27,3 +28,10 @@ def make_console(color: Color, stderr: bool = False) -> Console:
         markup=False,
         emoji=False,
     )
+
+
+def warn(message: str) -> None:
+    """Prints one warning line on stderr; it may quote what a file or a model says."""
+    from vtcli.trace.text import sanitise_line
+
+    print(f"vt: warning: {sanitise_line(message)}", file=sys.stderr)

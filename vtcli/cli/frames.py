@@ -31,6 +31,7 @@ def frames(
     debug: options.DebugOption = False,
 ) -> None:
     """Write the frames the model would see as PNG files, named by number and time."""
+    from vtcli.cli.console import warn
     from vtcli.trace.text import dump_json, sanitise_line
     from vtcli.video.probe import probe
     from vtcli.video.reader import read_frames
@@ -60,7 +61,7 @@ def frames(
     for file in files:
         print(sanitise_line(file))
     for warning in warnings:
-        print(f"vt: warning: {sanitise_line(warning)}", file=sys.stderr)
+        warn(warning)
 
 
 def _write(read: Frames, folder: Path) -> list[str]:

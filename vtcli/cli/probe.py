@@ -21,6 +21,7 @@ def probe(
     debug: options.DebugOption = False,
 ) -> None:
     """Show what a video file really holds: frames, times, size as displayed, problems."""
+    from vtcli.cli.console import warn
     from vtcli.trace.text import dump_json, sanitise_line
     from vtcli.video.probe import probe as run
 
@@ -31,7 +32,7 @@ def probe(
     for line in _lines(info):
         print(sanitise_line(line))
     for warning in info.warnings:
-        print(f"vt: warning: {sanitise_line(warning)}", file=sys.stderr)
+        warn(warning)
 
 
 def _record(info: VideoInfo) -> dict[str, Any]:

@@ -31,7 +31,7 @@ def trace(
     debug: DebugOption = False,
 ) -> None:
     """Render or parse raw model text written elsewhere: the trace on stderr, the answer on stdout."""
-    from vtcli.cli.console import make_console
+    from vtcli.cli.console import make_console, warn
     from vtcli.prompt import build_prompt
     from vtcli.trace.answers import settle
     from vtcli.trace.model import build_trace
@@ -70,9 +70,9 @@ def trace(
     if answer:
         print(sanitise(answer))
     else:
-        _warn("the text holds no answer")
+        warn("the text holds no answer")
     if answer and choices and letter is None:
-        _warn("the answer names none of the choices")
+        warn("the answer names none of the choices")
 
 
 def _text(file: str) -> Iterator[str]:
@@ -103,7 +103,3 @@ def _open(file: str) -> AbstractContextManager[io.BufferedReader]:
     if file == "-":
         return nullcontext(cast(io.BufferedReader, typer.get_binary_stream("stdin")))
     return open(file, "rb")
-
-
-def _warn(message: str) -> None:
-    print(f"vt: warning: {message}", file=sys.stderr)

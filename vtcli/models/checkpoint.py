@@ -19,9 +19,9 @@ from vtcli.models.weights import Weights, find_weights
 MODEL_TYPE = "qwen2_5_vl"
 #: Pixels a frame has in the paper, 128 · 28 · 28: both the least and the most.
 FRAME_PIXELS = 128 * 28 * 28
-# The values of every Qwen2.5-VL processor (CLIP's), for training checkpoints saved without one.
-_CLIP_MEAN = (0.48145466, 0.4578275, 0.40821073)
-_CLIP_STD = (0.26862954, 0.26130258, 0.27577711)
+#: The values of every Qwen2.5-VL processor (CLIP's), also, for training checkpoints saved without one.
+CLIP_MEAN = (0.48145466, 0.4578275, 0.40821073)
+CLIP_STD = (0.26862954, 0.26130258, 0.27577711)
 _FAMILY_PIXELS = (3136, 12845056)
 
 
@@ -107,8 +107,8 @@ def _read(name: str, path: Path, revision: str | None) -> Checkpoint:
             config=config,
             text_config=text,
             vision_config=vision,
-            image_mean=_triple(processor.get("image_mean", _CLIP_MEAN)),
-            image_std=_triple(processor.get("image_std", _CLIP_STD)),
+            image_mean=_triple(processor.get("image_mean", CLIP_MEAN)),
+            image_std=_triple(processor.get("image_std", CLIP_STD)),
             patch_size=int(vision.get("patch_size", 14)),
             temporal_patch_size=int(vision.get("temporal_patch_size", 2)),
             merge_size=int(vision.get("spatial_merge_size", 2)),

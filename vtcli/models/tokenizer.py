@@ -124,11 +124,16 @@ def _load(folder: Path, config: dict[str, Any]) -> Backend:
 
 
 def _byte_level_bpe(folder: Path) -> Backend:
-    from tokenizers import Regex, decoders, normalizers, pre_tokenizers
     from tokenizers import Tokenizer as Backend
     from tokenizers.models import BPE
 
-    backend = Backend(BPE.from_file(str(folder / "vocab.json"), str(folder / "merges.txt")))
+    return as_qwen(Backend(BPE.from_file(str(folder / "vocab.json"), str(folder / "merges.txt"))))
+
+
+def as_qwen(backend: Backend) -> Backend:
+    """`backend`, a BPE, with the normaliser, pre-tokenizer and decoder of Qwen2."""
+    from tokenizers import Regex, decoders, normalizers, pre_tokenizers
+
     backend.normalizer = normalizers.NFC()
     backend.pre_tokenizer = pre_tokenizers.Sequence(
         [

@@ -82,7 +82,7 @@ def plan_frames(info: VideoInfo, request: FrameRequest) -> FramePlan:
     total = last - first + 1
     count = _frame_count(info, request, total, warnings)
     # One frame alone is shown twice: the model takes frames in pairs.
-    indices = (first, first) if total == 1 else _spread(first, last, count)
+    indices = (first, first) if total == 1 else spread(first, last, count)
     sampled_fps = count / total * info.fps
     _note_clock(info, indices, total, sampled_fps, warnings)
     height, width = _model_size(info, request, count, warnings)
@@ -188,7 +188,7 @@ def _frame_count(info: VideoInfo, request: FrameRequest, total: int, warnings: l
     return min(wanted, there)
 
 
-def _spread(first: int, last: int, count: int) -> tuple[int, ...]:
+def spread(first: int, last: int, count: int) -> tuple[int, ...]:
     """`torch.linspace(first, last, count).round().long()`, with the arithmetic of torch's CPU kernel.
 
     From the nearer end, in float32, product and sum rounded once (fused multiply-add); halves go to the even index.

@@ -14,7 +14,7 @@ from vtcli.prompt import build_prompt
 from vtcli.shapes.language import response
 from vtcli.shapes.questions import pick
 from vtcli.train.tiny.checkpoint import model_config, train_tokenizer, write_files
-from vtcli.train.tiny.data import Maker, prefix_text, sample_times
+from vtcli.train.tiny.data import draw_clip, prefix_text, sample_times
 from vtcli.train.tiny.fit import STAGES, Trainer
 
 SEED = 0
@@ -23,10 +23,8 @@ CORPUS_CLIPS = 3000
 
 def corpus() -> Iterator[str]:
     """Texts the tokenizer's merges are learned from: prompts and responses of training clips."""
-    maker = Maker.__new__(Maker)
-    maker.split, maker.seconds = "train", None
     for number in range(CORPUS_CLIPS):
-        scene, rng = maker.clip(number)
+        scene, rng = draw_clip("train", number)
         question = pick(scene, rng, multiple_choice=number % 2 == 0)
         times, per_grid = sample_times(scene)
         yield build_prompt(question.text, question.choices).user

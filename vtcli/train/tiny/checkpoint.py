@@ -7,15 +7,15 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, trainers
+from tokenizers import AddedToken, Tokenizer, models, pre_tokenizers, trainers
+
+from vtcli.models.checkpoint import CLIP_MEAN, CLIP_STD
+from vtcli.models.tokenizer import as_qwen
 
 SIZE = 112
 """Width and height that every clip is brought to, pixels: 16 video tokens a pair of frames."""
 BPE_SIZE = 1000
 
-QWEN_SPLIT = (
-    r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
-)
 SPECIAL = [
     "<|endoftext|>",
     "<|im_start|>",
@@ -53,15 +53,7 @@ CHAT_TEMPLATE = (
 
 def train_tokenizer(corpus: Iterable[str]) -> Tokenizer:
     """A byte-level BPE with Qwen's pre-tokenizer and special tokens; the format's tags are one token each."""
-    tokenizer = Tokenizer(models.BPE())
-    tokenizer.normalizer = normalizers.NFC()
-    tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
-        [
-            pre_tokenizers.Split(Regex(QWEN_SPLIT), behavior="isolated"),
-            pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False),
-        ]
-    )
-    tokenizer.decoder = decoders.ByteLevel()
+    tokenizer = as_qwen(Tokenizer(models.BPE()))
     trainer = trainers.BpeTrainer(
         vocab_size=BPE_SIZE, initial_alphabet=sorted(pre_tokenizers.ByteLevel.alphabet()), show_progress=False
     )
@@ -168,8 +160,8 @@ def write_files(folder: Path, tokenizer: Tokenizer) -> None:
             "patch_size": 14,
             "temporal_patch_size": 2,
             "merge_size": 2,
-            "image_mean": [0.48145466, 0.4578275, 0.40821073],
-            "image_std": [0.26862954, 0.26130258, 0.27577711],
+            "image_mean": list(CLIP_MEAN),
+            "image_std": list(CLIP_STD),
             "image_processor_type": "Qwen2VLImageProcessor",
             "processor_class": "Qwen2_5_VLProcessor",
         },

@@ -17,6 +17,7 @@ from vtcli.shapes.questions import Question, pick
 from vtcli.shapes.render import render
 from vtcli.shapes.world import COLOURS, DIRECTIONS, FORMS, Scene, Split, make_scene, split_seed
 from vtcli.train.tiny.checkpoint import SIZE
+from vtcli.video.sampling import spread
 
 FRAMES = 16
 GROUPS = FRAMES // 2
@@ -56,13 +57,18 @@ class Sample:
 
 def sample_times(scene: Scene) -> tuple[list[float], float]:
     """The seconds of the 16 frames that vt would choose, and the seconds a grid step stands for."""
-    indices = np.rint(np.linspace(0, scene.frames - 1, FRAMES)).astype(int)
-    return [index / scene.fps for index in indices], 2 * scene.frames / scene.fps / FRAMES
+    return [index / scene.fps for index in spread(0, scene.frames - 1, FRAMES)], 2 * scene.frames / scene.fps / FRAMES
 
 
 def draw_duration(rng: random.Random) -> float:
     """8 seconds in six cases of ten, else 6 to 24 in half seconds."""
     return USUAL_SECONDS if rng.random() < 0.6 else rng.randint(12, 2 * LONGEST_SECONDS) / 2
+
+
+def draw_clip(split: Split, number: int, seconds: float | None = None) -> tuple[Scene, random.Random]:
+    """Clip `number` of a split, of drawn length unless `seconds` are given, and the dice for what is asked about it."""
+    rng = random.Random(f"{split} {number}")
+    return make_scene(split_seed(split, number), seconds or draw_duration(rng)), rng
 
 
 class Maker:
@@ -73,9 +79,7 @@ class Maker:
         self.noise = np.random.default_rng(0).normal(0, 4, (FRAMES, SIZE, SIZE, 3)).astype(np.int16)
 
     def clip(self, number: int) -> tuple[Scene, random.Random]:
-        rng = random.Random(f"{self.split} {number}")
-        duration = self.seconds or draw_duration(rng)
-        return make_scene(split_seed(self.split, number), duration), rng
+        return draw_clip(self.split, number, self.seconds)
 
     def sample(self, number: int, task: Task) -> Sample:
         """The clip with the text that `task` asks for."""

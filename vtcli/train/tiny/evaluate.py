@@ -29,8 +29,8 @@ from vtcli.shapes.render import write_clip
 from vtcli.shapes.world import Scene, make_scene, split_seed
 from vtcli.trace.answers import settle
 from vtcli.trace.model import Trace
+from vtcli.train.tiny.data import LONGEST_SECONDS, USUAL_SECONDS
 
-USUAL_SECONDS = 8.0
 LONG_FIRST_CLIP = 100_000
 """Clips of other lengths have numbers of their own."""
 
@@ -54,7 +54,7 @@ class Item:
 
 def scene_of(clip: int) -> Scene:
     """Test clip number `clip`: 8 seconds, or from 100,000 on 6 to 24."""
-    seconds = USUAL_SECONDS if clip < LONG_FIRST_CLIP else random.Random(clip).randint(12, 48) / 2
+    seconds = USUAL_SECONDS if clip < LONG_FIRST_CLIP else random.Random(clip).randint(12, 2 * LONGEST_SECONDS) / 2
     return make_scene(split_seed("test", clip), seconds)
 
 
@@ -66,10 +66,11 @@ def question_of(clip: int, multiple_choice: bool) -> Question:
 def mean_iou(scene: Scene, trace: Trace) -> float:
     """As the paper's mIoU (section 7.3): for each true segment the best overlap of any segment told."""
     told = [(s.start, s.end) for s in trace.segments if s.start is not None and s.end is not None]
-    return sum(max((_iou((f.start, f.end), t) for t in told), default=0.0) for f in truth(scene)) / len(truth(scene))
+    return sum(max((iou((f.start, f.end), t) for t in told), default=0.0) for f in truth(scene)) / len(truth(scene))
 
 
-def _iou(one: tuple[float, float], other: tuple[float, float]) -> float:
+def iou(one: tuple[float, float], other: tuple[float, float]) -> float:
+    """Overlap of two stretches of time over what both cover, 0 to 1."""
     shared = min(one[1], other[1]) - max(one[0], other[0])
     whole = max(one[1], other[1]) - min(one[0], other[0])
     return max(0.0, shared) / whole if whole > 0 else 0.0

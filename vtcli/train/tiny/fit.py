@@ -1,4 +1,4 @@
-"""The training itself: four stages, from what a cell shows to whole answers under the paper's prompt.
+"""The training itself, in stages: from what a cell shows to whole answers under the paper's prompt.
 
 What is hard for a model this small is when something happens and what it is, not the wording (docs of the recipe:
 models/tiny/README.md). So the vision tower first learns to name what each cell holds, then the text model learns to
@@ -150,7 +150,8 @@ class Trainer:
             for name, value in losses.items():
                 sums[name] = sums.get(name, 0.0) + value.item()
             if step % REPORT_EVERY == 0 or step == stage.steps:
-                mean = {name: round(total / REPORT_EVERY, 4) for name, total in sums.items()}
+                since = (step - 1) % REPORT_EVERY + 1
+                mean = {name: round(total / since, 4) for name, total in sums.items()}
                 self._write(stage=stage.name, step=step, minutes=round((time.monotonic() - began) / 60, 2), **mean)
                 sums.clear()
             if step % PROBE_EVERY == 0 or step == stage.steps:

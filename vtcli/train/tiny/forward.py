@@ -13,12 +13,13 @@ import torch
 import torch.nn.functional as F  # noqa: N812
 from torch import Tensor
 
+from vtcli.models.checkpoint import CLIP_MEAN, CLIP_STD
 from vtcli.train.tiny.data import CELLS, GROUPS, VIDEO_TOKENS
 
 PATCHES = 4 * CELLS
 """Vision patches a pair of frames."""
-_MEAN = torch.tensor([0.48145466, 0.4578275, 0.40821073])[:, None]
-_STD = torch.tensor([0.26862954, 0.26130258, 0.27577711])[:, None]
+_MEAN = torch.tensor(CLIP_MEAN)[:, None]
+_STD = torch.tensor(CLIP_STD)[:, None]
 
 
 @dataclass(frozen=True)
