@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import random
+from itertools import pairwise
 
 import pytest
 
+from vtcli.prompt import build_prompt
 from vtcli.shapes.demo import demo_question, demo_scene
-from vtcli.shapes.language import caption, colour_at, look, response, truth
+from vtcli.shapes.language import caption, colour_at, conclusion, look, moment, response, spoken, truth
 from vtcli.shapes.questions import CHOICES, pick, questions, with_choices
 from vtcli.shapes.world import make_scene, split_seed
 
@@ -44,9 +46,15 @@ def test_answers_follow_from_the_truth() -> None:
             elif question.kind == "last":
                 assert question.answer == told[-1].caption
             elif question.kind == "count":
-                assert int(question.answer) == len(scene.present(scene.duration))
+                assert question.answer == spoken(len(scene.present(scene.duration)))
             elif question.kind == "when":
-                assert question.answer in {f"00:{fact.start:02}" for fact in told}
+                assert question.answer in {moment(fact.start) for fact in told}
+                assert question.evidence.endswith(f", starting {question.answer}.")
+            elif question.kind == "next":
+                before, after = question.evidence.removesuffix(".").split(", then ")
+                captions = [fact.caption for fact in told]
+                assert (before.lower(), after) in pairwise(captions) and after == question.answer
+                assert question.text == f"What happens next after {before.lower()}?"
             elif question.kind == "way":
                 assert any(question.answer in fact.caption for fact in told)
             elif question.kind == "why":
@@ -66,6 +74,22 @@ def test_the_response_is_a_complete_trace_that_ends_in_the_answer() -> None:
         if question.choices:
             answer = question.choices["ABCD".index(answer)]
         assert answer == question.answer
+
+
+def test_options_are_gone_through_as_the_prompt_writes_them() -> None:
+    for number, scene in enumerate(SCENES):
+        question = pick(scene, random.Random(number), multiple_choice=True)
+        lines = conclusion(question.evidence, question.answer, question.choices).split("\n")
+        prompt = build_prompt(question.text, question.choices).user.split("\n")
+        assert lines[1:-1] == [f"{line} ({line[0]})" for line in prompt if line[1:3] == ". "]
+        letter = "ABCD"[question.choices.index(question.answer)]
+        assert lines[-1] == f"So {question.answer} ({letter}). <answer>{letter}</answer>"
+
+
+def test_numbers_are_told_in_words() -> None:
+    assert [spoken(n) for n in (0, 1, 12, 20, 24)] == ["zero", "one", "twelve", "twenty", "twenty-four"]
+    assert (moment(1), moment(23)) == ("one second in", "twenty-three seconds in")
+    assert len({spoken(n) for n in range(100)}) == 100
 
 
 def test_a_changed_colour_is_used_from_then_on() -> None:

@@ -23,6 +23,7 @@ from vtcli.train.tiny.checkpoint import SIZE, SPECIAL, TAGS, model_config, train
 from vtcli.train.tiny.data import FRAMES, Maker, batches, prefix_text, sample_times  # noqa: E402
 from vtcli.train.tiny.fit import Stage, Trainer  # noqa: E402
 from vtcli.train.tiny.forward import SharedForward, patches  # noqa: E402
+from vtcli.train.tiny.start import look_back  # noqa: E402
 from vtcli.video.patches import patchify  # noqa: E402
 from vtcli.video.probe import probe  # noqa: E402
 from vtcli.video.sampling import FrameRequest, plan_frames  # noqa: E402
@@ -127,11 +128,32 @@ def test_practice_teaches_what_follows_from_what_is_told(tokenizer: Tokenizer, t
         assert learned.endswith("</answer><|im_end|>") and "At first" not in learned
 
 
+def test_copying_is_learned_from_tokens_told_twice(tokenizer: Tokenizer) -> None:
+    batch = next(batches(Maker(tokenizer, "train"), ("copy",), 0, 1, 8))
+    for ids, weights in zip(batch.ids, batch.weights, strict=True):
+        learned = np.flatnonzero(weights)
+        assert len(learned) == 27 and (np.diff(learned) == 1).all()
+        assert (ids[learned] == ids[5:32]).all()
+    assert (batch.ids < tokenizer.get_vocab_size(with_added_tokens=False)).all()
+
+
+def test_the_first_heads_begin_by_looking_back(model: Qwen2_5_VLForConditionalGeneration) -> None:
+    look_back(model)
+    found = []
+    layer = model.model.language_model.layers[0].self_attn
+    layer.register_forward_hook(lambda module, inputs, outputs: found.append(outputs[1]))
+    model.set_attn_implementation("eager")
+    with torch.no_grad():
+        model(input_ids=torch.arange(20, 60)[None])
+    for head, attention in enumerate(found[0][0]):
+        assert (attention[4:].argmax(-1) == torch.arange(4, 40) - (head + 1)).all()
+
+
 def test_every_stage_brings_its_loss_down(
     tokenizer: Tokenizer, model: Qwen2_5_VLForConditionalGeneration, tmp_path: Path
 ) -> None:
     trainer = Trainer(model, tokenizer, tmp_path / "log.jsonl")
-    stage = Stage("ask", "ask", 0, 12, 2, 2e-3, 2e-3, cells=0.1, practice="derive")
+    stage = Stage("ask", "ask", 0, 12, 2, 2e-3, 2e-3, cells=0.1, practice=("derive",))
     same = next(batches(Maker(tokenizer, "train"), "ask", 0, 1, 2))
     optimiser = torch.optim.AdamW(trainer.parameters, lr=1e-3)
     totals = []

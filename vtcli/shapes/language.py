@@ -11,6 +11,12 @@ from dataclasses import dataclass
 
 from vtcli.shapes.world import FORMS, Event, Scene
 
+_NUMBERS = (
+    *("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten", "eleven", "twelve"),
+    *("thirteen", "fourteen", "fifteen", "sixteen", "seventeen", "eighteen", "nineteen"),
+)
+_TENS = ("", "", "twenty", "thirty", "forty", "fifty", "sixty", "seventy", "eighty", "ninety")
+
 
 @dataclass(frozen=True)
 class Truth:
@@ -64,6 +70,19 @@ def clock(seconds: int) -> str:
     return f"{seconds // 60:02}:{seconds % 60:02}"
 
 
+def spoken(number: int) -> str:
+    """0 to 99 in words: `four`, `twenty-three`."""
+    tens, ones = divmod(number, 10)
+    if number < 20:
+        return _NUMBERS[number]
+    return _TENS[tens] + (f"-{_NUMBERS[ones]}" if ones else "")
+
+
+def moment(seconds: int) -> str:
+    """A whole second of the clip in words: `four seconds in`."""
+    return f"{spoken(seconds)} second{'' if seconds == 1 else 's'} in"
+
+
 def event_between(scene: Scene, start: float, end: float) -> int | None:
     """The event that visibly goes on between two frames taken at `start` and `end` seconds."""
     for number, event in enumerate(scene.events):
@@ -101,28 +120,35 @@ def _listing(scene: Scene, event_number: int) -> str:
 
 
 def segments(scene: Scene) -> str:
-    """The `<time> <caption> <think>` blocks of all events."""
+    """The `<time> <caption> <think>` blocks of all events, and the events in a row.
+
+    What a question may ask for (when something starts, what comes next) stands behind the caption it will be looked
+    up by, in the words of the evidence: a small model copies what follows, and looks back for nothing.
+    """
     blocks = []
     for fact in truth(scene):
         inside = len(scene.present(fact.end))
         blocks.append(
             f"<time>{clock(fact.start)}-{clock(fact.end)}</time> <caption>{fact.caption}</caption> "
-            f"<think>shapes in view: {inside}.</think>"
+            f"<think>{fact.caption}, starting {moment(fact.start)}, then {spoken(inside)} in view.</think>"
         )
-    return " ".join(blocks)
+    return f"{' '.join(blocks)} In order: {', then '.join(fact.caption for fact in truth(scene))}."
 
 
 def conclusion(evidence: str, answer: str, choices: Sequence[str]) -> str:
-    """From the evidence to `<answer>`: the option's letter where there are choices, else the answer's words."""
+    """From the evidence to `<answer>`: the option's letter where there are choices, else the answer's words.
+
+    The options are gone through one a line, as they stand in the prompt but with the letter behind them too: the
+    answer's letter is then what follows its words.
+    """
     said = answer
-    lines = [evidence] if evidence else []
-    lines.append(f"The answer is {answer}.")
+    told = f"{evidence} The answer is {answer}.".lstrip()
     if choices:
         letters = [chr(ord("A") + i) for i in range(len(choices))]
         said = letters[list(choices).index(answer)]
-        lines += [f"{a}. {c}? {'yes' if c == answer else 'no'}." for a, c in zip(letters, choices, strict=True)]
-        lines.append(f"So {said}.")
-    return f"{' '.join(lines)} <answer>{said}</answer>"
+        walk = [f"{letter}. {choice} ({letter})" for letter, choice in zip(letters, choices, strict=True)]
+        told = "\n".join([told, *walk, f"So {answer} ({said})."])
+    return f"{told} <answer>{said}</answer>"
 
 
 def response(

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from itertools import pairwise
 
-from vtcli.shapes.language import caption, clock, colour_at, name
+from vtcli.shapes.language import caption, colour_at, moment, name, spoken
 from vtcli.shapes.world import COLOURS, DIRECTIONS, FORMS, Event, Scene
 
 CHOICES = 4
@@ -78,7 +78,8 @@ def _order(scene: Scene) -> Iterator[Question]:
     said = [caption(scene, number) for number in range(last + 1)]
     for before, after in pairwise(said):
         if said.count(before) == 1:
-            yield Question("next", f"What happens next after {before}?", after)
+            evidence = f"{before[0].upper()}{before[1:]}, then {after}."
+            yield Question("next", f"What happens next after {before}?", after, evidence)
 
 
 def _colour(scene: Scene) -> Iterator[Question]:
@@ -95,7 +96,7 @@ def _colour(scene: Scene) -> Iterator[Question]:
 
 def _count(scene: Scene) -> Iterator[Question]:
     inside = len(scene.present(scene.duration))
-    yield Question("count", "How many shapes are in view at the end?", str(inside))
+    yield Question("count", "How many shapes are in view at the end?", spoken(inside))
 
 
 _VERBS = {
@@ -116,7 +117,8 @@ def _when(scene: Scene) -> Iterator[Question]:
             continue
         what = f" the {name(scene, event.target, number)}" if event.target is not None else ""
         text = f"When does the {name(scene, event.actor, number)} start to {verb}{what}?"
-        yield Question("when", text, clock(event.start), _sentence(scene, number))
+        evidence = f"{_sentence(scene, number)[:-1]}, starting {moment(event.start)}."
+        yield Question("when", text, moment(event.start), evidence)
 
 
 def _why(scene: Scene) -> Iterator[Question]:
@@ -156,7 +158,7 @@ def _wrong_reasons(scene: Scene, question: Question, rng: random.Random) -> Iter
 
 
 def _wrong_times(scene: Scene, question: Question, rng: random.Random) -> Iterator[str]:
-    yield from (clock(second) for second in range(int(scene.duration)))
+    yield from (moment(second) for second in range(int(scene.duration)))
 
 
 _WRONG: dict[str, Callable[[Scene, Question, random.Random], Iterator[str]]] = {
@@ -165,7 +167,7 @@ _WRONG: dict[str, Callable[[Scene, Question, random.Random], Iterator[str]]] = {
     "last": _wrong_captions,
     "next": _wrong_captions,
     "colour": lambda *_: iter(COLOURS),
-    "count": lambda *_: iter("01234"),
+    "count": lambda *_: iter([spoken(n) for n in range(5)]),
     "when": _wrong_times,
     "why": _wrong_reasons,
 }

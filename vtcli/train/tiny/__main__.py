@@ -16,6 +16,7 @@ from vtcli.shapes.questions import pick
 from vtcli.train.tiny.checkpoint import model_config, train_tokenizer, write_files
 from vtcli.train.tiny.data import draw_clip, prefix_text, sample_times
 from vtcli.train.tiny.fit import STAGES, Trainer
+from vtcli.train.tiny.start import look_back
 
 SEED = 0
 CORPUS_CLIPS = 3000
@@ -55,6 +56,7 @@ def main() -> None:
     work.mkdir(parents=True, exist_ok=True)
     model: Any = Qwen2_5_VLForConditionalGeneration(Qwen2_5_VLConfig(**model_config(tokenizer)))
     model.float()
+    look_back(model)
     trainer = Trainer(model, tokenizer, folder / "train.jsonl")
     skipped = names.index(options.first)
     if skipped:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Literal, cast, get_args
+from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -36,11 +36,12 @@ MOTIONS: tuple[str, ...] = (
 )  # fmt: skip
 CELL_TARGETS = {"colour": len(COLOURS) + 1, "new": len(COLOURS) + 1, "form": len(FORMS) + 1, "motion": len(MOTIONS)}
 
-Task = Literal["cells", "see", "ask"]
-"""cells: pictures only; see: say what happens, without a question; ask: the whole prompt and response."""
-Practice = Literal["conclude", "derive", "choose"]
-"""conclude: from the segments to the answer, under a short prompt; derive: from the walk to segments and answer;
-choose: from the answer to its letter, every other time with the way there (conclude)."""
+Task = Literal["cells", "read", "see", "ask"]
+"""cells: pictures only; read: no clips, only practice on text; see: say what happens, without a question; ask: the
+whole prompt and response."""
+Practice = Literal["copy", "conclude", "derive", "choose"]
+"""copy: random tokens, told twice; conclude: from the segments to the answer; derive: from the walk to segments and
+answer; choose: from the answer to its letter. Mostly under a short prompt."""
 
 
 @dataclass(frozen=True)
@@ -104,12 +105,16 @@ class Maker:
 
     def practice(self, number: int, task: Practice) -> Sample:
         """Text only, no pictures needed: from what is told to what follows from it."""
+        none = np.zeros((0,), np.int64)
+        if task == "copy":
+            return Sample(np.zeros((0,), np.uint8), none, none, none, *self._twice(number))
         scene, rng = self.clip(number)
-        if task == "choose" and number % 2:
-            task = "conclude"
-        question = pick(scene, rng, multiple_choice=task == "choose" or rng.random() < 0.75)
+        question = pick(scene, rng, multiple_choice=task == "choose" or rng.random() < 0.6)
+        if question.kind in ("colour", "way", "count") and rng.random() < 0.5:
+            # One word answers these and is soon learned; the others get the time.
+            question = pick(scene, rng, multiple_choice=bool(question.choices))
         user = build_prompt(question.text, question.choices).user
-        if task == "conclude" or (task == "choose" and rng.random() < 0.5):
+        if rng.random() < 0.8:
             user = user.split("\n\nPlease")[0]
         ending = _ending(question)
         if task == "derive":
@@ -123,8 +128,20 @@ class Maker:
             learned = [(ending[0][0].split(told)[1], 1.0), *ending[1:]]
         given = f"<|im_start|>user\n{user}<|im_end|>\n<|im_start|>assistant\n{told}"
         ids, weights = self._encode([(given, 0.0), *learned])
-        none = np.zeros((0,), np.int64)
         return Sample(np.zeros((0,), np.uint8), none, none, none, ids, weights)
+
+    def _twice(self, number: int) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.float32]]:
+        """32 random tokens, up to 15 others, and the 32 again, of which all but the first few can be known.
+
+        Where the 32 are drawn from few tokens, only several tokens back tell where one is in them.
+        """
+        dice, words = np.random.default_rng(number), self.tokenizer.get_vocab_size(with_added_tokens=False)
+        letters = dice.integers(words, size=dice.choice([5, 6, 8, 12, 200]))
+        once, between = dice.choice(letters, 32), dice.integers(words, size=dice.integers(16))
+        ids = np.concatenate([once, between, once])
+        weights = np.zeros(len(ids), np.float32)
+        weights[-27:] = 1.0
+        return ids, weights
 
     def _encode(self, parts: Sequence[tuple[str, float]]) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.float32]]:
         """Token ids of the joined parts, each token weighted as the part its first character lies in."""
@@ -213,14 +230,17 @@ def collate(samples: Sequence[Sample]) -> Batch:
     )
 
 
-def batches(maker: Maker, task: Task | Practice, first: int, count: int, size: int) -> Iterator[Batch]:
-    """`count` batches of `size`, from clip number `first` on; four at a time are sorted by length."""
+def batches(maker: Maker, task: Task | tuple[Practice, ...], first: int, count: int, size: int) -> Iterator[Batch]:
+    """`count` batches of `size`, from clip number `first` on; four at a time are sorted by length.
+
+    Several kinds of practice take turns, clip by clip.
+    """
     for start in range(0, count, 4):
         many = range(first + start * size, first + min(start + 4, count) * size)
-        if task in get_args(Practice):
-            samples = [maker.practice(number, cast(Practice, task)) for number in many]
+        if isinstance(task, tuple):
+            samples = [maker.practice(number, task[number % len(task)]) for number in many]
         else:
-            samples = [maker.sample(number, cast(Task, task)) for number in many]
+            samples = [maker.sample(number, task) for number in many]
         samples.sort(key=lambda s: len(s.ids))
         groups = [collate(samples[i : i + size]) for i in range(0, len(samples), size)]
         random.Random(start).shuffle(groups)

@@ -42,12 +42,16 @@ PRACTICE_OFFSET = 500_000
 """Clips of text-only batches have numbers of their own, this far after the stage's first."""
 
 
+READING: tuple[Practice, ...] = ("choose", "conclude", "copy", "choose", "derive")
+CONCLUDING: tuple[Practice, ...] = ("conclude", "choose", "conclude", "copy")
+
+
 @dataclass(frozen=True)
 class Stage:
     """One stage: `steps` batches of `size` clips from clip number `first` on; `cells` weighs the per-cell loss.
 
-    `practice` names the text-only batch, of `practice_size` clips of its own, that comes with every batch of clips. The
-    learning rate rises in 60 steps and falls linearly from `rate` to `rate_end`.
+    `practice` names what the text-only batch holds, of `practice_size` clips of its own, that comes with every batch of
+    clips. The learning rate rises in 60 steps and falls linearly from `rate` to `rate_end`.
     """
 
     name: str
@@ -58,17 +62,17 @@ class Stage:
     rate: float
     rate_end: float
     cells: float
-    practice: Practice | None = None
+    practice: tuple[Practice, ...] = ()
     practice_size: int = 16
 
 
 STAGES: tuple[Stage, ...] = (
+    Stage("copy", "read", 7_000_000, 400, 0, 2e-3, 2e-3, cells=0.0, practice=("copy",), practice_size=64),
+    Stage("read", "read", 6_000_000, 600, 0, 2e-3, 1.2e-3, cells=0.0, practice=READING, practice_size=32),
     Stage("cells", "cells", 0, 350, 16, 2e-3, 1e-3, cells=1.0),
-    Stage("see", "see", 1_000_000, 1000, 16, 1.2e-3, 1.0e-3, cells=0.3, practice="conclude"),
-    Stage("ask", "ask", 2_000_000, 1350, 16, 1.0e-3, 2e-5, cells=0.1, practice="conclude"),
-    Stage("settle", "ask", 3_000_000, 700, 16, 7e-4, 1e-5, cells=0.05, practice="derive"),
-    Stage("choose", "ask", 4_000_000, 560, 6, 6e-4, 1e-5, cells=0.05, practice="choose", practice_size=40),
-    Stage("choose-more", "ask", 5_000_000, 420, 6, 8e-4, 1e-5, cells=0.05, practice="choose", practice_size=48),
+    Stage("see", "see", 1_000_000, 800, 16, 1.2e-3, 1.0e-3, cells=0.3, practice=READING),
+    Stage("ask", "ask", 2_000_000, 1300, 16, 1.0e-3, 1e-5, cells=0.1, practice=READING),
+    Stage("settle", "ask", 3_000_000, 480, 6, 8e-4, 1e-5, cells=0.05, practice=CONCLUDING, practice_size=48),
 )
 
 
@@ -101,7 +105,7 @@ class CellHeads(nn.Module):
 
 
 class _Stream(IterableDataset[Batch]):
-    def __init__(self, tokenizer: Tokenizer, task: Task | Practice, stage: Stage) -> None:
+    def __init__(self, tokenizer: Tokenizer, task: Task | tuple[Practice, ...], stage: Stage) -> None:
         self.tokenizer, self.task, self.stage = tokenizer, task, stage
 
     def __iter__(self) -> Iterator[Batch]:
@@ -112,7 +116,7 @@ class _Stream(IterableDataset[Batch]):
         yield from batches(maker, self.task, first, stage.steps, size)
 
 
-def _stream(tokenizer: Tokenizer, task: Task | Practice, stage: Stage) -> Iterator[Batch]:
+def _stream(tokenizer: Tokenizer, task: Task | tuple[Practice, ...], stage: Stage) -> Iterator[Batch]:
     loader = DataLoader(_Stream(tokenizer, task, stage), batch_size=None, num_workers=1, prefetch_factor=8)
     return iter(loader)
 
@@ -130,7 +134,7 @@ class Trainer:
     def run(self, stage: Stage) -> None:
         """Trains one stage from its beginning."""
         optimiser = torch.optim.AdamW(self.parameters, lr=stage.rate, betas=(0.9, 0.98), weight_decay=0.02)
-        clips = _stream(self.tokenizer, stage.task, stage)
+        clips = _stream(self.tokenizer, stage.task, stage) if stage.size else None
         texts = _stream(self.tokenizer, stage.practice, stage) if stage.practice else None
         sums: dict[str, float] = {}
         began = time.monotonic()
@@ -140,7 +144,7 @@ class Trainer:
             for group in optimiser.param_groups:
                 group["lr"] = rate
             with torch.autocast("cpu", dtype=torch.bfloat16):
-                losses = self._clip_losses(next(clips), stage)
+                losses = self._clip_losses(next(clips), stage) if clips is not None else {}
                 if texts is not None:
                     losses["practice"] = self._text_loss(next(texts))
             torch.autograd.backward(torch.stack(list(losses.values())).sum())
@@ -154,7 +158,7 @@ class Trainer:
                 mean = {name: round(total / since, 4) for name, total in sums.items()}
                 self._write(stage=stage.name, step=step, minutes=round((time.monotonic() - began) / 60, 2), **mean)
                 sums.clear()
-            if step % PROBE_EVERY == 0 or step == stage.steps:
+            if clips is not None and (step % PROBE_EVERY == 0 or step == stage.steps):
                 self._write(stage=stage.name, step=step, **self.probe(stage.task))
 
     def _clip_losses(self, batch: Batch, stage: Stage) -> dict[str, Tensor]:
