@@ -24,10 +24,12 @@ from vtcli.prompt import Prompt, build_prompt
 from vtcli.record import answer_record, plan_record
 from vtcli.trace.model import Trace, build_trace
 from vtcli.trace.parser import Event, TraceParser
+from vtcli.video.guard import READ_LIMIT, Guard
 from vtcli.video.patches import patchify
 from vtcli.video.probe import VideoInfo, probe
 from vtcli.video.reader import Frames, read_frames
 from vtcli.video.sampling import FramePlan, FrameRequest, plan_frames
+from vtcli.video.source import Source, resolve
 
 T = TypeVar("T")
 
@@ -36,10 +38,12 @@ T = TypeVar("T")
 class Question:
     """What is asked about which video, of which model, and how.
 
-    `choices` are the options' texts without letters, () for an open question. `frames` or `fps` (frames a second)
-    choose the frames; `start` and `end` (seconds) bound the part looked at; `max_pixels` bounds one frame, None for
-    the paper's 128·28·28. `model` is a folder or a catalogue name, `device` one of auto, cuda, mps, cpu, `reader`
-    one of auto, pyav, decord, torchcodec.
+    `video` is a file, an address, "-" for standard input, or a folder of pictures; of a folder `fps` says how many a
+    second they are, and `frames` chooses. `stream` is the file's video stream, None for FFmpeg's choice. `choices` are
+    the options' texts without letters, () for an open question. `frames` or `fps` (frames a second) choose the frames;
+    `start` and `end` (seconds) bound the part looked at; `max_pixels` bounds one frame, None for the paper's
+    128·28·28. `model` is a folder or a catalogue name, `device` one of auto, cuda, mps, cpu, `reader` one of auto,
+    pyav, decord, torchcodec. `read_timeout` (seconds, None for none) ends the reading of a video that takes longer.
     """
 
     video: str | Path
@@ -51,7 +55,9 @@ class Question:
     start: float | None = None
     end: float | None = None
     max_pixels: int | None = None
+    stream: int | None = None
     reader: str = "auto"
+    read_timeout: float | None = READ_LIMIT
     device: str = "auto"
     sampling: SamplingOptions = field(default_factory=SamplingOptions)
 
@@ -101,19 +107,22 @@ class Listener(Protocol):
         """A piece of the trace, as the model writes it."""
 
 
-def prepare(question: Question) -> Plan:
+def prepare(question: Question, guard: Guard | None = None) -> Plan:
     """Checks the question and plans its frames and prompt, without weights and without torch.
 
-    Raises UsageError (question, flags), ModelError (checkpoint), VideoError (file).
+    The file is probed by `guard`, or else in this process and for as long as it takes. Raises UsageError (question,
+    flags), ModelError (checkpoint), VideoError (file).
     """
     prompt = build_prompt(question.question, question.choices)
     checkpoint = open_checkpoint(question.model)
-    return _plan(question, checkpoint, Tokenizer(checkpoint.path), prompt)
+    with resolve(question.video, question.fps, question.stream, question.read_timeout) as source:
+        return _plan(question, source, checkpoint, Tokenizer(checkpoint.path), prompt, guard)
 
 
 def dry_run(question: Question) -> dict[str, Any]:
     """The plan as `vt ask --dry-run --json` prints it (docs/schema/plan.schema.json)."""
-    plan = prepare(question)
+    with Guard(question.read_timeout) as guard:
+        plan = prepare(question, guard)
     layout = plan.layout()
     tokens = layout.input_ids.size + question.sampling.max_tokens
     return plan_record(plan, layout, memory_by_part(plan.checkpoint, layout.grid, tokens), _notes(plan, plan.frames))
@@ -122,19 +131,21 @@ def dry_run(question: Question) -> dict[str, Any]:
 def ask(question: Question, listener: Listener | None = None) -> dict[str, Any]:
     """Answers one question; returns the record `vt.answer/1` (docs/schema/answer.schema.json).
 
-    The model is loaded in the background while the video is probed and read. Raises VtError in its kinds, and
-    KeyboardInterrupt as soon as it arrives.
+    The model is loaded in the background while a process of its own probes and reads the video. Raises VtError in its
+    kinds, and KeyboardInterrupt as soon as it arrives.
     """
     begin = perf_counter()
     prompt = build_prompt(question.question, question.choices)
-    checkpoint = open_checkpoint(question.model)
-    tokenizer = Tokenizer(checkpoint.path)
-    engine = _engine(checkpoint, tokenizer, question.device)
-    loading = _Background(engine.open)
-    plan = _plan(question, checkpoint, tokenizer, prompt)
-    if listener:
-        listener.planned(plan)
-    frames, request = read(plan)
+    with Guard(question.read_timeout) as guard:
+        checkpoint = open_checkpoint(question.model)
+        tokenizer = Tokenizer(checkpoint.path)
+        engine = _engine(checkpoint, tokenizer, question.device)
+        loading = _Background(engine.open)
+        with resolve(question.video, question.fps, question.stream, question.read_timeout) as source:
+            plan = _plan(question, source, checkpoint, tokenizer, prompt, guard)
+            if listener:
+                listener.planned(plan)
+            frames, request = read(plan, guard)
     seconds_read = perf_counter() - begin
     loading.result()
     try:
@@ -155,10 +166,14 @@ def ask(question: Question, listener: Listener | None = None) -> dict[str, Any]:
     return answer_record(plan, frames, request.layout, trace, engine, stats, timing, warnings)
 
 
-def read(plan: Plan) -> tuple[Frames, Request]:
-    """Reads the plan's frames and lays them out for an engine. Raises VideoError."""
+def read(plan: Plan, guard: Guard | None = None) -> tuple[Frames, Request]:
+    """Reads the plan's frames, by `guard` or else in this process, and lays them out for an engine.
+
+    Raises VideoError.
+    """
     checkpoint = plan.checkpoint
-    frames = read_frames(plan.info, plan.frames, plan.request, plan.question.reader)
+    read_by = guard.read_frames if guard else read_frames
+    frames = read_by(plan.info, plan.frames, plan.request, plan.question.reader)
     patches, _ = patchify(
         frames.pixels,
         checkpoint.image_mean,
@@ -188,17 +203,25 @@ def reply(engine: Engine, request: Request, listener: Listener | None = None) ->
     return build_trace(events), engine.stats
 
 
-def _plan(question: Question, checkpoint: Checkpoint, tokenizer: Tokenizer, prompt: Prompt) -> Plan:
+def _plan(
+    question: Question,
+    source: Source,
+    checkpoint: Checkpoint,
+    tokenizer: Tokenizer,
+    prompt: Prompt,
+    guard: Guard | None,
+) -> Plan:
     low, high = checkpoint.frame_pixels(question.max_pixels)
+    count, fps = source.sampling(question.frames, question.fps)
     request = FrameRequest(
-        frames=question.frames,
-        fps=question.fps,
+        frames=count,
+        fps=fps,
         start=question.start,
         end=question.end,
         min_pixels=low,
         max_pixels=high,
     )
-    info = probe(question.video)
+    info = guard.probe(source) if guard else probe(source)
     frames = plan_frames(info, request)
     text, ids = tokenizer.encode_prompt(prompt)
     return Plan(question, checkpoint, tokenizer, info, request, frames, text, tuple(ids))

@@ -70,7 +70,7 @@ def plan_record(plan: Plan, layout: Layout, memory: Mapping[str, int], warnings:
         "schema": "vt.plan/1",
         "model": {"name": plan.checkpoint.name, "revision": plan.checkpoint.revision},
         "video": plan.info.as_json(),
-        "sampling": plan.frames.as_json(times, choose_reader(plan.question.reader)),
+        "sampling": plan.frames.as_json(times, _reader(plan)),
         "prompt": plan.prompt,
         "layout": {
             "input_ids": layout.input_ids.tolist(),
@@ -80,6 +80,15 @@ def plan_record(plan: Plan, layout: Layout, memory: Mapping[str, int], warnings:
         "memory": dict(memory),
         "warnings": list(warnings),
     }
+
+
+def _reader(plan: Plan) -> str:
+    source, name = plan.info.source, plan.question.reader
+    if source is not None and source.is_pictures:
+        from vtcli.video.readers.images import choose_picture_reader
+
+        return choose_picture_reader(source, name)
+    return choose_reader(name)
 
 
 def _moved(segment: Segment, offset: float) -> Segment:

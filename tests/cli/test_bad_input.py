@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import platform
+from importlib import util
 from pathlib import Path
 
 import av
@@ -92,9 +94,15 @@ def test_a_model_name_the_system_refuses(run: Run, clip: Path) -> None:
     assert "internal" not in run("ask", str(clip), "why?", "-m", "x" * 300).err
 
 
+@pytest.mark.parametrize("reader", ["decord", "torchcodec"])
 @pytest.mark.parametrize("dry", [(), ("--dry-run",)])
-def test_a_reader_that_is_not_there(run: Run, model: str, clip: Path, dry: tuple[str, ...]) -> None:
-    fails(run, "ask", str(clip), "why?", "-m", model, "--reader", "decord", *dry, code=1, says="not available")
+def test_a_reader_that_is_not_there(run: Run, model: str, clip: Path, reader: str, dry: tuple[str, ...]) -> None:
+    if util.find_spec(reader) is not None:
+        pytest.skip(f"{reader} is installed")
+    command = ("ask", str(clip), "why?", "-m", model, "--reader", reader, *dry)
+    fails(run, *command, code=1, says=f"--reader {reader}")
+    if reader == "torchcodec" or platform.machine() in ("x86_64", "AMD64"):
+        fails(run, *command, code=1, says=f"[{reader}]")  # in the command that installs it
 
 
 def test_no_model_at_all(run: Run, clip: Path) -> None:

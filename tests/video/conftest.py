@@ -51,6 +51,7 @@ def clip(tmp_path: Path) -> Clip:
         with av.open(str(path), "w") as container:
             stream = container.add_stream(codec, rate=fps, options=options or {})
             stream.width, stream.height, stream.pix_fmt = width, height, pix_fmt
+            stream.codec_context.thread_count = 1  # libvpx's threads wait for each other without sleeping
             if ticks is not None:
                 stream.codec_context.time_base = Fraction(1, 1000)
             if aspect is not None:

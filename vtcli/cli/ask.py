@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 def ask(
-    video: Annotated[str, typer.Argument(metavar="VIDEO", help="A video file.", show_default=False)],
+    video: options.VideoArgument,
     question: Annotated[str, typer.Argument(metavar="QUESTION", help="What to find out.", show_default=False)],
     model: options.ModelOption = None,
     engine: options.EngineOption = "auto",
@@ -29,7 +29,9 @@ def ask(
     max_pixels: options.MaxPixelsOption = None,
     start: options.StartOption = None,
     end: options.EndOption = None,
+    stream: options.StreamOption = None,
     reader: options.ReaderOption = "auto",
+    read_timeout: options.ReadTimeoutOption = options.READ_TIMEOUT,
     choice: options.ChoiceOption = None,
     max_tokens: options.MaxTokensOption = 1024,
     temperature: options.TemperatureOption = 0.1,
@@ -51,8 +53,11 @@ def ask(
     _refuse_what_is_missing(engine, endpoint, html)
     from vtcli.engines.base import SamplingOptions
     from vtcli.errors import UsageError
+    from vtcli.video.source import is_address
 
-    frames = options.frame_count(frames, fps)
+    frames = options.frame_count(frames, fps, video)
+    if offline and is_address(video):
+        raise UsageError("--offline and a video on a server exclude each other: download it first")
     if seed is not None and not 0 <= seed < 2**63:
         raise UsageError(f"--seed {seed}: give a number from 0 to 2^63 - 1")
     model_used, device_used = _defaults(model, device)
@@ -68,7 +73,9 @@ def ask(
         start=start,
         end=end,
         max_pixels=max_pixels,
+        stream=stream,
         reader=reader,
+        read_timeout=options.read_limit(read_timeout),
         device=device_used,
         sampling=SamplingOptions(max_tokens=max_tokens, temperature=temperature, top_p=top_p, seed=seed),
     )

@@ -4,20 +4,15 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated, Literal
 
 import typer
 
 from vtcli.cli import options
 
-if TYPE_CHECKING:
-    from vtcli.video.reader import Frames
-
-SCHEMA = "vt.frames/1"
-
 
 def frames(
-    video: Annotated[str, typer.Argument(metavar="VIDEO", help="A video file.", show_default=False)],
+    video: options.VideoArgument,
     output: Annotated[
         Path, typer.Option("--output", "-o", metavar="DIR", help="Folder to write to.", show_default=False)
     ],
@@ -26,57 +21,52 @@ def frames(
     max_pixels: options.MaxPixelsOption = None,
     start: options.StartOption = None,
     end: options.EndOption = None,
+    stream: options.StreamOption = None,
     reader: options.ReaderOption = "auto",
+    read_timeout: options.ReadTimeoutOption = options.READ_TIMEOUT,
+    picture_format: Annotated[
+        Literal["png", "jpeg"],
+        typer.Option("--format", help="Kind of pictures.", rich_help_panel=options.OUTPUT_PANEL),
+    ] = "png",
+    no_sheet: Annotated[
+        bool, typer.Option("--no-sheet", help="Write no contact sheet.", rich_help_panel=options.OUTPUT_PANEL)
+    ] = False,
     json: options.JsonOption = False,
     debug: options.DebugOption = False,
 ) -> None:
-    """Write the frames the model would see as PNG files, named by number and time."""
+    """Write the frames the model would see as pictures named by number and time, and a contact sheet of them.
+
+    `frames.json` in the folder says what they are. Frames of an earlier run in the folder are replaced.
+    """
     from vtcli.cli.console import warn
     from vtcli.trace.text import dump_json, sanitise_line
-    from vtcli.video.probe import probe
-    from vtcli.video.reader import read_frames
+    from vtcli.video.export import check_folder, export_frames
+    from vtcli.video.guard import Guard
     from vtcli.video.sampling import VIDEO_MAX_PIXELS, FrameRequest, plan_frames
+    from vtcli.video.source import resolve
 
-    request = FrameRequest(
-        frames=options.frame_count(frames, fps),
-        fps=fps,
-        start=start,
-        end=end,
-        max_pixels=VIDEO_MAX_PIXELS if max_pixels is None else max_pixels,
-    )
-    info = probe(video)
-    read = read_frames(info, plan_frames(info, request), request, reader)
-    files = _write(read, output)
+    frames = options.frame_count(frames, fps, video)
+    limit = options.read_limit(read_timeout)
+    check_folder(output)  # before the video is read in vain
+    with Guard(limit) as guard, resolve(video, fps, stream, limit) as source:
+        count, rate = source.sampling(frames, fps)
+        request = FrameRequest(
+            frames=count,
+            fps=rate,
+            start=start,
+            end=end,
+            max_pixels=VIDEO_MAX_PIXELS if max_pixels is None else max_pixels,
+        )
+        info = guard.probe(source)
+        read = guard.read_frames(info, plan_frames(info, request), request, reader)
     warnings = list(dict.fromkeys((*info.warnings, *read.plan.warnings, *read.warnings)))
+    record = export_frames(info, read, output, picture_format, not no_sheet, warnings)
     if json:
-        record = {
-            "schema": SCHEMA,
-            "video": info.as_json(),
-            "sampling": read.as_json(),
-            "files": files,
-            "warnings": warnings,
-        }
         print(dump_json(record, sys.stdout.encoding))
         return
-    for file in files:
+    for file in record["files"]:
         print(sanitise_line(file))
     for warning in warnings:
         warn(warning)
-
-
-def _write(read: Frames, folder: Path) -> list[str]:
-    """Writes one PNG a frame into `folder`, made where it is missing; returns their paths in order."""
-    from PIL import Image
-
-    from vtcli.errors import VtError
-
-    files = []
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        for number, (time, picture) in enumerate(zip(read.times, read.pixels, strict=True)):
-            file = folder / f"{number:03}_{time:.3f}s.png"
-            Image.fromarray(picture).save(file)
-            files.append(str(file))
-    except OSError as error:
-        raise VtError(f"the frames cannot be written to {folder}: {error.strerror or error}") from None
-    return files
+    if record["sheet"]:
+        print(f"vt: all {len(record['files'])} frames on one sheet: {sanitise_line(record['sheet'])}", file=sys.stderr)

@@ -5,6 +5,7 @@ Only typer is imported: this module is loaded by `vt --help` and on every TAB.
 
 from __future__ import annotations
 
+import os
 import re
 from typing import Annotated, Literal
 
@@ -16,6 +17,7 @@ Reader = Literal["auto", "pyav", "decord", "torchcodec"]
 Color = Literal["auto", "always", "never"]
 
 PAPER_FRAMES = 16
+READ_TIMEOUT = 600.0  # seconds
 _TIME = re.compile(r"(?:(?:(\d+):(?=[0-5]?\d:))?(\d+):)?(\d+(?:\.\d*)?|\.\d+)", re.ASCII)
 
 
@@ -29,19 +31,38 @@ def parse_time(text: str) -> float:
     raise typer.BadParameter(f"'{text}' is not a time; write SS(.s), MM:SS or H:MM:SS")
 
 
-def frame_count(frames: int | None, fps: float | None) -> int | None:
-    """What --frames and --fps come to: the paper's number where neither is given. Raises UsageError for both."""
+def frame_count(frames: int | None, fps: float | None, video: str) -> int | None:
+    """What --frames and --fps come to: the paper's number where neither is given. Raises UsageError for both.
+
+    The two go together for a folder of pictures, whose own rate --fps is.
+    """
     from vtcli.errors import UsageError
 
+    if os.path.isdir(video):
+        return PAPER_FRAMES if frames is None else frames
     if frames is not None and fps is not None:
         raise UsageError("--frames and --fps exclude each other: give one")
     return PAPER_FRAMES if frames is None and fps is None else frames
+
+
+def read_limit(read_timeout: float) -> float | None:
+    """Seconds, None for no limit, from --read-timeout."""
+    return read_timeout or None
 
 
 MODEL_PANEL = "Model"
 FRAMES_PANEL = "Frames"
 ANSWER_PANEL = "Generation"
 OUTPUT_PANEL = "Output"
+
+VideoArgument = Annotated[
+    str,
+    typer.Argument(
+        metavar="VIDEO",
+        help="A file, an http(s) address, - for standard input, or a folder of numbered pictures with --fps.",
+        show_default=False,
+    ),
+]
 
 ModelOption = Annotated[
     str | None,
@@ -92,7 +113,25 @@ FramesOption = Annotated[
 ]
 FpsOption = Annotated[
     float | None,
-    typer.Option("--fps", metavar="F", help="Frames a second, instead of --frames.", rich_help_panel=FRAMES_PANEL),
+    typer.Option(
+        "--fps",
+        metavar="F",
+        help="Frames a second, instead of --frames; of a folder of pictures, how many a second they are.",
+        rich_help_panel=FRAMES_PANEL,
+    ),
+]
+PictureRateOption = Annotated[
+    float | None,
+    typer.Option("--fps", metavar="F", help="How many a second the pictures of a folder are."),
+]
+StreamOption = Annotated[
+    int | None,
+    typer.Option(
+        "--stream",
+        metavar="N",
+        help="Which video stream of the file, by its number there; without, FFmpeg's choice.",
+        rich_help_panel=FRAMES_PANEL,
+    ),
 ]
 MaxPixelsOption = Annotated[
     int | None,
@@ -119,6 +158,16 @@ EndOption = Annotated[
     typer.Option("--end", metavar="T", parser=parse_time, help="Look up to here.", rich_help_panel=FRAMES_PANEL),
 ]
 ReaderOption = Annotated[Reader, typer.Option("--reader", help="What decodes the video.", rich_help_panel=FRAMES_PANEL)]
+ReadTimeoutOption = Annotated[
+    float,
+    typer.Option(
+        "--read-timeout",
+        metavar="SECONDS",
+        min=0,
+        help="Longest the video may take to be read; 0: no limit.",
+        rich_help_panel=FRAMES_PANEL,
+    ),
+]
 
 ChoiceOption = Annotated[
     list[str] | None,

@@ -7,20 +7,21 @@ Only the first frame is decoded, because rotation and the true size are known fr
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
-from itertools import pairwise
-from pathlib import Path
-from typing import Any, NamedTuple
+from dataclasses import dataclass, field, replace
+from typing import Any
 
 import av
+import numpy as np
 from av.container import InputContainer
-from av.packet import Packet
 from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 
 from vtcli.errors import VideoError
 from vtcli.video.container import PacketReader, open_video
-from vtcli.video.text import shown
+from vtcli.video.index import NO_TIME, PacketIndex, read_index
+from vtcli.video.oddities import oddities
+from vtcli.video.picture import orientation
+from vtcli.video.source import Source, Video, source_of
 
 # A stated rate is believed while it agrees with the timestamps to this share, or to one frame.
 RATE_TOLERANCE = 0.01
@@ -37,7 +38,9 @@ class VideoInfo:
     read (the container's), or frames / duration where that is missing or wrong. width, height: pixels as displayed,
     after rotation and pixel aspect. start: presentation time of the first frame on the container's clock, seconds.
     times: presentation time of every frame relative to `start`, ascending. rotation: degrees the stored picture is
-    turned counter-clockwise for display. stream: its index in the file.
+    turned counter-clockwise for display. mirrored: whether left and right change places after that. stream: its index
+    in the file. source: how to open it again. packets: what the frames lie in, for readers that jump; None where there
+    are no packets.
     """
 
     path: str
@@ -52,6 +55,14 @@ class VideoInfo:
     stream: int
     codec: str
     warnings: tuple[str, ...]
+    mirrored: bool = False
+    source: Source | None = None
+    packets: PacketIndex | None = field(default=None, repr=False, compare=False)
+
+    @property
+    def video(self) -> Video:
+        """What opens it: of standard input or an address, `path` is only the name."""
+        return self.source or self.path
 
     def as_json(self) -> dict[str, Any]:
         """The `video` object of the answer record (docs/cli.md)."""
@@ -59,22 +70,27 @@ class VideoInfo:
         return {name: getattr(self, name) for name in names}
 
 
-def probe(path: str | Path) -> VideoInfo:
-    """Reads the facts of the file at `path`. Raises VideoError when it holds no video that can be decoded."""
-    with open_video(path) as (container, stream):
+def probe(video: Video) -> VideoInfo:
+    """Reads the facts of `video`. Raises VideoError when it holds no video that can be decoded."""
+    source = source_of(video)
+    if source.is_pictures:
+        from vtcli.video.readers.images import probe_pictures  # which knows VideoInfo
+
+        return probe_pictures(source)
+    with open_video(source) as (container, stream):
         # Without a length of its own, a stream can only be missed in the file's length, which all streams share.
         reader = PacketReader(container, stream, every_stream=stream.duration is None)
-        stamps, first = _scan(reader, stream)
-        if not stamps or first is None:
-            raise VideoError(f"{shown(path)} holds no frame that can be decoded")
-        warnings: list[str] = []
-        start, times, last_length = _timeline(stamps, stream, warnings)
+        packets, first = read_index(container, stream, reader, source)
+        if first is None or not packets.shown.any():
+            raise VideoError(f"{source.label} holds no frame that can be decoded")
+        warnings = list(source.warnings)
+        start, times, last_length = _timeline(packets, stream, warnings)
         duration = times[-1] + last_length
         width, height = _displayed_size(first, stream)
-        if first.rotation % 90:
-            warnings.append(f"the video is turned by {first.rotation} degrees, which is not applied")
+        rotation, mirrored = orientation(first)
+        warnings += oddities(container, stream, first, source.stream is not None)
         info = VideoInfo(
-            path=str(path),
+            path=source.name,
             duration=duration,
             fps=average_rate(len(times), duration, _stated_rate(stream), warnings, reader.broken),
             width=width,
@@ -82,10 +98,13 @@ def probe(path: str | Path) -> VideoInfo:
             frames=len(times),
             start=start,
             times=times,
-            rotation=first.rotation,
+            rotation=rotation,
+            mirrored=mirrored,
             stream=stream.index,
             codec=stream.codec_context.codec.canonical_name,
             warnings=(),
+            source=source,
+            packets=packets,
         )
         return replace(info, warnings=(*warnings, *_note_missing(reader, container, stream, info)))
 
@@ -117,59 +136,24 @@ def average_rate(
     return stated
 
 
-class _Stamp(NamedTuple):
-    """A packet's times in ticks of the stream's time base; the packet's data is not kept."""
-
-    pts: int | None
-    dts: int | None
-    duration: int
-
-
-def _scan(reader: PacketReader, stream: VideoStream) -> tuple[list[_Stamp], VideoFrame | None]:
-    """The times of every packet that becomes a frame, and the first frame."""
-    stamps, first = [], None
-    for packet in reader:
-        if first is None:
-            first = _first_frame(stream, packet)
-        if not packet.is_discard and not _is_hidden(packet, stream):
-            stamps.append(_Stamp(packet.pts, packet.dts, packet.duration or 0))
-    return stamps, first or _first_frame(stream, None)
-
-
-def _first_frame(stream: VideoStream, packet: Packet[VideoStream] | None) -> VideoFrame | None:
-    """The frame that comes out when `packet` goes in (None: the end), if any; a damaged packet gives none."""
-    try:
-        return next(iter(stream.decode(packet)), None)
-    except av.FFmpegError:
-        return None
-
-
-def _is_hidden(packet: Packet[VideoStream], stream: VideoStream) -> bool:
-    """VP8 keeps its alternative reference frames in packets of their own, never shown (RFC 6386, section 9.1)."""
-    return stream.codec_context.codec.canonical_name == "vp8" and not bytes(packet)[0] & 0x10
-
-
-def _timeline(
-    stamps: Sequence[_Stamp], stream: VideoStream, warnings: list[str]
-) -> tuple[float, tuple[float, ...], float]:
+def _timeline(index: PacketIndex, stream: VideoStream, warnings: list[str]) -> tuple[float, tuple[float, ...], float]:
     """Start (s, container clock), each frame's time from there (s, ascending) and the last frame's length (s)."""
     rate = _stated_rate(stream) or _FALLBACK_FPS
     base = stream.time_base
-    decoding = [s.dts for s in stamps if s.dts is not None]
-    ticks = [s.pts for s in stamps if s.pts is not None]
-    if len(ticks) < len(stamps):
+    count = int(index.shown.sum())
+    decoding, ticks = (times[index.shown & (times != NO_TIME)] for times in (index.dts, index.pts))
+    if len(ticks) < count:
         # Sorted decoding times are the presentation times but for a constant.
         ticks = decoding
-    jumps = any(a > b for a, b in pairwise(decoding))
-    if jumps or len(ticks) < len(stamps) or base is None:
+    jumps = bool((decoding[1:] < decoding[:-1]).any())
+    if jumps or len(ticks) < count or base is None:
         problem = "clock jumps back" if jumps else "frames carry no times"
         warnings.append(f"the file's {problem}; {rate:.4g} frames a second are assumed")
-        return 0.0, tuple(i / rate for i in range(len(stamps))), 1 / rate
-    _, length = max(zip(ticks, (s.duration for s in stamps), strict=True))
-    first = min(ticks)
+        return 0.0, tuple(i / rate for i in range(count)), 1 / rate
+    first = int(ticks.min())
     # Integer ticks divided once: each time is the float nearest to the true one.
-    times = tuple((t - first) * base.numerator / base.denominator for t in sorted(ticks))
-    return float(first * base), times, float(length * base) or _mean_interval(times) or 1 / rate
+    times = tuple(((np.sort(ticks) - first) * base.numerator / base.denominator).tolist())
+    return float(first * base), times, float(index.last_length * base) or _mean_interval(times) or 1 / rate
 
 
 def _mean_interval(times: Sequence[float]) -> float:

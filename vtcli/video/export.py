@@ -1,0 +1,160 @@
+"""Frames as a folder of pictures: numbered files, a contact sheet, and `frames.json` that says what they are.
+
+A folder holds the frames of one run. Those of an earlier run, which its `frames.json` names, are replaced; nothing else
+is overwritten or removed. Everything is written under other names first, so a folder never holds half a run.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import secrets
+import shutil
+import signal
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any, Literal
+
+from PIL import Image
+
+from vtcli.errors import VtError
+from vtcli.video.probe import VideoInfo
+from vtcli.video.reader import Frames
+from vtcli.video.sheet import contact_sheet
+from vtcli.video.text import shown
+
+Format = Literal["png", "jpeg"]
+
+SCHEMA = "vt.frames/1"
+RECORD = "frames.json"
+SHEET = "sheet.jpg"
+_SUFFIXES = {"png": ".png", "jpeg": ".jpg"}
+_OPTIONS: dict[str, dict[str, Any]] = {"png": {}, "jpeg": {"quality": 95, "subsampling": 0}}
+_SHEET_OPTIONS: dict[str, Any] = {"quality": 90, "subsampling": 0}  # colours at full size: the text is small
+_PICTURE = re.compile(r"[0-9]{3,}_[0-9]+\.[0-9]{3}s\.(?:png|jpg)")
+
+
+def export_frames(
+    info: VideoInfo,
+    frames: Frames,
+    folder: Path,
+    picture_format: Format = "png",
+    with_sheet: bool = True,
+    warnings: Sequence[str] = (),
+) -> dict[str, Any]:
+    """Writes `frames` of `info` into `folder`, made where it is missing; returns the record `vt.frames/1`.
+
+    The record's paths are `folder` / name; those in the `frames.json` beside the pictures are names alone, so that the
+    folder can be moved (docs/schema/frames.schema.json). Raises VtError where the folder cannot take them.
+    """
+    names = _names(frames.times, _SUFFIXES[picture_format])
+    sheet = SHEET if with_sheet else None
+    earlier = check_folder(folder)
+
+    def write(place: Path) -> None:
+        for name, picture in zip(names, frames.pixels, strict=True):
+            Image.fromarray(picture).save(place / name, **_OPTIONS[picture_format])
+        if sheet:
+            contact_sheet(frames.pixels, frames.times, frames.indices).save(place / sheet, **_SHEET_OPTIONS)
+        text = json.dumps(_record(info, frames, names, sheet, warnings), indent=2)  # ASCII: no name commands a terminal
+        (place / RECORD).write_text(text + "\n", encoding="utf-8")
+
+    try:
+        # The record comes last: it names only what is there.
+        _replace(folder, [*names, *([sheet] if sheet else []), RECORD], earlier, write)
+    except OSError as error:
+        raise VtError(f"the frames cannot be written to {shown(folder)}: {error.strerror or error}") from None
+    paths = [str(folder / name) for name in names]
+    return _record(info, frames, paths, str(folder / sheet) if sheet else None, warnings)
+
+
+def check_folder(folder: Path) -> set[str]:
+    """The names of an earlier run's files in `folder`.
+
+    Raises VtError where writing there would overwrite what vt did not write, or mix its frames with others.
+    """
+    try:
+        there = set(os.listdir(folder))
+    except FileNotFoundError:
+        return set()
+    except OSError as error:
+        raise VtError(f"the frames cannot be written to {shown(folder)}: {error.strerror or error}") from None
+    earlier = _named_by_record(folder / RECORD) if RECORD in there else set()
+    if earlier is None:
+        raise VtError(f"{shown(folder)} holds a {RECORD} that is not of vt; give another folder")
+    foreign = sorted(name for name in there - earlier if name == SHEET or _PICTURE.fullmatch(name))
+    if foreign:
+        more = f" and {len(foreign) - 1} more" if len(foreign) > 1 else ""
+        raise VtError(f"{shown(folder)} holds {foreign[0]}{more}, which no {RECORD} there names; give another folder")
+    return earlier & there
+
+
+def _names(times: Sequence[float], suffix: str) -> list[str]:
+    digits = max(3, len(str(len(times) - 1)))
+    return [f"{number:0{digits}}_{time:.3f}s{suffix}" for number, time in enumerate(times)]
+
+
+def _record(
+    info: VideoInfo, frames: Frames, files: Sequence[str], sheet: str | None, warnings: Sequence[str]
+) -> dict[str, Any]:
+    return {
+        "schema": SCHEMA,
+        "video": info.as_json(),
+        "sampling": frames.as_json(),
+        "files": list(files),
+        "sheet": sheet,
+        "warnings": list(warnings),
+    }
+
+
+def _named_by_record(file: Path) -> set[str] | None:
+    """The files that a `frames.json` names and that may be vt's, itself among them; None where it is not vt's."""
+    try:
+        record = json.loads(file.read_text(encoding="utf-8"))
+        if record["schema"] != SCHEMA:
+            return None
+        names = [*record["files"], record["sheet"]]
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+    return {RECORD} | {n for n in names if isinstance(n, str) and (n == SHEET or _PICTURE.fullmatch(n))}
+
+
+def _replace(folder: Path, names: Sequence[str], earlier: set[str], write: Callable[[Path], None]) -> None:
+    """Has `write` make the files `names` in an empty folder, then puts them into `folder` in place of `earlier`."""
+    made = not folder.exists()
+    place = folder / f".vt-{secrets.token_hex(4)}"  # on the same disk, so that files can be moved
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        place.mkdir()
+        write(place)
+        with _uninterrupted():
+            for name in names:
+                os.replace(place / name, folder / name)
+            for name in earlier - set(names):
+                os.unlink(folder / name)
+    finally:
+        with _uninterrupted():
+            shutil.rmtree(place, ignore_errors=True)
+            if made:
+                with suppress(OSError):  # not empty: all went well
+                    folder.rmdir()
+
+
+@contextmanager
+def _uninterrupted() -> Iterator[None]:
+    """Puts Ctrl-C off until the end, which is milliseconds away."""
+    is_main = threading.current_thread() is threading.main_thread()
+    if not is_main or signal.getsignal(signal.SIGINT) is not signal.default_int_handler:
+        yield  # where it does not arrive, or is somebody's business
+        return
+    pressed = threading.Event()
+    signal.signal(signal.SIGINT, lambda number, frame: pressed.set())
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+    if pressed.is_set():
+        raise KeyboardInterrupt

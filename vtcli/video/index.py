@@ -1,0 +1,162 @@
+"""What packets a video stream holds, in decoding order: when each is shown and from which one can start to decode.
+
+For plain MP4 and QuickTime files this stands in the sample tables, which are taken once they agree with FFmpeg's own
+index of the file and with the packets looked at. For all others, and for these in doubt, the packets are read.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from itertools import islice
+
+import av
+import numpy as np
+import numpy.typing as npt
+from av.container import InputContainer
+from av.packet import Packet
+from av.video.frame import VideoFrame
+from av.video.stream import VideoStream
+
+from vtcli.errors import VideoError
+from vtcli.video.container import PacketReader, open_bytes
+from vtcli.video.mp4 import SampleTables, Ticks, sample_tables
+from vtcli.video.source import Source
+
+NO_TIME = -(2**63)  # FFmpeg's AV_NOPTS_VALUE
+_COMPARED = 256  # index entries compared with the tables: evenly spread, and as many key packets
+_EDGE = 32  # and this many at either end, where edit lists hide frames
+_DELAY = 64  # packets that may go in before the first frame comes out; frame reordering takes at most 16
+
+
+@dataclass(frozen=True, eq=False)
+class PacketIndex:
+    """The packets of one stream in decoding order.
+
+    pts, dts: ticks of the stream's time base, NO_TIME where a packet has none. key: whether decoding can start there.
+    shown: whether it becomes a frame of the video. last_length: ticks that the frame shown last lasts, 0 if unknown.
+    """
+
+    pts: Ticks
+    dts: Ticks
+    key: npt.NDArray[np.bool_]
+    shown: npt.NDArray[np.bool_]
+    last_length: int
+
+    @cached_property
+    def order(self) -> Ticks | None:
+        """The packet of each frame, by frame number; None unless every frame has a time of its own."""
+        packets = np.flatnonzero(self.shown)
+        pts = self.pts[packets]
+        order = np.argsort(pts, kind="stable")
+        ascending = pts[order]
+        if (self.pts == NO_TIME).any() or (ascending[1:] == ascending[:-1]).any():
+            return None
+        return packets[order]
+
+
+def read_index(
+    container: InputContainer, stream: VideoStream, reader: PacketReader, source: Source
+) -> tuple[PacketIndex, VideoFrame | None]:
+    """The index of `stream`, and its first frame or None where nothing can be decoded."""
+    tables = _agreed_tables(container, stream, source)
+    if tables is not None:
+        found = _from_tables(container, stream, reader, tables)
+        if found is not None:
+            return found
+        container.seek(stream.index_entries[0].timestamp, stream=stream)
+    return _scan(reader, stream)
+
+
+def _agreed_tables(container: InputContainer, stream: VideoStream, source: Source) -> SampleTables | None:
+    """The sample tables, where FFmpeg's index says the same: it knows of edit lists and of files' oddities."""
+    entries = stream.index_entries
+    count = len(entries)
+    if not count or "mov" not in container.format.name or stream.duration is None or _has_hidden_packets(stream):
+        return None
+    try:
+        with open_bytes(source) as file:
+            tables = sample_tables(file, stream.id, count)
+    except (VideoError, OSError):
+        return None
+    if tables is None or stream.time_base is None or stream.time_base * tables.timescale != 1:
+        return None
+    last = entries[count - 1]
+    if max(tables.end, last.pos + last.size) > container.size:  # cut: only what is there counts
+        return None
+    keys = np.flatnonzero(tables.key)
+    looked_at = {*range(min(_EDGE, count)), *range(max(0, count - _EDGE), count)}
+    looked_at.update(range(0, count, 1 + count // _COMPARED))
+    looked_at.update(keys[:: 1 + len(keys) // _COMPARED].tolist())
+    shift = entries[0].timestamp - tables.dts[0]
+    for number in looked_at:
+        entry = entries[number]
+        same = entry.timestamp == tables.dts[number] + shift and entry.is_keyframe == tables.key[number]
+        if not same or entry.is_discard:
+            return None
+    return tables
+
+
+def _from_tables(
+    container: InputContainer, stream: VideoStream, reader: PacketReader, tables: SampleTables
+) -> tuple[PacketIndex, VideoFrame] | None:
+    """The index that `tables` give, if the first packets and the one shown last bear it out, and the first frame."""
+    pts, dts, first = tables.pts, tables.dts, None
+    for number, packet in enumerate(islice(reader, min(_DELAY, len(pts)))):
+        if packet.pts is None or packet.dts is None or packet.is_discard or packet.is_keyframe != tables.key[number]:
+            return None
+        if number == 0:
+            pts, dts = pts - pts[0] + packet.pts, dts - dts[0] + packet.dts
+        if (packet.pts, packet.dts) != (pts[number], dts[number]):
+            return None
+        first = _first_frame(stream, packet)
+        if first is not None:
+            break
+    else:
+        first = _first_frame(stream, None)
+    if first is None:
+        return None
+    last = int(np.argmax(pts))
+    try:
+        container.seek(stream.index_entries[last].timestamp, stream=stream, any_frame=True)
+        packets = islice(reader, _DELAY)  # it lands earlier by the delay that reordering brings
+        lengths = [packet.duration or 0 for packet in packets if packet.pts == pts[last]]
+    except (av.FFmpegError, OSError):
+        return None
+    if not lengths:
+        return None
+    return PacketIndex(pts, dts, tables.key, np.ones(len(pts), np.bool_), lengths[0]), first
+
+
+def _scan(reader: PacketReader, stream: VideoStream) -> tuple[PacketIndex, VideoFrame | None]:
+    """The index from every packet of the file, whose data is not kept."""
+    first = None
+    pts, dts, key, shown = list[int](), list[int](), list[bool](), list[bool]()
+    last, last_length = NO_TIME, 0
+    hidden_packets = _has_hidden_packets(stream)
+    for packet in reader:
+        if first is None:
+            first = _first_frame(stream, packet)
+        time, decoded = packet.pts, packet.dts
+        pts.append(NO_TIME if time is None else time)
+        dts.append(NO_TIME if decoded is None else decoded)
+        key.append(packet.is_keyframe)
+        is_shown = not packet.is_discard and not (hidden_packets and not bytes(packet)[0] & 0x10)
+        shown.append(is_shown)
+        if is_shown and pts[-1] >= last:
+            last, last_length = pts[-1], packet.duration or 0
+    index = PacketIndex(np.array(pts, np.int64), np.array(dts, np.int64), np.array(key), np.array(shown), last_length)
+    return index, first or _first_frame(stream, None)
+
+
+def _has_hidden_packets(stream: VideoStream) -> bool:
+    """VP8 keeps its alternative reference frames in packets of their own, never shown (RFC 6386, section 9.1)."""
+    return stream.codec_context.codec.canonical_name == "vp8"
+
+
+def _first_frame(stream: VideoStream, packet: Packet[VideoStream] | None) -> VideoFrame | None:
+    """The frame that comes out when `packet` goes in (None: the end), if any; a damaged packet gives none."""
+    try:
+        return next(iter(stream.decode(packet)), None)
+    except av.FFmpegError:
+        return None

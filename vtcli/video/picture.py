@@ -1,0 +1,78 @@
+"""One decoded frame → the picture the model sees: RGB, upright, at the model's size."""
+
+from __future__ import annotations
+
+import struct
+from typing import cast
+
+import av
+import numpy as np
+import numpy.typing as npt
+from av.video.reformatter import Interpolation
+from PIL import Image
+
+Picture = npt.NDArray[np.uint8]
+
+
+def picture(frame: av.VideoFrame, rotation: int, width: int, height: int, mirrored: bool = False) -> Picture:
+    """uint8 (height, width, 3), RGB: `frame` turned upright and stretched to the displayed shape in the one resize.
+
+    Bicubic chroma, as ffmpeg and decord convert. What is transparent lets white through, as browsers and
+    qwen-vl-utils have it; the other readers drop transparency, and so show whatever colours lie under it.
+    """
+    rgb = _over_white(_converted(frame, "rgba")) if has_alpha(frame.format) else _converted(frame, "rgb24")
+    # Turned and then mirrored is mirrored and then turned the other way.
+    return fit(rgb[:, ::-1], -rotation, width, height) if mirrored else fit(rgb, rotation, width, height)
+
+
+def orientation(frame: av.VideoFrame) -> tuple[int, bool]:
+    """Degrees counter-clockwise by which `frame` is turned for display, and whether it is mirrored after that."""
+    turn = frame.rotation
+    if abs(turn) > 180:  # a display matrix of zeros
+        return 0, False
+    if not is_mirrored(frame):
+        return turn, False
+    turn = -(turn + 180)  # the matrix turns the picture upside down and then by `turn`
+    return (turn + 360 if turn <= -180 else turn), True
+
+
+def is_mirrored(frame: av.VideoFrame) -> bool:
+    """Whether the display matrix mirrors the picture.
+
+    Not to be asked of every frame: PyAV's side data hold on to their frame until the garbage collector comes by.
+    """
+    try:
+        matrix = cast("bytes | None", frame.side_data.get("DISPLAYMATRIX"))
+    except ValueError:  # PyAV 18 does not know the EXIF data that FFmpeg 8 finds in a photograph
+        return False
+    if matrix is None:
+        return False
+    a, b, _, c, d, *_ = struct.unpack("=9i", bytes(matrix))
+    return bool(a * d - b * c < 0)
+
+
+def _converted(frame: av.VideoFrame, pixels: str) -> Picture:
+    # One thread: starting more for every frame costs more than they save.
+    return cast(Picture, frame.to_ndarray(format=pixels, interpolation=Interpolation.BICUBIC, threads=1))
+
+
+def has_alpha(pixels: av.VideoFormat) -> bool:
+    """Whether pictures of this format may be transparent."""
+    return pixels.has_palette or any(component.is_alpha for component in pixels.components)
+
+
+def _over_white(rgba: Picture) -> Picture:
+    alpha = rgba[..., 3:].astype(np.uint16)
+    return ((rgba[..., :3] * alpha + 255 * (255 - alpha) + 127) // 255).astype(np.uint8)
+
+
+def fit(rgb: Picture, rotation: int, width: int, height: int) -> Picture:
+    """`rgb`, uint8 (any height, any width, 3), turned by `rotation` degrees counter-clockwise, then resized.
+
+    A rotation that is no multiple of 90 is not applied. Pillow's bicubic is within one level of torchvision's
+    antialiased one, which qwen-vl-utils uses.
+    """
+    if rotation % 90 == 0:
+        rgb = np.rot90(rgb, rotation // 90)
+    image = Image.fromarray(np.ascontiguousarray(rgb))
+    return np.asarray(image.resize((width, height), Image.Resampling.BICUBIC))

@@ -1,0 +1,222 @@
+"""Few frames of a long video with PyAV: decodes only what they are built on, on all cores.
+
+Every group of pictures that holds a wanted frame is sought once and decoded from its key packet to the last wanted
+frame, without the frames that nothing else is built on. The groups are shared out among threads, each with a decoder of
+its own. Whatever does not go as the packet index says ends the attempt, for a reader that starts at the beginning.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections import deque
+from collections.abc import Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from heapq import heapreplace
+from itertools import chain
+
+import av
+import numpy as np
+from av.container import InputContainer
+from av.packet import Packet
+from av.video.frame import VideoFrame
+from av.video.stream import VideoStream
+
+from vtcli.video.container import PacketReader, open_video
+from vtcli.video.groups import Group, plan_groups
+from vtcli.video.index import PacketIndex
+from vtcli.video.picture import Picture, picture
+from vtcli.video.probe import VideoInfo
+from vtcli.video.sampling import FramePlan
+
+MEMORY = 2**29  # bytes that all decoders together may hold
+_HELD = 30  # bytes a decoder holds for every pixel of a picture: 10 to 20 pictures of 1.5 bytes a pixel, or 3 in HDR
+_NEAR = 100  # packets: reading on that far costs no more than seeking
+_FRAME_THREAD = 0.7  # what one more thread inside a decoder adds, in decoders with one thread each
+_OPENING = 15e6  # pixels decoded in the time that opening the file once more takes
+
+
+class _OffIndexError(Exception):
+    """The file did not give what its packet index says."""
+
+
+def sparse_pictures(info: VideoInfo, plan: FramePlan) -> dict[int, Picture] | None:
+    """The pictures at the plan's indices; None where the file has to be read from its beginning."""
+    index = info.packets
+    if index is None or index.order is None or len(index.order) != info.frames:
+        return None
+    groups = plan_groups(index, plan.indices)
+    if groups is None:
+        return None
+    tasks = sorted(_tasks(groups), key=_cost, reverse=True)  # the longest first, so that all end together
+    workers, threads = share([_cost(task) for task in tasks], info.width * info.height, cores())
+    queue = deque(tasks)
+    found: dict[int, Future[Picture]] = {}
+
+    def work() -> None:
+        try:
+            # Pictures are made while decoding goes on; only a few frames wait for it, so that memory stays flat.
+            with open_video(info.video) as (container, stream), ThreadPoolExecutor(threads) as finishing:
+                stream.codec_context.thread_type = "AUTO" if threads > 1 else "SLICE"
+                stream.codec_context.thread_count = threads
+                decoder = GroupDecoder(container, stream, index)
+                waiting: deque[Future[Picture]] = deque()
+                for group in chain.from_iterable(_taken(queue)):
+                    for packet, frame in decoder.frames(group):
+                        made = finishing.submit(picture, frame, info.rotation, plan.width, plan.height, info.mirrored)
+                        found[packet] = made
+                        waiting.append(made)
+                        if len(waiting) > threads:
+                            waiting.popleft().result()
+        finally:
+            queue.clear()  # all is done, or all in vain
+
+    with ThreadPoolExecutor(workers) as pool:
+        running = [pool.submit(work) for _ in range(workers)]
+        try:
+            for worker in running:
+                worker.result()
+        except (_OffIndexError, av.FFmpegError):
+            return None
+        finally:
+            queue.clear()
+    return {frame: found[int(index.order[frame])].result() for frame in plan.indices}
+
+
+def cores() -> int:
+    """Processors this process may use."""
+    return len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count() or 1
+
+
+def share(costs: Sequence[int], pixels: int, cores: int) -> tuple[int, int]:
+    """How many decoders, with how many threads each, are done soonest.
+
+    costs: packets to decode in each task, the longest first. pixels: of a picture. Decoders that work on tasks of their
+    own never wait for each other, but the last one may be waited for, and each takes memory.
+    """
+    most = max(1, min(cores, len(costs), MEMORY // (_HELD * pixels)))
+
+    def finish(workers: int) -> float:
+        speed = 1 + _FRAME_THREAD * (cores // workers - 1)
+        loads = [_OPENING * (workers - 1) / cores] * workers  # a heap
+        for cost in costs:
+            heapreplace(loads, loads[0] + cost * pixels / speed)
+        return max(loads)
+
+    workers = min(range(1, most + 1), key=finish)
+    return workers, cores // workers
+
+
+def _tasks(groups: Sequence[Group]) -> list[list[Group]]:
+    """The groups in runs that lie close together, each for one decoder that reads on."""
+    tasks: list[list[Group]] = []
+    for group in groups:
+        if tasks and group.last - tasks[-1][0].key < _NEAR:
+            tasks[-1].append(group)
+        else:
+            tasks.append([group])
+    return tasks
+
+
+def _taken(queue: deque[list[Group]]) -> Iterator[list[Group]]:
+    """The tasks that no other thread takes first."""
+    while True:
+        try:
+            task = queue.popleft()
+        except IndexError:
+            return
+        yield task
+
+
+def _cost(task: Sequence[Group]) -> int:
+    return sum(group.cost for group in task)
+
+
+class GroupDecoder:
+    """One opened file and its decoder.
+
+    A decoder is given the first packet of the video, wherever it goes then: encoders write there who they are, and
+    decoders make up for the faults of some. FFmpeg, not told that a 4:4:4 film is from an x264 before build 151, takes
+    its blocks for others, and whoever enters such a film midway sees plain green.
+    """
+
+    def __init__(self, container: InputContainer, stream: VideoStream, index: PacketIndex) -> None:
+        self._container = container
+        self._stream = stream
+        self._index = index
+        self._packets: Iterator[Packet[VideoStream]] = iter(PacketReader(container, stream))
+        self._next = 0  # number of the packet that comes next
+        self._passed_over = 0  # packets, after seeking: some files can only be sought back to their beginning
+
+    def frames(self, group: Group) -> Iterator[tuple[int, VideoFrame]]:
+        """The wanted frames of `group`, each after the number of its packet. Raises _OffIndexError or FFmpegError."""
+        if self._next == 0 and group.key > 0:
+            self._introduce()
+        self._go_to(group.key)
+        pts = self._index.pts
+        key_time = pts[group.key]
+        key_seen = not self._index.shown[group.key]
+        missing = {int(pts[number]): number for number in group.wanted}
+        for number in range(group.key, group.last + 2):
+            packet = self._take() if number <= group.last else None  # None has the decoder hand out what it holds
+            is_wanted = packet is None or packet.pts in missing
+            self._stream.codec_context.skip_frame = "DEFAULT" if is_wanted else "NONREF"
+            # Frames shown before the key frame, though stored after it, may be built on what was not decoded.
+            for frame in self._send(packet, may_fail=packet is not None and pts[number] < key_time):
+                if frame.pts is None or frame.pts < key_time:
+                    continue
+                if frame.is_corrupt or not (key_seen or (frame.pts == key_time and frame.key_frame)):
+                    raise _OffIndexError
+                key_seen = True
+                if frame.pts in missing:
+                    yield missing.pop(frame.pts), frame
+            if not missing:
+                return
+        raise _OffIndexError
+
+    def _introduce(self) -> None:
+        self._send(self._take(), may_fail=True)
+
+    def _go_to(self, key: int) -> None:
+        """Has the packet `key` come next, and the decoder know nothing of the frames before."""
+        if 0 <= key - self._next < _NEAR:
+            self._stream.codec_context.flush_buffers()
+        else:
+            self._seek(key)
+        while self._next < key:
+            self._take()
+
+    def _seek(self, key: int) -> None:
+        """Goes to the packet `key`, or to one before it."""
+        index = self._index
+        for time in (index.pts[key], index.dts[key]):  # formats differ in what they seek by
+            self._container.seek(int(time), stream=self._stream)
+            packets = iter(PacketReader(self._container, self._stream))
+            for packet in packets:
+                found = np.flatnonzero(index.pts == packet.pts)
+                if found.size != 1:  # a torn packet, as where a transport stream is entered
+                    continue
+                if found[0] > key:
+                    break
+                self._next = int(found[0])
+                self._packets = chain((packet,), packets)
+                self._passed_over += key - self._next
+                if self._passed_over > len(index.pts):
+                    raise _OffIndexError
+                return
+        raise _OffIndexError
+
+    def _take(self) -> Packet[VideoStream]:
+        packet = next(self._packets, None)
+        if packet is None or packet.pts != self._index.pts[self._next]:
+            raise _OffIndexError
+        self._next += 1
+        return packet
+
+    def _send(self, packet: Packet[VideoStream] | None, may_fail: bool = False) -> list[VideoFrame]:
+        try:
+            return self._stream.decode(packet)
+        except av.FFmpegError:
+            if may_fail:
+                return []
+            raise

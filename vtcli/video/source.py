@@ -1,0 +1,231 @@
+"""What a user may name as VIDEO: a file, a folder of numbered pictures, `-` for standard input, an http(s) address.
+
+A `Source` is plain data, so that another process can open it too. `resolve` owns whatever has to be copied to disk
+first (standard input, a file from a server that gives no parts) and removes it at the end.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import signal
+import sys
+import tempfile
+import threading
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from time import monotonic
+from typing import TYPE_CHECKING, Literal, cast
+
+from vtcli.errors import UsageError, VideoError
+from vtcli.video.text import shown
+
+if TYPE_CHECKING:
+    from io import BufferedReader
+    from types import FrameType
+
+Kind = Literal["file", "url", "folder", "animation"]  # the last: a WebP with frames, which FFmpeg does not decode
+
+STDIN = "-"
+SPOOL_LIMIT = 32 * 2**30  # bytes copied at most
+KEEP_FREE = 2**30  # bytes, or a tenth of the disk where that is less, that a copy leaves free
+_CHUNK = 2**20
+_ADDRESS = re.compile(r"([a-z][a-z0-9+.-]*)://", re.IGNORECASE)
+_HEAD = 21  # bytes of a file that tell an animation
+_FOLDER_FRAMES = 16
+
+
+@dataclass(frozen=True)
+class Source:
+    """One video as it was named and as it is opened.
+
+    name: for messages and records; of an address, without its secrets. place: the path or address to open, never shown.
+    rate: pictures a second of a folder. stream: the video stream to read, by its number in the file; None for the best.
+    warnings: what opening it took.
+    """
+
+    name: str
+    place: str = field(repr=False)
+    kind: Kind = "file"
+    rate: float | None = None
+    stream: int | None = None
+    warnings: tuple[str, ...] = ()
+
+    def __str__(self) -> str:
+        return self.name
+
+    @property
+    def label(self) -> str:
+        """The name inside a message: one line."""
+        return "standard input" if self.name == STDIN else shown(self.name)
+
+    @property
+    def is_pictures(self) -> bool:
+        """Whether pictures make the video, which `vtcli.video.readers.images` reads."""
+        return self.kind in ("folder", "animation")
+
+    def sampling(self, frames: int | None, fps: float | None) -> tuple[int | None, float | None]:
+        """`frames` and `fps` as they choose frames: of a folder, --fps is the pictures' own rate, not the choice's."""
+        if self.kind != "folder":
+            return frames, fps
+        return (_FOLDER_FRAMES if frames is None else frames), None
+
+
+Video = str | Path | Source  # what functions take that open a video
+
+
+def source_of(video: Video) -> Source:
+    """The source that `video` names, as far as it can be told without copying anything.
+
+    Raises VideoError for an address of a kind that is not read.
+    """
+    if isinstance(video, Source):
+        return video
+    name = str(video)
+    address = _ADDRESS.match(name)
+    if address is None or isinstance(video, Path):
+        return Source(name, name, _kind(name))
+    scheme = address[1].lower()
+    if is_address(name):
+        from vtcli.video.remote import without_secrets
+
+        return Source(without_secrets(name), name, "url")
+    if scheme == "file":
+        raise VideoError(f"{shown(name)}: give the file's path instead, without file://")
+    raise VideoError(f"{scheme}:// addresses are not read: download the video, or give an http(s) address")
+
+
+@contextmanager
+def resolve(
+    video: Video, fps: float | None = None, stream: int | None = None, limit: float | None = None
+) -> Iterator[Source]:
+    """The source that `video` names, ready to be opened as often as wanted until the context ends.
+
+    `fps` is what --fps said: a folder's rate, and no business of any other source. Standard input, and a file whose
+    server does not give it in parts, are copied to a temporary file, which is removed whatever happens, short of
+    SIGKILL; the latter in `limit` seconds. Raises VideoError for what cannot be had, UsageError for a terminal as
+    standard input.
+    """
+    if str(video) == STDIN and not isinstance(video, Source):
+        with _copied(_stdin(), "standard input") as place:
+            yield Source(STDIN, place, _kind(place), stream=stream)
+        return
+    source = replace(source_of(video), stream=stream)
+    if source.kind == "folder":
+        yield replace(source, rate=fps)
+    elif source.kind == "url":
+        with _fetched(source, limit) as source:
+            yield source
+    else:
+        yield source
+
+
+def is_address(place: str) -> bool:
+    """Whether `place` is to be had from a web server."""
+    return place[:8].lower().startswith(("http://", "https://"))
+
+
+def _kind(path: str) -> Kind:
+    if path and os.path.isdir(path):
+        return "folder"
+    if os.path.isfile(path):  # opening a pipe would wait for ever
+        with suppress(OSError), open(path, "rb") as file:
+            if _is_animation(file.read(_HEAD)):
+                return "animation"
+    return "file"
+
+
+def _is_animation(head: bytes) -> bool:
+    """Whether a file is a WebP whose header announces frames (RFC 9649, section 2.7)."""
+    return len(head) == _HEAD and head[:4] == b"RIFF" and head[8:16] == b"WEBPVP8X" and bool(head[20] & 2)
+
+
+@contextmanager
+def _fetched(source: Source, limit: float | None) -> Iterator[Source]:
+    """`source`, an address: itself where its server gives parts, else a copy with a warning."""
+    from vtcli.video.remote import forget, remote
+
+    try:
+        server = remote(source.place)
+        if server.gives_parts:
+            yield replace(source, kind="animation" if _is_animation(server.read(0, _HEAD)) else "url")
+            return
+        with _copied(_in_time(server.whole(), source.label, limit), source.label) as place:
+            size = os.path.getsize(place)
+            warning = f"the server gives no parts of the file: all {size / 1e6:.1f} MB of it were downloaded"
+            yield replace(source, place=place, kind=_kind(place), warnings=(warning,))
+    finally:
+        forget(source.place)
+
+
+def _in_time(chunks: Iterable[bytes], label: str, limit: float | None) -> Iterator[bytes]:
+    """`chunks`, as long as they come within `limit` seconds: a live stream has no end."""
+    begin = monotonic()
+    for chunk in chunks:
+        if limit is not None and monotonic() - begin > limit:
+            raise VideoError(f"{label} took longer than {limit:g} s to download; --read-timeout SECONDS allows more")
+        yield chunk
+
+
+def _stdin() -> Iterable[bytes]:
+    if sys.stdin is None or sys.stdin.isatty():
+        raise UsageError("standard input is a terminal: pipe a video into it, or name a file instead of -")
+    stream = cast("BufferedReader", sys.stdin.buffer)
+    return iter(lambda: stream.read1(_CHUNK), b"")
+
+
+@contextmanager
+def _copied(chunks: Iterable[bytes], label: str) -> Iterator[str]:
+    """The path of a temporary file that holds `chunks`, removed at the end."""
+    with _terminable(), tempfile.TemporaryDirectory(prefix="vt-", ignore_cleanup_errors=True) as folder:
+        path = os.path.join(folder, "video")
+        size = 0
+        try:
+            with open(path, "wb") as file:
+                for chunk in chunks:
+                    size += len(chunk)
+                    if size > SPOOL_LIMIT:
+                        raise VideoError(f"{label} is larger than {SPOOL_LIMIT / 1e9:.0f} GB: save it as a file first")
+                    _check_room(folder, label)
+                    file.write(chunk)
+        except OSError as error:
+            raise _no_room(label, (error.strerror or str(error)).lower()) from None
+        if size == 0:
+            raise VideoError(f"{label} is empty")
+        yield path
+
+
+def _check_room(folder: str, label: str) -> None:
+    disk = shutil.disk_usage(folder)
+    if disk.free < min(KEEP_FREE, disk.total // 10):
+        raise _no_room(label, "its disk is nearly full")
+
+
+def _no_room(label: str, why: str) -> VideoError:
+    folder = shown(tempfile.gettempdir())
+    return VideoError(f"{label} cannot be copied to {folder}: {why}; set TMPDIR to a folder with room for it")
+
+
+@contextmanager
+def _terminable() -> Iterator[None]:
+    """Lets a polite end of the process (SIGTERM, a closed terminal) unwind, so that what was copied is removed."""
+    if threading.current_thread() is not threading.main_thread():
+        yield  # only the main thread may say what a signal does
+        return
+    names = ("SIGTERM", "SIGHUP")
+    signals = [s for s in (getattr(signal, name, None) for name in names) if s is not None]
+    mine = [s for s in signals if signal.getsignal(s) is signal.SIG_DFL]  # nohup has SIGHUP ignored
+    for s in mine:
+        signal.signal(s, _leave)
+    try:
+        yield
+    finally:
+        for s in mine:
+            signal.signal(s, signal.SIG_DFL)
+
+
+def _leave(number: int, frame: FrameType | None) -> None:
+    raise SystemExit(128 + number)
