@@ -6,10 +6,13 @@ TORCH  ?= torch==2.13.0
 VENV   ?= .venv
 BIN    := $(VENV)/$(if $(filter Windows_NT,$(OS)),Scripts,bin)
 PIP    := $(BIN)/python -m pip --quiet --disable-pip-version-check
+PEERS  ?= .venv-peers
+PEERS_BIN := $(PEERS)/$(if $(filter Windows_NT,$(OS)),Scripts,bin)
+PEERS_PIP := $(PEERS_BIN)/python -m pip --quiet --disable-pip-version-check
 
 export OMP_WAIT_POLICY ?= passive
 
-.PHONY: help demo test slow check format bench docs completions screenshot tiny wheel clean
+.PHONY: help demo test slow fuzz check format bench docs completions screenshot tiny peers wheel clean
 
 help:  ## this list
 	@sed -n 's/^\([a-z]*\):.*## /  make \1|/p' $(firstword $(MAKEFILE_LIST)) | column -t -s '|'
@@ -45,6 +48,9 @@ test: $(VENV)/dev  ## install and run the tests
 slow: $(VENV)/dev  ## the tests that take minutes
 	$(BIN)/python -m pytest -q -m slow
 
+fuzz: $(VENV)/dev  ## 2,000 damaged videos; FUZZ_ONLY=name:number repeats one, FUZZ_SEED=n draws others
+	$(BIN)/python -m pytest -q -m fuzz tests/fuzz
+
 check: $(VENV)/dev  ## lint, format and types
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -72,8 +78,21 @@ tiny: $(VENV)/dev  ## train the embedded model again and score it; hours on a CP
 	$(BIN)/python -m vtcli.train.tiny models/tiny
 	$(BIN)/python -m vtcli.train.tiny.evaluate models/tiny
 
+# Versions that go together: torchcodec and torchvision without what they ask for, which would be other builds of torch.
+peers: $(PEERS)/made  ## .venv-peers with decord, torchcodec and qwen-vl-utils, and the tests that compare readers
+	$(PEERS_BIN)/python -m pytest -q tests/video/test_readers.py
+
+$(PEERS)/made: pyproject.toml
+	@test -n "$(PYTHON)" || { echo "vt needs Python 3.11 or newer; set PYTHON=/path/to/python3"; exit 1; }
+	@echo "making $(PEERS)"
+	@$(PYTHON) -m venv $(PEERS)
+	@$(PEERS_PIP) install "$(TORCH)"
+	@$(PEERS_PIP) install -e '.[decord]' hypothesis jsonschema pytest requests
+	@$(PEERS_PIP) install --no-deps torchcodec==0.13.0 torchvision==0.28.0 qwen-vl-utils==0.0.14
+	@touch $@
+
 wheel: $(VENV)/dev  ## dist/*.whl and dist/*.tar.gz
 	$(BIN)/python -m build
 
 clean:  ## remove what make made
-	rm -rf $(VENV) build dist .mypy_cache .pytest_cache .ruff_cache vt-demo.mp4
+	rm -rf $(VENV) $(PEERS) build dist .mypy_cache .pytest_cache .ruff_cache vt-demo.mp4
