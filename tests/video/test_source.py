@@ -442,7 +442,8 @@ def test_what_is_copied_goes_whatever_happens(clip: Clip, temporary: Path, monke
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, getattr(signal, "SIGHUP", signal.SIGTERM)])
 def test_what_is_copied_goes_when_the_process_is_ended(clip: Clip, temporary: Path, number: int) -> None:
     program = (
-        "from vtcli.video.source import resolve\nimport time\n"
+        "from vtcli.video.source import resolve\nimport signal, time\n"
+        "signal.signal(signal.SIGINT, signal.default_int_handler)\n"  # ignored where the tests run in the background
         "with resolve('-') as source:\n print(source.name, flush=True)\n time.sleep(60)"
     )
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "TMPDIR": str(temporary)}
