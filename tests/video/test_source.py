@@ -443,7 +443,9 @@ def test_what_is_copied_goes_whatever_happens(clip: Clip, temporary: Path, monke
 def test_what_is_copied_goes_when_the_process_is_ended(clip: Clip, temporary: Path, number: int) -> None:
     program = (
         "from vtcli.video.source import resolve\nimport signal, time\n"
-        "signal.signal(signal.SIGINT, signal.default_int_handler)\n"  # ignored where the tests run in the background
+        # Under nohup or in the background the tests inherit signals that are ignored.
+        "signal.signal(signal.SIGINT, signal.default_int_handler)\n"
+        "signal.signal(signal.SIGHUP, signal.SIG_DFL)\n"
         "with resolve('-') as source:\n print(source.name, flush=True)\n time.sleep(60)"
     )
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "TMPDIR": str(temporary)}
