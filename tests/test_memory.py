@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from vtcli.errors import ModelError
-from vtcli.memory import memory_by_part
+from vtcli.errors import EngineError, ModelError
+from vtcli.memory import Clip, check_fit, memory_by_part, most_frames
 from vtcli.models.checkpoint import Checkpoint
 from vtcli.models.weights import Weights
 
@@ -39,23 +39,64 @@ def checkpoint(parameters: int, text: dict[str, Any] = TEXT_7B) -> Checkpoint:
     )
 
 
+PAPER = Clip(frames=16, height=224, width=420, text=1400)
+SEVEN_B = 8_292_166_656
+
+
 def test_keys_and_values_of_the_7b_take_what_llama_cpp_measures() -> None:
-    parts = memory_by_part(checkpoint(8_292_166_656), (8, 16, 30), tokens=1000)
-    assert parts["kv"] == 57_344 * 1000
+    parts = memory_by_part(checkpoint(SEVEN_B), Clip(16, 224, 420, text=40))
+    assert parts["kv"] == 57_344 * 1000  # 960 tokens of video
     assert parts["weights"] == 16_584_333_312
     assert parts["total"] == parts["weights"] + parts["kv"] + parts["vision"]
 
 
 def test_a_small_model_is_counted_in_float32() -> None:
-    assert memory_by_part(checkpoint(5_000_000), (8, 8, 8), 1)["weights"] == 20_000_000
+    assert memory_by_part(checkpoint(5_000_000), PAPER)["weights"] == 20_000_000
 
 
 def test_vision_grows_with_the_clip_and_keys_with_the_tokens() -> None:
-    one, more = (memory_by_part(checkpoint(10**9), (t, 16, 30), n) for t, n in ((8, 1000), (32, 4000)))
+    one, more = (memory_by_part(checkpoint(10**9), Clip(n, 224, 420, text=10 * n)) for n in (16, 64))
     assert more["vision"] == 4 * one["vision"] and more["kv"] == 4 * one["kv"]
 
 
 def test_a_config_without_sizes_is_one_line() -> None:
     bare = replace(checkpoint(1), text_config={})
     with pytest.raises(ModelError, match=r"config\.json lacks"):
-        memory_by_part(bare, (8, 8, 8), 1)
+        memory_by_part(bare, PAPER)
+
+
+def test_what_fits_is_let_pass_to_the_byte() -> None:
+    need = memory_by_part(checkpoint(SEVEN_B), PAPER)["total"]
+    check_fit(checkpoint(SEVEN_B), PAPER, 2, "cuda", need)
+    with pytest.raises(EngineError):
+        check_fit(checkpoint(SEVEN_B), PAPER, 2, "cuda", need - 1)
+
+
+def test_what_does_not_fit_is_told_with_what_would() -> None:
+    """The advice is followed: with it, the question fits."""
+    model, clip = checkpoint(SEVEN_B), replace(PAPER, frames=64)
+    free = memory_by_part(model, replace(clip, frames=24))["total"]
+    with pytest.raises(
+        EngineError, match=r"needs 17\.\d GB on cuda .* --frames 24 or --max-pixels \d+ would fit"
+    ) as error:
+        check_fit(model, clip, 2, "cuda", free)
+    pixels = int(str(error.value).split("--max-pixels ")[1].split()[0])
+    sides = next((h, w) for h in range(28, 448, 28) for w in range(28, 448, 28) if h * w == pixels)
+    check_fit(model, replace(clip, frames=24), 2, "cuda", free)
+    check_fit(model, Clip(64, *sides, clip.text), 2, "cuda", free)
+
+
+@pytest.mark.parametrize(("device", "elsewhere"), [("cuda", True), ("cpu", False)])
+def test_weights_that_do_not_fit_need_another_model_or_device(device: str, elsewhere: bool) -> None:
+    with pytest.raises(EngineError, match="no number of frames would fit; use a smaller or a quantised model") as error:
+        check_fit(checkpoint(SEVEN_B), PAPER, 2, device, 8_000_000_000)
+    assert ("--device cpu" in str(error.value)) == elsewhere
+
+
+def test_most_frames_is_the_last_number_that_fits() -> None:
+    model = checkpoint(SEVEN_B)
+    free = memory_by_part(model, replace(PAPER, frames=40))["total"]
+    assert most_frames(model, PAPER, 2, free) == 40
+    assert most_frames(model, PAPER, 2, free - 1) == 38
+    assert most_frames(model, PAPER, 2, 10**12) == 768
+    assert most_frames(model, PAPER, 2, 10**9) == 0

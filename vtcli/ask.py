@@ -10,14 +10,17 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
+from concurrent.futures import Future
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from time import perf_counter
 from typing import Any, Generic, Protocol, TypeVar
 
 from vtcli.engines.base import Engine, Request, SamplingOptions, StreamStats
+from vtcli.engines.device import VALUE_BYTES
 from vtcli.layout import Layout, build_layout
-from vtcli.memory import memory_by_part
+from vtcli.memory import Clip, check_fit, memory_by_part
 from vtcli.models.checkpoint import Checkpoint, open_checkpoint
 from vtcli.models.tokenizer import Tokenizer
 from vtcli.prompt import Prompt, build_prompt
@@ -79,19 +82,19 @@ class Plan:
         """Tokens and positions for `frames`, by default those planned (fewer may turn out to be readable)."""
         frames = frames or self.frames
         checkpoint = self.checkpoint
-        grid = (
-            -(-len(frames.indices) // checkpoint.temporal_patch_size),
-            frames.height // checkpoint.patch_size,
-            frames.width // checkpoint.patch_size,
-        )
         return build_layout(
             self.prompt_ids,
-            grid,
+            checkpoint.grid(len(frames.indices), frames.height, frames.width),
             frames.second_per_grid,
             video_token_id=checkpoint.video_token_id,
             merge_size=checkpoint.merge_size,
             tokens_per_second=checkpoint.tokens_per_second,
         )
+
+    def clip(self) -> Clip:
+        """What decides how much memory the question takes."""
+        text = len(self.prompt_ids) - 1 + self.question.sampling.max_tokens
+        return Clip(len(self.frames.indices), self.frames.height, self.frames.width, text)
 
 
 class Listener(Protocol):
@@ -107,14 +110,14 @@ class Listener(Protocol):
         """A piece of the trace, as the model writes it."""
 
 
-def prepare(question: Question, guard: Guard | None = None) -> Plan:
-    """Checks the question and plans its frames and prompt, without weights and without torch.
+def prepare(question: Question, guard: Guard | None = None, weights: bool = True) -> Plan:
+    """Checks the question and plans its frames and prompt, without torch; without `weights` these may be missing.
 
     The file is probed by `guard`, or else in this process and for as long as it takes. Raises UsageError (question,
     flags), ModelError (checkpoint), VideoError (file).
     """
     prompt = build_prompt(question.question, question.choices)
-    checkpoint = open_checkpoint(question.model)
+    checkpoint = open_checkpoint(question.model, weights)
     with resolve(question.video, question.fps, question.stream, question.read_timeout) as source:
         return _plan(question, source, checkpoint, Tokenizer(checkpoint.path), prompt, guard)
 
@@ -122,17 +125,16 @@ def prepare(question: Question, guard: Guard | None = None) -> Plan:
 def dry_run(question: Question) -> dict[str, Any]:
     """The plan as `vt ask --dry-run --json` prints it (docs/schema/plan.schema.json)."""
     with Guard(question.read_timeout) as guard:
-        plan = prepare(question, guard)
-    layout = plan.layout()
-    tokens = layout.input_ids.size + question.sampling.max_tokens
-    return plan_record(plan, layout, memory_by_part(plan.checkpoint, layout.grid, tokens), _notes(plan, plan.frames))
+        plan = prepare(question, guard, weights=False)
+    memory = memory_by_part(plan.checkpoint, plan.clip())
+    return plan_record(plan, plan.layout(), memory, _notes(plan, plan.frames))
 
 
 def ask(question: Question, listener: Listener | None = None) -> dict[str, Any]:
     """Answers one question; returns the record `vt.answer/1` (docs/schema/answer.schema.json).
 
-    The model is loaded in the background while a process of its own probes and reads the video. Raises VtError in its
-    kinds, and KeyboardInterrupt as soon as it arrives.
+    The model is loaded in the background while a process of its own probes and reads the video; what does not fit the
+    device is not begun. Raises VtError in its kinds, and KeyboardInterrupt as soon as it arrives.
     """
     begin = perf_counter()
     prompt = build_prompt(question.question, question.choices)
@@ -140,12 +142,17 @@ def ask(question: Question, listener: Listener | None = None) -> dict[str, Any]:
         checkpoint = open_checkpoint(question.model)
         tokenizer = Tokenizer(checkpoint.path)
         engine = _engine(checkpoint, tokenizer, question.device)
-        loading = _Background(engine.open)
-        with resolve(question.video, question.fps, question.stream, question.read_timeout) as source:
-            plan = _plan(question, source, checkpoint, tokenizer, prompt, guard)
-            if listener:
-                listener.planned(plan)
-            frames, request = read(plan, guard)
+        planned = Future[Plan]()
+        loading = _Background(partial(_load, engine, planned))
+        try:
+            with resolve(question.video, question.fps, question.stream, question.read_timeout) as source:
+                plan = _plan(question, source, checkpoint, tokenizer, prompt, guard)
+                planned.set_result(plan)
+                if listener:
+                    listener.planned(plan)
+                frames, request = read(plan, guard)
+        finally:
+            planned.cancel()  # where planning failed, loading waits for nothing
     seconds_read = perf_counter() - begin
     loading.result()
     try:
@@ -244,6 +251,14 @@ def _notes(plan: Plan, frames: FramePlan) -> tuple[str, ...]:
     if entry is not None and entry.scope and entry.path == plan.checkpoint.path:
         notes.append(f"{entry.name}: {entry.scope}")
     return tuple(dict.fromkeys(notes))
+
+
+def _load(engine: Engine, planned: Future[Plan]) -> None:
+    """Opens `engine` as soon as it is known that the planned question fits its device. Raises EngineError."""
+    engine.prepare()  # takes longer than planning
+    plan = planned.result()
+    check_fit(plan.checkpoint, plan.clip(), VALUE_BYTES[engine.dtype], engine.device, engine.free_memory())
+    engine.open()
 
 
 class _Background(Generic[T]):

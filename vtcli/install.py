@@ -33,6 +33,14 @@ def install_command(extra: str) -> str:
     return _quote(_command(extra, Path(sys.prefix), _direct_url()))
 
 
+def pip_command(*arguments: str) -> str:
+    """`pip` with `arguments` for the environment that vt lives in, quoted for the shell."""
+    prefix = Path(sys.prefix)
+    if (prefix / "pipx_metadata.json").is_file():
+        return _quote(["pipx", "runpip", prefix.name, *arguments])
+    return _quote([*_pip(prefix, arguments[0]), *arguments[1:]])
+
+
 def _command(extra: str, prefix: Path, direct_url: dict[str, object]) -> list[str]:
     # Both tools leave a receipt in the environment they own; the folder's place is the user's choice.
     source = _source(extra, direct_url)
@@ -43,11 +51,15 @@ def _command(extra: str, prefix: Path, direct_url: dict[str, object]) -> list[st
         return ["pipx", "install", "--force", *_suffix(prefix), source]
     if (prefix / "uv-receipt.toml").is_file() and source is not None:
         return ["uv", "tool", "install", "--force", source]
+    return [*_pip(prefix, "install"), *package]
+
+
+def _pip(prefix: Path, action: str) -> list[str]:
     if util.find_spec("pip") is None:  # environments made by uv hold no pip
-        return ["uv", "pip", "install", "--python", sys.executable, *package]
+        return ["uv", "pip", action, "--python", sys.executable]
     # `pip` alone is another environment's unless this one is active.
     active = os.environ.get("VIRTUAL_ENV") == str(prefix)
-    return [*(["pip"] if active else [sys.executable, "-m", "pip"]), "install", *package]
+    return [*(["pip"] if active else [sys.executable, "-m", "pip"]), action]
 
 
 def _suffix(prefix: Path) -> list[str]:

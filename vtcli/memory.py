@@ -1,39 +1,120 @@
-"""How much memory one question takes, from the checkpoint's sizes alone: nothing is loaded to find out."""
+"""How much memory one question takes, from the checkpoint's sizes alone, and what would fit where it does not.
+
+Nothing is loaded to find out: the numbers come from config.json, the headers of the weights and the planned frames.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from dataclasses import dataclass
+
 from vtcli.engines.device import SMALL
-from vtcli.errors import ModelError
+from vtcli.errors import EngineError, ModelError
+from vtcli.layout import video_token_count
 from vtcli.models.checkpoint import Checkpoint
+from vtcli.video.sampling import FRAME_FACTOR, IMAGE_FACTOR
 
 
-def memory_by_part(checkpoint: Checkpoint, grid: tuple[int, int, int], tokens: int) -> dict[str, int]:
-    """Bytes of `weights`, `kv` (keys and values of `tokens` positions), `vision` and their `total`.
+@dataclass(frozen=True)
+class Clip:
+    """What of a question decides its memory: frames of `height` x `width` pixels, and tokens that are not video's.
 
-    Values take 2 bytes, or 4 in a small model, which runs in float32 everywhere. `grid` is (T, H, W) in patches.
-    `vision` is the peak inside one layer of the vision tower: the patches
-    themselves, the residual stream and its normalised copy, and the wider of the attention's q, k, v and output
-    and the gated feed-forward's two halves. A lower bound: frameworks add workspace of their own.
-    Raises ModelError where config.json lacks a size.
+    `text` counts the prompt's and as many as the reply may have.
+    """
+
+    frames: int
+    height: int
+    width: int
+    text: int
+
+
+def memory_by_part(checkpoint: Checkpoint, clip: Clip, value_bytes: int | None = None) -> dict[str, int]:
+    """Bytes of `weights`, `kv` (keys and values of all tokens), `vision` and their `total`.
+
+    `value_bytes` a number, by default 2, or 4 in a small model, which runs in float32 everywhere. `vision` is the peak
+    inside one layer of the vision tower: the patches themselves, the residual stream and its normalised copy, and the
+    wider of the attention's q, k, v and output and the gated feed-forward's two halves. A lower bound: frameworks add
+    workspace of their own. Raises ModelError where config.json lacks a size.
     """
     try:
-        values = _values(checkpoint, grid, tokens)
+        values = _values(checkpoint, clip)
     except (KeyError, TypeError, ValueError) as error:
         raise ModelError(f"{checkpoint.name}: config.json lacks a usable size ({error})") from error
-    bytes_per_value = 4 if checkpoint.weights.parameters <= SMALL else 2
-    parts = {name: count * bytes_per_value for name, count in values.items()}
+    each = value_bytes or (4 if checkpoint.weights.parameters <= SMALL else 2)
+    parts = {name: count * each for name, count in values.items()}
     return parts | {"total": sum(parts.values())}
 
 
-def _values(checkpoint: Checkpoint, grid: tuple[int, int, int], tokens: int) -> dict[str, int]:
+def check_fit(checkpoint: Checkpoint, clip: Clip, value_bytes: int, device: str, free: int) -> None:
+    """Raises EngineError where the question takes more than the `free` bytes of `device`, with what would fit."""
+    parts = memory_by_part(checkpoint, clip, value_bytes)
+    if parts["total"] > free:
+        need = f"weights {_gb(parts['weights'])}, keys and values {_gb(parts['kv'])}, vision {_gb(parts['vision'])}"
+        raise EngineError(
+            f"{checkpoint.name} needs {_gb(parts['total'])} GB on {device} ({need}) and {_gb(free)} GB are free: "
+            + advice(checkpoint, clip, value_bytes, device, free)
+        )
+
+
+def advice(checkpoint: Checkpoint, clip: Clip, value_bytes: int, device: str, free: int) -> str:
+    """What to do where memory does not suffice: fewer frames, smaller ones, or another model or device."""
+
+    def fits(other: Clip) -> bool:
+        return memory_by_part(checkpoint, other, value_bytes)["total"] <= free
+
+    choices = []
+    if (fewer := next(filter(fits, _fewer(clip)), None)) is not None:
+        choices.append(f"--frames {fewer.frames}")
+    if (smaller := next(filter(fits, _smaller(clip)), None)) is not None:
+        choices.append(f"--max-pixels {smaller.height * smaller.width}")
+    if choices:
+        return f"{' or '.join(choices)} would fit"
+    elsewhere = "" if device == "cpu" else ", or --device cpu"
+    return f"no number of frames would fit; use a smaller or a quantised model{elsewhere}"
+
+
+def most_frames(checkpoint: Checkpoint, clip: Clip, value_bytes: int, free: int, limit: int = 768) -> int:
+    """The most frames of this size that `free` bytes hold, an even number up to `limit`; 0 for none."""
+    low, high = 0, limit // FRAME_FACTOR
+    while low < high:
+        middle = (low + high + 1) // 2
+        tried = Clip(middle * FRAME_FACTOR, clip.height, clip.width, clip.text)
+        if memory_by_part(checkpoint, tried, value_bytes)["total"] <= free:
+            low = middle
+        else:
+            high = middle - 1
+    return low * FRAME_FACTOR
+
+
+def _fewer(clip: Clip) -> Iterator[Clip]:
+    for frames in range((clip.frames - 1) // FRAME_FACTOR * FRAME_FACTOR, 0, -FRAME_FACTOR):
+        yield Clip(frames, clip.height, clip.width, clip.text)
+
+
+def _smaller(clip: Clip) -> Iterator[Clip]:
+    """Halves the picture's area until it is one token."""
+    height, width = clip.height, clip.width
+    while max(height, width) > IMAGE_FACTOR:
+        scale = 0.5**0.5
+        height, width = (max(IMAGE_FACTOR, int(s * scale) // IMAGE_FACTOR * IMAGE_FACTOR) for s in (height, width))
+        yield Clip(clip.frames, height, width, clip.text)
+
+
+def _values(checkpoint: Checkpoint, clip: Clip) -> dict[str, int]:
     text, vision = checkpoint.text_config, checkpoint.vision_config
     heads = int(text["num_attention_heads"])
     head_size = int(text.get("head_dim") or int(text["hidden_size"]) // heads)
     kv_heads = int(text.get("num_key_value_heads") or heads)
     hidden, inner = int(vision["hidden_size"]), int(vision["intermediate_size"])
     patch = 3 * checkpoint.temporal_patch_size * checkpoint.patch_size**2
+    grid = checkpoint.grid(clip.frames, clip.height, clip.width)
+    tokens = clip.text + video_token_count(grid, checkpoint.merge_size)
     return {
         "weights": checkpoint.weights.parameters,
         "kv": 2 * int(text["num_hidden_layers"]) * kv_heads * head_size * tokens,
         "vision": grid[0] * grid[1] * grid[2] * (patch + 2 * hidden + max(4 * hidden, 2 * inner)),
     }
+
+
+def _gb(count: int) -> str:
+    return f"{count / 1e9:.1f}"

@@ -85,6 +85,20 @@ def test_a_model_of_another_architecture(run: Run, clip: Path, tmp_path: Path) -
     fails(run, "ask", str(clip), "why?", "-m", str(tmp_path), code=1, says="llama")
 
 
+def test_a_model_larger_than_the_memory(run: Run, model: str, clip: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Refused before loading, with what would fit."""
+    engine = pytest.importorskip("vtcli.engines.transformers")
+    pytest.importorskip("torch")
+
+    def loaded(*_: object) -> None:
+        raise AssertionError("the weights were loaded")
+
+    monkeypatch.setattr(engine, "load_model", loaded)
+    monkeypatch.setattr(engine, "free_memory", lambda device: 1000)
+    says = "GB on cpu (weights 0.0, keys and values 0.0, vision 0.0) and 0.0 GB are free: no number of frames would fit"
+    fails(run, "ask", str(clip), "why?", "-m", model, code=1, says=says)
+
+
 def test_no_such_model(run: Run, clip: Path) -> None:
     fails(run, "ask", str(clip), "why?", "-m", "no/such/model", code=1, says="no such model")
 

@@ -9,7 +9,8 @@ import pytest
 from tests.models.conftest import CONFIG, nested, write_json, write_weights
 from vtcli.errors import ModelError
 from vtcli.models import catalogue
-from vtcli.models.checkpoint import FRAME_PIXELS, open_checkpoint
+from vtcli.models.checkpoint import FRAME_PIXELS, open_checkpoint, planned_checkpoint
+from vtcli.models.sizes import count_parameters
 
 
 @pytest.mark.parametrize("style", [dict, nested])
@@ -171,3 +172,35 @@ def test_a_catalogue_name_is_a_checkpoint(folder: Path, monkeypatch: pytest.Monk
         open_checkpoint("absent")
     with pytest.raises(ModelError, match="one of: a-model, absent"):
         open_checkpoint("other")
+
+
+@pytest.mark.parametrize("key", ["patch_size", "temporal_patch_size", "merge_size"])
+def test_a_processor_of_other_sizes(folder: Path, key: str) -> None:
+    vision = CONFIG["vision_config"] | {"patch_size": 14, "temporal_patch_size": 2, "spatial_merge_size": 2}
+    write_json(folder / "config.json", CONFIG | {"vision_config": vision})
+    sizes = {"patch_size": 14, "temporal_patch_size": 2, "merge_size": 2}
+    write_json(folder / "preprocessor_config.json", sizes)
+    assert open_checkpoint(folder).patch_size == 14
+    write_json(folder / "preprocessor_config.json", sizes | {key: 16})
+    with pytest.raises(ModelError, match=f"its processor has {key} 16"):
+        open_checkpoint(folder)
+
+
+def test_parameters_are_counted_without_weights() -> None:
+    """`tiny` has as many as its file says; the 7B as many as its published files."""
+    tiny = open_checkpoint("tiny")
+    assert count_parameters(tiny.config, tiny.text_config, tiny.vision_config) == tiny.weights.parameters
+    seven = planned_checkpoint(catalogue.entries()["video-thinker-7b"])
+    assert seven.weights.parameters == 8_292_166_656 and not seven.weights.files
+
+
+def test_weights_may_be_missing_where_only_a_plan_is_made(folder: Path) -> None:
+    whole = {"vocab_size": 300, "vision_config": CONFIG["vision_config"] | {"depth": 2}}
+    write_json(folder / "config.json", CONFIG | whole)
+    (folder / "model.safetensors").unlink()
+    with pytest.raises(ModelError, match="holds no weights"):
+        open_checkpoint(folder)
+    assert open_checkpoint(folder, weights=False).weights.parameters > 0
+    write_json(folder / "config.json", CONFIG)
+    with pytest.raises(ModelError, match="'depth'"):
+        open_checkpoint(folder, weights=False)

@@ -70,9 +70,11 @@ class StreamStats:
 class Engine(Protocol):
     """A checkpoint that can be asked. One request at a time.
 
-    `open` loads it; `stream` yields the reply's text as it is generated, whole characters only; `stats` then
-    describes that reply (also one cut short); `close` frees everything and may be called twice.
-    `device`, `dtype` and `warnings` are what is really used, known once open.
+    `prepare` decides on device and precision and loads the libraries; `free_memory` then says how many bytes the device
+    has free; `open` loads the checkpoint (and prepares first where that was not done); `stream` yields the reply's text
+    as it is generated, whole characters only; `stats` then describes that reply (also one cut short); `close` frees
+    everything and may be called twice.
+    `device` and `dtype` are what is really used, known once prepared; `warnings` once open.
     """
 
     name: str
@@ -81,6 +83,10 @@ class Engine(Protocol):
     quant: str | None
     warnings: tuple[str, ...]
     stats: StreamStats | None
+
+    def prepare(self) -> None: ...
+
+    def free_memory(self) -> int: ...
 
     def open(self) -> None: ...
 

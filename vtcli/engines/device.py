@@ -9,6 +9,7 @@ from vtcli.errors import EngineError, UsageError
 DEVICES = ("auto", "cuda", "mps", "cpu")
 #: Parameters up to which full precision costs nothing anybody would notice, so nothing is rounded.
 SMALL = 100_000_000
+VALUE_BYTES = {"float32": 4, "bfloat16": 2, "float16": 2}
 
 
 @dataclass(frozen=True)

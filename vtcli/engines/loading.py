@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from importlib import util
 from typing import TYPE_CHECKING, Any
@@ -28,6 +28,13 @@ def require_libraries() -> None:
     require("the transformers engine", "torch", "torch", "transformers", "safetensors")
 
 
+def import_model_code() -> None:
+    """Imports what `load_model` needs, which takes seconds, so that it is not waited for later."""
+    import transformers
+
+    _ = transformers.Qwen2_5_VLForConditionalGeneration  # imported when first named
+
+
 def load_model(checkpoint: Checkpoint, placement: Placement) -> tuple[Qwen2_5_VLForConditionalGeneration, list[str]]:
     """The model in evaluation mode, and warnings. Raises ModelError when weights are missing or do not fit."""
     import torch
@@ -37,7 +44,7 @@ def load_model(checkpoint: Checkpoint, placement: Placement) -> tuple[Qwen2_5_VL
     # With accelerate, weights go straight to the device; without, through main memory.
     direct = placement.device != "cpu" and util.find_spec("accelerate") is not None
     options: dict[str, Any] = {"device_map": {"": placement.device}} if direct else {}
-    with _LOADING, quiet(), memory_errors(placement.device):
+    with _LOADING, quiet(), memory_errors(placement.device, lambda: "use a smaller or a quantised model"):
         try:
             model, info = loader.from_pretrained(
                 str(checkpoint.path),
@@ -91,13 +98,11 @@ def out_of_memory(error: BaseException) -> bool:
 
 
 @contextmanager
-def memory_errors(device: str) -> Iterator[None]:
+def memory_errors(device: str, remedy: Callable[[], str]) -> Iterator[None]:
     """Turns running out of memory into an EngineError that says what to do."""
     try:
         yield
     except (MemoryError, RuntimeError) as error:
         if not out_of_memory(error):
             raise
-        raise EngineError(
-            f"out of memory on {device}: use fewer frames (--frames), smaller ones (--max-pixels) or another --device"
-        ) from error
+        raise EngineError(f"out of memory on {device}: {remedy()}") from error

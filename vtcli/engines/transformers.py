@@ -17,10 +17,12 @@ from time import perf_counter
 from typing import TYPE_CHECKING, Any, Literal
 
 from vtcli.engines.base import Request, StreamStats
-from vtcli.engines.device import place
-from vtcli.engines.loading import load_model, memory_errors, require_libraries
+from vtcli.engines.device import VALUE_BYTES, Placement, place
+from vtcli.engines.loading import import_model_code, load_model, memory_errors, require_libraries
+from vtcli.engines.room import free_memory
 from vtcli.engines.sampling import Sampler
 from vtcli.errors import EngineError
+from vtcli.memory import Clip, advice, memory_by_part
 from vtcli.models.checkpoint import Checkpoint
 from vtcli.models.tokenizer import Tokenizer
 
@@ -49,15 +51,26 @@ class TransformersEngine:
         self.warnings: tuple[str, ...] = ()
         self.stats: StreamStats | None = None
 
+    def prepare(self) -> None:
+        """Imports the libraries and chooses device and dtype. Raises EngineError (libraries, device)."""
+        if self.dtype:
+            return
+        require_libraries()
+        placement = place(self.device, self._checkpoint.weights.parameters)
+        import_model_code()
+        self.device, self.dtype = placement.device, placement.dtype
+
+    def free_memory(self) -> int:
+        """Bytes the chosen device has free now."""
+        return free_memory(self.device)
+
     def open(self) -> None:
         """Loads the weights. Raises EngineError (libraries, device, memory), ModelError (files)."""
         if self._model is not None:
             return
-        require_libraries()
-        placement = place(self.device, self._checkpoint.weights.parameters)
-        model, warnings = load_model(self._checkpoint, placement)
+        self.prepare()
+        model, warnings = load_model(self._checkpoint, Placement(self.device, self.dtype))
         self._model, self.warnings = model, tuple(warnings)
-        self.device, self.dtype = placement.device, placement.dtype
 
     def close(self) -> None:
         """Frees the model and its memory on the device."""
@@ -88,7 +101,7 @@ class TransformersEngine:
         if self.device == "cpu" and self._checkpoint.weights.parameters <= _ONE_THREAD:
             torch.set_num_threads(1)
         try:
-            with memory_errors(self.device):
+            with memory_errors(self.device, lambda: self._remedy(request)):
                 video = self._encode(request)
                 encoded = perf_counter()
                 token = sample(self._prefill(request, video, cache))
@@ -103,7 +116,7 @@ class TransformersEngine:
                 if count >= options.max_tokens:
                     finish = "length"
                     break
-                with memory_errors(self.device):
+                with memory_errors(self.device, lambda: self._remedy(request)):
                     index, position = layout.input_ids.size + count - 1, layout.next_position + count - 1
                     token = sample(self._step(token, index, position, cache))
             if piece := text.flush():
@@ -113,6 +126,16 @@ class TransformersEngine:
             now = perf_counter()
             encoded, filled = encoded or now, filled or now
             self.stats = StreamStats(finish, count, encoded - started, filled - encoded, now - filled)
+
+    def _remedy(self, request: Request) -> str:
+        """What would fit where the clip's share of the memory had to be halved."""
+        checkpoint, layout = self._checkpoint, request.layout
+        text = layout.input_ids.size - layout.video_tokens + request.sampling.max_tokens
+        (t, h, w), side = layout.grid, checkpoint.patch_size
+        clip = Clip(t * checkpoint.temporal_patch_size, h * side, w * side, text)
+        value_bytes = VALUE_BYTES[self.dtype]
+        parts = memory_by_part(checkpoint, clip, value_bytes)
+        return advice(checkpoint, clip, value_bytes, self.device, (parts["total"] + parts["weights"]) // 2)
 
     def _check(self, request: Request) -> None:
         layout = request.layout

@@ -6,8 +6,10 @@ The folder is `vtcli/_models` in an installed wheel and `models/` at the top of 
 from __future__ import annotations
 
 import tomllib
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from vtcli.errors import ModelError
 from vtcli.models.files import first_line
@@ -15,7 +17,11 @@ from vtcli.models.files import first_line
 
 @dataclass(frozen=True)
 class Entry:
-    """One catalogue entry. `scope` says what the model can do; `path` is its folder, None when not on this machine."""
+    """One catalogue entry.
+
+    `scope` says what the model can do; `path` is its folder, None when not on this machine; `config` what its
+    config.json says of its size, for planning without it, {} where the folder is embedded.
+    """
 
     name: str
     family: str
@@ -24,6 +30,7 @@ class Entry:
     scope: str
     revision: str | None
     path: Path | None
+    config: Mapping[str, Any]
 
 
 def folder() -> Path | None:
@@ -59,4 +66,5 @@ def _read(file: Path) -> Entry:
         scope=str(values.get("scope", "")),
         revision=str(values["revision"]) if "revision" in values else None,
         path=files if (files / "config.json").is_file() else None,
+        config=config if isinstance(config := values.get("config"), dict) else {},
     )

@@ -14,6 +14,7 @@ from typing import Any
 from vtcli.errors import ModelError
 from vtcli.models import catalogue
 from vtcli.models.files import read_json
+from vtcli.models.sizes import count_parameters
 from vtcli.models.weights import Weights, find_weights
 
 MODEL_TYPE = "qwen2_5_vl"
@@ -52,30 +53,43 @@ class Checkpoint:
     max_pixels: int
     weights: Weights
 
+    def grid(self, frames: int, height: int, width: int) -> tuple[int, int, int]:
+        """(T, H, W) in patches of that many frames of `height` x `width` pixels."""
+        return -(-frames // self.temporal_patch_size), height // self.patch_size, width // self.patch_size
+
     def frame_pixels(self, requested: int | None = None) -> tuple[int, int]:
         """(min, max) pixels of one frame: the paper's, or `requested`, within what this checkpoint was made for."""
         largest = min(FRAME_PIXELS if requested is None else requested, self.max_pixels)
         return min(FRAME_PIXELS, largest), largest
 
 
-def open_checkpoint(name: str | Path) -> Checkpoint:
+def open_checkpoint(name: str | Path, weights: bool = True) -> Checkpoint:
     """Finds a checkpoint by catalogue name ("tiny") or folder and reads its configuration.
 
-    Raises ModelError, one line, for a name that is neither, a folder without configuration or weights, weights
-    that are incomplete or pickled, and any architecture but Qwen2.5-VL.
+    Without `weights` they need not be there: their number is counted from the configuration. Raises ModelError, one
+    line, for a name that is neither, a folder without configuration or weights, weights that are incomplete or pickled,
+    and any architecture but Qwen2.5-VL.
     """
     known = catalogue.entries()
     entry = known.get(str(name))
     if entry is not None:
         if entry.path is None:
             raise ModelError(f"{entry.name} is not on this machine: give the folder that holds it")
-        return _read(entry.name, entry.path, entry.revision)
+        return _read(entry.name, entry.path, entry.revision, weights)
     path = Path(name).expanduser()
     if not path.exists():
         raise ModelError(f"no such model: {name} (a folder, or one of: {', '.join(known) or 'none embedded'})")
     if not path.is_dir():
         raise ModelError(f"{name} is a file, not a model folder")
-    return _read(*_identity(path))
+    return _read(*_identity(path), weights)
+
+
+def planned_checkpoint(entry: catalogue.Entry) -> Checkpoint:
+    """A catalogue model that is not on this machine, for planning: its sizes, counted weights, no files.
+
+    Raises ModelError where the entry does not tell its sizes.
+    """
+    return _build(entry.name, Path(entry.name), entry.revision, entry.config, False)
 
 
 def _identity(path: Path) -> tuple[str, Path, str | None]:
@@ -86,7 +100,7 @@ def _identity(path: Path) -> tuple[str, Path, str | None]:
     return real.name, path, None
 
 
-def _read(name: str, path: Path, revision: str | None) -> Checkpoint:
+def _read(name: str, path: Path, revision: str | None, weights: bool) -> Checkpoint:
     config = read_json(path / "config.json")
     if not config:
         raise ModelError(f"{path} is not a model folder (no config.json)")
@@ -94,9 +108,14 @@ def _read(name: str, path: Path, revision: str | None) -> Checkpoint:
         raise ModelError(
             f"{path} is a {config.get('model_type', 'nameless')} model: vt runs the Qwen2.5-VL family ({MODEL_TYPE})"
         )
+    return _build(name, path, revision, config, weights)
+
+
+def _build(name: str, path: Path, revision: str | None, config: Mapping[str, Any], weights: bool) -> Checkpoint:
     text = _section(config, "text_config") or config
     vision = _section(config, "vision_config")
     processor = _processor(path)
+    _check_sizes(path, vision, processor)
     size = _section(processor, "size")
     low, high = _FAMILY_PIXELS
     try:
@@ -117,9 +136,9 @@ def _read(name: str, path: Path, revision: str | None) -> Checkpoint:
             eos_token_ids=_eos(read_json(path / "generation_config.json"), config, text),
             min_pixels=int(processor.get("min_pixels") or size.get("shortest_edge") or low),
             max_pixels=int(processor.get("max_pixels") or size.get("longest_edge") or high),
-            weights=find_weights(path),
+            weights=find_weights(path) if weights else Weights((), count_parameters(config, text, vision), 0),
         )
-    except (TypeError, ValueError) as error:
+    except (KeyError, TypeError, ValueError) as error:
         raise ModelError(f"{path} has a configuration that cannot be read: {error}") from error
 
 
@@ -135,6 +154,19 @@ def _processor(path: Path) -> Mapping[str, Any]:
         or read_json(path / "video_preprocessor_config.json")
         or read_json(path / "preprocessor_config.json")
     )
+
+
+_SIZES = {"patch_size": "patch_size", "temporal_patch_size": "temporal_patch_size", "merge_size": "spatial_merge_size"}
+
+
+def _check_sizes(path: Path, vision: Mapping[str, Any], processor: Mapping[str, Any]) -> None:
+    """ModelError where the processor would cut patches of other sizes than the vision tower was made for."""
+    for ours, theirs in _SIZES.items():
+        cut, made = processor.get(ours), vision.get(theirs)
+        if cut is not None and made is not None and cut != made:
+            raise ModelError(
+                f"{path} contradicts itself: its processor has {ours} {cut}, its vision tower {theirs} {made}"
+            )
 
 
 def _triple(values: Any) -> tuple[float, float, float]:

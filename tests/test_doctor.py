@@ -1,0 +1,97 @@
+"""What the examination finds; machines with other devices and libraries are faked, nothing else is."""
+
+from __future__ import annotations
+
+import importlib
+from importlib import util
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from vtcli import doctor
+from vtcli.engines import room
+
+torch = pytest.importorskip("torch")
+pytest.importorskip("transformers")
+
+
+@pytest.fixture
+def without(monkeypatch: pytest.MonkeyPatch) -> Any:
+    """Makes modules look as if they were not installed."""
+    real = util.find_spec
+
+    def hide(*names: str) -> None:
+        monkeypatch.setattr(util, "find_spec", lambda name, *rest: None if name in names else real(name, *rest))
+
+    return hide
+
+
+def named(findings: list[dict[str, Any]], name: str) -> dict[str, Any]:
+    return next(finding for finding in findings if finding["name"] == name)
+
+
+def test_what_is_there_is_ready() -> None:
+    record = doctor.examine()
+    assert named(record["engines"], "transformers")["ready"]
+    assert torch.__version__ in named(record["engines"], "transformers")["detail"]
+    cpu = named(record["devices"], "cpu")
+    assert cpu["ready"] and 0 < cpu["free"] < cpu["memory"]
+    assert named(record["readers"], "pyav")["ready"]
+    tiny = named(record["models"], "tiny")
+    assert tiny["ready"] and tiny["frames"] > 16 and tiny["parameters"] == 4_897_408
+
+
+def test_a_missing_engine_comes_with_its_command(without: Any) -> None:
+    without("torch")
+    record = doctor.examine()
+    engine = named(record["engines"], "transformers")
+    assert not engine["ready"] and "needs torch" in engine["detail"] and "[torch]" in engine["fix"]
+    assert named(record["devices"], "cpu")["dtype"] is None
+    assert not named(record["models"], "tiny")["ready"]
+    assert "no engine" in named(record["models"], "tiny")["detail"]
+
+
+def test_a_missing_reader_comes_with_its_command(without: Any) -> None:
+    without("decord")
+    found = named(doctor.examine()["readers"], "decord")
+    assert not found["ready"] and "[decord]" in found["fix"]
+
+
+def test_a_library_that_breaks_on_import_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    real = importlib.import_module
+
+    def broken(name: str, *rest: Any) -> Any:
+        if name == "torch":
+            raise OSError("libtorch_cpu.so: cannot open shared object file")
+        return real(name, *rest)
+
+    monkeypatch.setattr(importlib, "import_module", broken)
+    found = named(doctor.examine()["engines"], "transformers")
+    assert not found["ready"] and "cannot open shared object file" in found["detail"] and "torch" in found["fix"]
+
+
+@pytest.mark.parametrize(("free", "frames"), [(10**9, 0), (17 * 10**9, 38), (10**12, 768)])
+def test_the_7b_fits_where_its_memory_is_free(monkeypatch: pytest.MonkeyPatch, free: int, frames: int) -> None:
+    """16.58 GB of weights and 0.09 GB for text leave 0.33 GB, of which a frame of 60 tokens takes 8.5 MB."""
+    from vtcli.engines import device
+
+    monkeypatch.setattr(room, "free_memory", lambda name: free)
+    monkeypatch.setattr(device, "_cpu_has_bfloat16", lambda: True)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    monkeypatch.setattr(torch.backends.mps, "is_available", lambda: False)
+    seven = named(doctor.examine()["models"], "video-thinker-7b")
+    assert seven["parameters"] == 8_292_166_656 and not seven["ready"]
+    assert 16_584_333_312 < seven["bytes"] < 17 * 10**9
+    assert seven["frames"] == frames
+
+
+def test_a_container_gives_no_more_than_its_limit(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(room, "CGROUP", tmp_path)
+    whole = room.free_memory("cpu")
+    (tmp_path / "memory.max").write_text("3000000\n")
+    (tmp_path / "memory.current").write_text("2500000\n")
+    (tmp_path / "memory.stat").write_text("anon 1\ninactive_file 400000\n")
+    assert room.free_memory("cpu") == 900_000
+    (tmp_path / "memory.max").write_text("max\n")
+    assert room.free_memory("cpu") > 1000 * 900_000 or whole < 900_000_000

@@ -1,0 +1,196 @@
+"""What this machine can run, and the command that mends each lack. Nothing is loaded but the libraries themselves."""
+
+from __future__ import annotations
+
+import importlib
+import os
+import platform
+import shutil
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass
+from importlib import metadata, util
+from typing import Any
+
+from vtcli import __version__
+from vtcli.errors import EngineError, ModelError
+from vtcli.install import install_command, pip_command
+from vtcli.memory import Clip, memory_by_part, most_frames
+from vtcli.models import catalogue
+from vtcli.models.checkpoint import Checkpoint, open_checkpoint, planned_checkpoint
+from vtcli.models.files import first_line
+
+DEVICES = ("cuda", "mps", "cpu")
+TEXT_TOKENS = 1500
+"""Tokens of a question that are not the video's: the paper's prompt, and the 1,024 a reply may have."""
+VIDEO_SIZE = (720, 1280)
+"""Height and width of the video that frames are counted for."""
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One thing vt can use: whether it is `ready`, what it is or why it is not, and the command that mends that."""
+
+    name: str
+    ready: bool
+    detail: str
+    fix: str | None = None
+
+
+@dataclass(frozen=True)
+class Device(Finding):
+    """`dtype`: what a 7B would run in; memory in bytes, None where the device is absent."""
+
+    dtype: str | None = None
+    memory: int | None = None
+    free: int | None = None
+
+
+@dataclass(frozen=True)
+class Model(Finding):
+    """`bytes`: the least it takes on `device` with two frames; `frames`: the most that fit there, 0 for none."""
+
+    parameters: int | None = None
+    bytes: int | None = None
+    device: str | None = None
+    frames: int | None = None
+
+
+def examine() -> dict[str, Any]:
+    """The record `vt.doctor/1` (docs/schema/doctor.schema.json) but for the terminal, which its owner knows."""
+    devices = [_device(name) for name in DEVICES]
+    return {
+        "schema": "vt.doctor/1",
+        "version": __version__,
+        "python": platform.python_version(),
+        "platform": platform.platform(terse=True),
+        "engines": [asdict(finding) for finding in _engines()],
+        "devices": [asdict(device) for device in devices],
+        "readers": [asdict(finding) for finding in _readers()],
+        "models": [asdict(model) for model in _models(devices)],
+    }
+
+
+def _engines() -> Iterator[Finding]:
+    missing = [name for name in ("torch", "transformers", "safetensors") if util.find_spec(name) is None]
+    if missing:
+        yield Finding("transformers", False, f"needs {' and '.join(missing)}", install_command("torch"))
+    else:
+        versions = f"{_version('transformers')} with torch {_version('torch')}"
+        yield _usable("transformers", versions, "torch", pip_command("install", "--force-reinstall", "torch"))
+    yield Finding("llama-cpp", False, "not in this version of vt")
+    yield Finding("openai", False, "not in this version of vt")
+
+
+def _readers() -> Iterator[Finding]:
+    import av
+
+    codec = ".".join(map(str, av.library_versions["libavcodec"]))
+    yield Finding("pyav", True, f"{av.__version__} with FFmpeg's libavcodec {codec}")
+    for name in ("decord", "torchcodec"):
+        if util.find_spec(name) is None:
+            yield Finding(name, False, "not installed; pyav reads everything it does", install_command(name))
+        else:
+            yield _usable(name, _version(name), name, None)
+
+
+def _usable(name: str, detail: str, module: str, fix: str | None) -> Finding:
+    try:
+        importlib.import_module(module)
+    except Exception as error:  # libraries of C raise whatever they like when theirs do not go together
+        return Finding(name, False, f"{detail} cannot be imported: {first_line(error)}", fix)
+    return Finding(name, True, detail)
+
+
+def _device(name: str) -> Device:
+    if name == "cpu":
+        return _present("cpu", f"{platform.machine()}, {os.cpu_count()} threads", _main_memory)
+    if util.find_spec("torch") is None:
+        return Device(name, False, "needs torch", install_command("torch"))
+    from vtcli.engines.device import place
+
+    try:
+        import torch
+
+        place(name, 0)
+    except EngineError as error:
+        return Device(name, False, str(error).removeprefix(f"--device {name}: ").split(";")[0], _device_fix(name))
+    except Exception as error:
+        return Device(name, False, f"torch cannot be imported: {first_line(error)}")
+    if name == "mps":
+        return _present(name, "Metal", lambda: int(torch.mps.recommended_max_memory()))
+    names = [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())]
+    return _present(name, ", ".join(names), lambda: int(torch.cuda.mem_get_info(0)[1]))
+
+
+def _present(name: str, detail: str, memory: Callable[[], int]) -> Device:
+    from vtcli.engines.room import free_memory
+
+    dtype = None
+    if util.find_spec("torch") is not None:
+        from vtcli.engines.device import SMALL, place
+
+        try:
+            dtype = place(name, SMALL + 1).dtype
+        except Exception as error:
+            detail = f"{detail}; torch cannot be imported: {first_line(error)}"
+    return Device(name, True, detail, None, dtype, memory(), free_memory(name))
+
+
+def _main_memory() -> int:
+    import psutil
+
+    return int(psutil.virtual_memory().total)
+
+
+def _device_fix(name: str) -> str | None:
+    """The command that brings a torch with CUDA, where there is a GPU that could use it."""
+    if name != "cuda" or shutil.which("nvidia-smi") is None:
+        return None
+    # PyPI has CUDA's build for Linux; for Windows it has none.
+    index = ["--index-url", "https://download.pytorch.org/whl/cu128"] if sys.platform == "win32" else []
+    return pip_command("install", "--force-reinstall", "torch", *index)
+
+
+def _models(devices: list[Device]) -> Iterator[Model]:
+    best = next((device for device in devices if device.ready and device.dtype), None)
+    for entry in catalogue.entries().values():
+        try:
+            checkpoint = open_checkpoint(entry.name) if entry.path else planned_checkpoint(entry)
+        except ModelError as error:
+            yield Model(entry.name, False, str(error))
+            continue
+        yield _model(checkpoint, entry, best)
+
+
+def _model(checkpoint: Checkpoint, entry: catalogue.Entry, device: Device | None) -> Model:
+    """What running the model would take on the best device there is, whether or not its files are here."""
+    parameters = checkpoint.weights.parameters
+    lacks = [] if entry.path else ["not on this machine: give its folder with -m DIR"]
+    if device is None or device.free is None:
+        lacks.append("no engine to run it")
+        return Model(entry.name, False, f"{entry.description} ({', '.join(lacks)})", None, parameters)
+    from vtcli.engines.device import VALUE_BYTES, place
+
+    value_bytes = VALUE_BYTES[place(device.name, parameters).dtype]
+    clip = Clip(2, *_frame_size(checkpoint), TEXT_TOKENS)
+    least = memory_by_part(checkpoint, clip, value_bytes)["total"]
+    frames = most_frames(checkpoint, clip, value_bytes, device.free)
+    detail = f"{entry.description} ({', '.join(lacks)})" if lacks else entry.description
+    ready = frames > 0 and not lacks
+    return Model(entry.name, ready, detail, None, parameters, least, device.name, frames)
+
+
+def _frame_size(checkpoint: Checkpoint) -> tuple[int, int]:
+    """Height and width of a 16:9 frame as this checkpoint is shown it."""
+    from vtcli.video.sampling import smart_resize
+
+    low, high = checkpoint.frame_pixels()
+    return smart_resize(*VIDEO_SIZE, min_pixels=low, max_pixels=high)
+
+
+def _version(package: str) -> str:
+    try:
+        return metadata.version(package)
+    except metadata.PackageNotFoundError:
+        return "of unknown version"

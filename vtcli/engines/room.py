@@ -1,0 +1,39 @@
+"""How much memory a device has free at this moment, bytes."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+CGROUP = Path("/sys/fs/cgroup")
+"""Where Linux shows a container its own limits (cgroup v2)."""
+
+
+def free_memory(device: str) -> int:
+    """Bytes that "cuda", "mps" or "cpu" can still give to a model; of several GPUs, those of the first.
+
+    Of main memory what can be had without swapping; in a container no more than its limit leaves.
+    """
+    if device == "cuda":
+        import torch
+
+        return int(torch.cuda.mem_get_info(0)[0])
+    if device == "mps":
+        import torch
+
+        return int(torch.mps.recommended_max_memory() - torch.mps.driver_allocated_memory())
+    import psutil
+
+    available = int(psutil.virtual_memory().available)
+    limit = _container_limit()
+    return available if limit is None else min(available, limit)
+
+
+def _container_limit() -> int | None:
+    """What the container's limit leaves, file cache that can be dropped not counted; None without a limit."""
+    try:
+        limit = int((CGROUP / "memory.max").read_text())  # "max" where there is none
+        used = int((CGROUP / "memory.current").read_text())
+        stat = dict(line.split() for line in (CGROUP / "memory.stat").read_text().splitlines())
+        return max(0, limit - used + int(stat.get("inactive_file", 0)))
+    except (OSError, ValueError):
+        return None

@@ -1,0 +1,36 @@
+"""How many parameters a Qwen2.5-VL has, from its configuration alone."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+
+def count_parameters(config: Mapping[str, Any], text: Mapping[str, Any], vision: Mapping[str, Any]) -> int:
+    """Values in the weights of `config` with its text and vision parts. Raises KeyError where one lacks a size.
+
+    Layers as in transformers' modeling_qwen2_5_vl: biases on q, k, v and throughout the vision tower but for its patch
+    embedding; a gated feed-forward in both.
+    """
+    tied = bool(config.get("tie_word_embeddings", text.get("tie_word_embeddings", False)))
+    return _text(text, tied) + _vision(vision, int(text["hidden_size"]))
+
+
+def _text(config: Mapping[str, Any], tied: bool) -> int:
+    hidden, heads = int(config["hidden_size"]), int(config["num_attention_heads"])
+    size = int(config.get("head_dim") or hidden // heads)
+    wide, narrow = heads * size, int(config.get("num_key_value_heads") or heads) * size
+    attention = hidden * (wide + 2 * narrow) + wide + 2 * narrow + wide * hidden
+    layer = attention + 3 * hidden * int(config["intermediate_size"]) + 2 * hidden
+    vocabulary = int(config["vocab_size"]) * hidden
+    return vocabulary * (1 if tied else 2) + int(config["num_hidden_layers"]) * layer + hidden
+
+
+def _vision(config: Mapping[str, Any], text_hidden: int) -> int:
+    hidden, inner = int(config["hidden_size"]), int(config["intermediate_size"])
+    patch = 3 * int(config.get("temporal_patch_size", 2)) * int(config.get("patch_size", 14)) ** 2
+    block = 4 * hidden * hidden + 4 * hidden + 3 * hidden * inner + 2 * inner + hidden + 2 * hidden
+    merged = hidden * int(config.get("spatial_merge_size", 2)) ** 2
+    out = int(config.get("out_hidden_size", text_hidden))
+    merger = hidden + merged * merged + merged + merged * out + out
+    return patch * hidden + int(config["depth"]) * block + merger
