@@ -59,3 +59,11 @@ def test_a_single_frame(clip: Clip) -> None:
     details = read_details(info)
     assert (details.key_frames, details.variable_rate) == (1, False)
     assert details.longest_interval == details.longest_group == pytest.approx(info.duration)
+
+
+def test_a_damaged_start(clip: Clip) -> None:
+    """What the first frame tells is told by the first that decodes."""
+    path = clip("clip.mov", frames=4, codec="png", pix_fmt="rgb24")
+    whole = read_details(probe(path))
+    path.write_bytes(path.read_bytes().replace(b"\x89PNG", bytes(4), 1))
+    assert (read_details(probe(path)).bits, whole.bits) == (8, 8)

@@ -178,6 +178,23 @@ def test_memory_has_an_end() -> None:
 
 
 @linux
+def test_a_decoder_that_runs_out_of_memory_says_so(tmp_path: Path) -> None:
+    """Not that the file were damaged."""
+    path = tmp_path / "large.mov"
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("mjpeg", rate=1)
+        stream.width, stream.height, stream.pix_fmt = 8192, 8190, "yuvj420p"
+        stream.codec_context.thread_count = 1
+        container.mux(stream.encode(av.VideoFrame(8192, 8190, "yuvj420p")))
+        container.mux(stream.encode(None))
+    with (
+        Guard(memory=1 << 27) as guard,
+        pytest.raises(VideoError, match=r"large\.mov needs more memory than 0\.134 GB"),
+    ):
+        guard.probe(path)
+
+
+@linux
 def test_a_claim_of_size_costs_no_memory(tmp_path: Path) -> None:
     """400 bytes that say they are a picture of 11000x11000 pixels, and a film of more than is read."""
 

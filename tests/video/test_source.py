@@ -32,6 +32,7 @@ from tests.video.web import Web, serve
 from vtcli.errors import UsageError, VideoError, VtError
 from vtcli.video import remote, source
 from vtcli.video.container import open_bytes, open_video
+from vtcli.video.guard import Guard
 from vtcli.video.probe import VideoInfo, probe
 from vtcli.video.reader import Frames, read_frames
 from vtcli.video.sampling import FrameRequest, plan_frames
@@ -135,7 +136,7 @@ def test_a_server_without_parts(clip: Clip, web: Web, temporary: Path) -> None:
     path = clip(frames=60)  # its index is at the end, so it cannot be read as it comes
     web.ranges = False
     with resolve(f"{web.address}/clip.mp4") as resolved:
-        assert len(list(temporary.iterdir())) == 1
+        assert Path(resolved.place).read_bytes() == path.read_bytes()
         info = probe(resolved)
     assert list(temporary.iterdir()) == []
     assert (info.path, info.times) == (f"{web.address}/clip.mp4", probe(path).times)
@@ -429,6 +430,7 @@ def test_a_terminal_as_standard_input(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_what_is_copied_goes_whatever_happens(clip: Clip, temporary: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(source, "_NAMELESS", False)
     data = clip().read_bytes()
     for error in (KeyboardInterrupt, VideoError, SystemExit):
         stand_in(monkeypatch, data)
@@ -442,11 +444,11 @@ def test_what_is_copied_goes_whatever_happens(clip: Clip, temporary: Path, monke
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, getattr(signal, "SIGHUP", signal.SIGTERM)])
 def test_what_is_copied_goes_when_the_process_is_ended(clip: Clip, temporary: Path, number: int) -> None:
     program = (
-        "from vtcli.video.source import resolve\nimport signal, time\n"
+        "from vtcli.video import source\nimport signal, time\nsource._NAMELESS = False\n"
         # Under nohup or in the background the tests inherit signals that are ignored.
         "signal.signal(signal.SIGINT, signal.default_int_handler)\n"
         "signal.signal(signal.SIGHUP, signal.SIG_DFL)\n"
-        "with resolve('-') as source:\n print(source.name, flush=True)\n time.sleep(60)"
+        "with source.resolve('-') as video:\n print(video.name, flush=True)\n time.sleep(60)"
     )
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "TMPDIR": str(temporary)}
     with (
@@ -461,6 +463,18 @@ def test_what_is_copied_goes_when_the_process_is_ended(clip: Clip, temporary: Pa
         process.send_signal(number)
         assert process.wait(30) != 0
     assert list(temporary.iterdir()) == []
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="files have names there")
+def test_what_is_copied_has_no_name(clip: Clip, temporary: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """So that it goes even where the process is killed; another process can read it all the same."""
+    path = clip()
+    stand_in(monkeypatch, path.read_bytes())
+    with resolve("-") as video, Guard() as guard:
+        assert list(temporary.iterdir()) == []
+        assert guard.probe(video).times == probe(path).times
+        assert Path(video.place).read_bytes() == path.read_bytes()
+    assert not Path(video.place).exists()
 
 
 def test_too_much_for_a_copy(clip: Clip, temporary: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -728,6 +742,10 @@ def test_pictures_have_no_streams(tmp_path: Path) -> None:
     folder = write_pictures(tmp_path / "shots", ["1.png", "2.png"])
     with pytest.raises(UsageError, match="--stream 0"):
         read(folder, fps=1, stream=0)
+
+
+def test_a_drive_is_no_kind_of_address() -> None:
+    assert source.source_of("C://clips/a.mp4").kind == "file"
 
 
 def test_sources_are_plain_data(tmp_path: Path) -> None:

@@ -197,6 +197,13 @@ def test_pixel_formats(clip: Clip, name: str, codec: str, pix_fmt: str) -> None:
     assert (info.frames, info.warnings, frames.warnings) == (20, (), ())
 
 
+@pytest.mark.parametrize("pix_fmt", ["rgb4", "bgr4"])
+def test_pixels_that_ffmpeg_does_not_convert(clip: Clip, tmp_path: Path, pix_fmt: str) -> None:
+    path = write(tmp_path / "clip.nut", "rawvideo", pix_fmt, lambda number: av.VideoFrame(32, 32, pix_fmt))
+    with pytest.raises(VideoError, match=f"pixels of the format {pix_fmt} cannot be read"):
+        read(path)
+
+
 def half_clear(number: int) -> av.VideoFrame:
     """Red, of which the left half is transparent and the middle half so."""
     pixels = np.zeros((96, 160, 4), np.uint8)
@@ -260,6 +267,7 @@ def test_a_change_of_size(clip: Clip, name: str) -> None:
     info, frames = read(path)
     assert (info.frames, info.width, info.height) == (40, 160, 96)
     assert [n % 20 for n in frames.indices] == numbers(frames)
+    assert frames.warnings[-1] == "8 frames are of another size than the first of the video and stretched to its shape"
 
 
 # Clocks --------------------------------------------------------------------------------------------------------------
@@ -301,6 +309,17 @@ def test_a_clock_that_starts_again(clip: Clip) -> None:
     info, frames = read(path)
     assert info.times == pytest.approx([i / 25 for i in range(40)])
     assert [n % 20 for n in frames.indices] == numbers(frames)
+    assert any("clock jumps back" in w for w in info.warnings)
+
+
+def test_a_clock_that_jumps_back_to_times_not_used_yet(tmp_path: Path) -> None:
+    """Played as the file has it, not in the order of the times."""
+    path = transport_stream(tmp_path / "back.ts", [900_000 + 9000 * i for i in range(20)])
+    second = transport_stream(tmp_path / "second.ts", [90_000 + 9000 * i for i in range(10)])
+    path.write_bytes(path.read_bytes() + second.read_bytes())
+    info, frames = read(path, frames=30)
+    assert numbers(frames) == [*range(20), *range(10)]
+    assert frames.times == pytest.approx([i / 10 for i in range(30)])
     assert any("clock jumps back" in w for w in info.warnings)
 
 

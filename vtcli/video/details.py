@@ -8,17 +8,15 @@ from enum import IntEnum
 from itertools import pairwise
 from typing import Any
 
-import av
 import numpy as np
 from av.audio.codeccontext import AudioCodecContext
-from av.container import InputContainer
 from av.stream import Disposition, Stream
 from av.video.codeccontext import VideoCodecContext
 from av.video.frame import VideoFrame
 from av.video.reformatter import ColorPrimaries, ColorTrc
-from av.video.stream import VideoStream
 
 from vtcli.video.container import open_video
+from vtcli.video.index import first_frame
 from vtcli.video.probe import VideoInfo, probe
 from vtcli.video.source import Video, source_of
 
@@ -114,7 +112,7 @@ def read_details(info: VideoInfo) -> Details:
     if source.is_pictures:
         return _of_pictures(info)
     with open_video(source) as (container, stream):
-        frame = _first_frame(container, stream)
+        frame = first_frame(container, stream)
         key_frames, longest_group = _groups(info)
         aspect = stream.sample_aspect_ratio or 1
         return Details(
@@ -154,13 +152,6 @@ def _of_pictures(info: VideoInfo) -> Details:
         interlaced=False,
         streams=(),
     )
-
-
-def _first_frame(container: InputContainer, stream: VideoStream) -> VideoFrame | None:
-    try:
-        return next(iter(container.decode(stream)), None)
-    except av.FFmpegError:
-        return None
 
 
 def _spacing(info: VideoInfo) -> dict[str, Any]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
-from itertools import islice
+from itertools import chain, islice
 
 import av
 import numpy as np
@@ -20,6 +20,7 @@ from av.video.stream import VideoStream
 
 from vtcli.errors import VideoError
 from vtcli.video.container import PacketReader, open_bytes
+from vtcli.video.fields import fields_of
 from vtcli.video.mp4 import SampleTables, Ticks, sample_tables
 from vtcli.video.source import Source
 
@@ -34,7 +35,8 @@ class PacketIndex:
     """The packets of one stream in decoding order.
 
     pts, dts: ticks of the stream's time base, NO_TIME where a packet has none. key: whether decoding can start there.
-    shown: whether it becomes a frame of the video. last_length: ticks that the frame shown last lasts, 0 if unknown.
+    shown: whether it becomes a frame of the video; of two fields that come one by one, only the first does.
+    last_length: ticks that the frame shown last lasts, 0 if unknown.
     """
 
     pts: Ticks
@@ -45,14 +47,20 @@ class PacketIndex:
 
     @cached_property
     def order(self) -> Ticks | None:
-        """The packet of each frame, by frame number; None unless every frame has a time of its own."""
+        """The packet of each frame, by frame number; None unless every frame has a time of its own on one clock."""
         packets = np.flatnonzero(self.shown)
         pts = self.pts[packets]
         order = np.argsort(pts, kind="stable")
         ascending = pts[order]
-        if (self.pts == NO_TIME).any() or (ascending[1:] == ascending[:-1]).any():
+        if (pts == NO_TIME).any() or (ascending[1:] == ascending[:-1]).any() or self.jumps:
             return None
         return packets[order]
+
+    @property
+    def jumps(self) -> bool:
+        """Whether the clock jumps back, as where recordings were put one behind the other."""
+        decoding = self.dts[self.shown & (self.dts != NO_TIME)]
+        return bool((decoding[1:] < decoding[:-1]).any())
 
 
 def read_index(
@@ -68,11 +76,19 @@ def read_index(
     return _scan(reader, stream)
 
 
+def first_frame(container: InputContainer, stream: VideoStream) -> VideoFrame | None:
+    """The first frame that can be decoded; None where there is none."""
+    packets = chain(PacketReader(container, stream), (None,))
+    return next((frame for frame in (_frame_at(stream, packet) for packet in packets) if frame is not None), None)
+
+
 def _agreed_tables(container: InputContainer, stream: VideoStream, source: Source) -> SampleTables | None:
     """The sample tables, where FFmpeg's index says the same: it knows of edit lists and of files' oddities."""
     entries = stream.index_entries
     count = len(entries)
-    if not count or "mov" not in container.format.name or stream.duration is None or _has_hidden_packets(stream):
+    if not count or "mov" not in container.format.name or stream.duration is None:
+        return None
+    if _has_hidden_packets(stream) or fields_of(stream) is not None:
         return None
     try:
         with open_bytes(source) as file:
@@ -109,11 +125,11 @@ def _from_tables(
             pts, dts = pts - pts[0] + packet.pts, dts - dts[0] + packet.dts
         if (packet.pts, packet.dts) != (pts[number], dts[number]):
             return None
-        first = _first_frame(stream, packet)
+        first = _frame_at(stream, packet)
         if first is not None:
             break
     else:
-        first = _first_frame(stream, None)
+        first = _frame_at(stream, None)
     if first is None:
         return None
     last = int(np.argmax(pts))
@@ -133,20 +149,23 @@ def _scan(reader: PacketReader, stream: VideoStream) -> tuple[PacketIndex, Video
     first = None
     pts, dts, key, shown = list[int](), list[int](), list[bool](), list[bool]()
     last, last_length = NO_TIME, 0
-    hidden_packets = _has_hidden_packets(stream)
+    hidden_packets, fields = _has_hidden_packets(stream), fields_of(stream)
     for packet in reader:
         if first is None:
-            first = _first_frame(stream, packet)
+            first = _frame_at(stream, packet)
         time, decoded = packet.pts, packet.dts
         pts.append(NO_TIME if time is None else time)
         dts.append(NO_TIME if decoded is None else decoded)
-        key.append(packet.is_keyframe)
-        is_shown = not packet.is_discard and not (hidden_packets and not bytes(packet)[0] & 0x10)
+        is_second = fields is not None and fields.is_second(bytes(packet))
+        key.append(packet.is_keyframe and not is_second)
+        is_shown = not (packet.is_discard or is_second or (hidden_packets and not bytes(packet)[0] & 0x10))
         shown.append(is_shown)
         if is_shown and pts[-1] >= last:
             last, last_length = pts[-1], packet.duration or 0
+        elif is_second and pts[-1] > last:
+            last_length = pts[-1] - last + (packet.duration or 0)
     index = PacketIndex(np.array(pts, np.int64), np.array(dts, np.int64), np.array(key), np.array(shown), last_length)
-    return index, first or _first_frame(stream, None)
+    return index, first or _frame_at(stream, None)
 
 
 def _has_hidden_packets(stream: VideoStream) -> bool:
@@ -154,9 +173,11 @@ def _has_hidden_packets(stream: VideoStream) -> bool:
     return stream.codec_context.codec.canonical_name == "vp8"
 
 
-def _first_frame(stream: VideoStream, packet: Packet[VideoStream] | None) -> VideoFrame | None:
+def _frame_at(stream: VideoStream, packet: Packet[VideoStream] | None) -> VideoFrame | None:
     """The frame that comes out when `packet` goes in (None: the end), if any; a damaged packet gives none."""
     try:
         return next(iter(stream.decode(packet)), None)
+    except MemoryError:  # FFmpeg's is an FFmpegError too
+        raise
     except av.FFmpegError:
         return None

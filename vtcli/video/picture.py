@@ -11,6 +11,8 @@ import numpy.typing as npt
 from av.video.reformatter import Interpolation
 from PIL import Image
 
+from vtcli.errors import VideoError
+
 Picture = npt.NDArray[np.uint8]
 
 
@@ -18,7 +20,8 @@ def picture(frame: av.VideoFrame, rotation: int, width: int, height: int, mirror
     """uint8 (height, width, 3), RGB: `frame` turned upright and stretched to the displayed shape in the one resize.
 
     Bicubic chroma, as ffmpeg and decord convert. What is transparent lets white through, as browsers and
-    qwen-vl-utils have it; the other readers drop transparency, and so show whatever colours lie under it.
+    qwen-vl-utils have it; the other readers drop transparency, and so show whatever colours lie under it. Raises
+    VideoError for pixels that FFmpeg does not convert.
     """
     rgb = _over_white(_converted(frame, "rgba")) if has_alpha(frame.format) else _converted(frame, "rgb24")
     # Turned and then mirrored is mirrored and then turned the other way.
@@ -52,8 +55,13 @@ def is_mirrored(frame: av.VideoFrame) -> bool:
 
 
 def _converted(frame: av.VideoFrame, pixels: str) -> Picture:
-    # One thread: starting more for every frame costs more than they save.
-    return cast(Picture, frame.to_ndarray(format=pixels, interpolation=Interpolation.BICUBIC, threads=1))
+    try:
+        # One thread: starting more for every frame costs more than they save.
+        return cast(Picture, frame.to_ndarray(format=pixels, interpolation=Interpolation.BICUBIC, threads=1))
+    except MemoryError:  # FFmpeg's is an FFmpegError too
+        raise
+    except (av.FFmpegError, ValueError):
+        raise VideoError(f"pixels of the format {frame.format.name} cannot be read; re-encode the video") from None
 
 
 def has_alpha(pixels: av.VideoFormat) -> bool:

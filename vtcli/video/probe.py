@@ -38,9 +38,9 @@ class VideoInfo:
     read (the container's), or frames / duration where that is missing or wrong. width, height: pixels as displayed,
     after rotation and pixel aspect. start: presentation time of the first frame on the container's clock, seconds.
     times: presentation time of every frame relative to `start`, ascending. rotation: degrees the stored picture is
-    turned counter-clockwise for display. mirrored: whether left and right change places after that. stream: its index
-    in the file. source: how to open it again. packets: what the frames lie in, for readers that jump; None where there
-    are no packets.
+    turned counter-clockwise for display. mirrored: whether left and right change places after that. stored: width and
+    height of the first frame as it is decoded. stream: its index in the file. source: how to open it again. packets:
+    what the frames lie in, for readers that jump; None where there are no packets.
     """
 
     path: str
@@ -56,6 +56,7 @@ class VideoInfo:
     codec: str
     warnings: tuple[str, ...]
     mirrored: bool = False
+    stored: tuple[int, int] | None = None
     source: Source | None = None
     packets: PacketIndex | None = field(default=None, repr=False, compare=False)
 
@@ -100,6 +101,7 @@ def probe(video: Video) -> VideoInfo:
             times=times,
             rotation=rotation,
             mirrored=mirrored,
+            stored=(first.width, first.height),
             stream=stream.index,
             codec=stream.codec_context.codec.canonical_name,
             warnings=(),
@@ -145,9 +147,8 @@ def _timeline(index: PacketIndex, stream: VideoStream, warnings: list[str]) -> t
     if len(ticks) < count:
         # Sorted decoding times are the presentation times but for a constant.
         ticks = decoding
-    jumps = bool((decoding[1:] < decoding[:-1]).any())
-    if jumps or len(ticks) < count or base is None:
-        problem = "clock jumps back" if jumps else "frames carry no times"
+    if index.jumps or len(ticks) < count or base is None:
+        problem = "clock jumps back" if index.jumps else "frames carry no times"
         warnings.append(f"the file's {problem}; {rate:.4g} frames a second are assumed")
         return 0.0, tuple(i / rate for i in range(count)), 1 / rate
     first = int(ticks.min())

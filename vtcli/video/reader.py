@@ -68,7 +68,7 @@ def _has_decord() -> bool:
     return sys.platform in ("linux", "win32") and platform.machine().lower() in ("x86_64", "amd64")
 
 
-def _open_reader(name: str) -> Reader:
+def _open_reader(name: str, odd: set[int]) -> Reader:
     if name == "decord":
         from vtcli.video.readers.decord import DecordReader
 
@@ -77,7 +77,7 @@ def _open_reader(name: str) -> Reader:
         from vtcli.video.readers.torchcodec import TorchcodecReader
 
         return TorchcodecReader()
-    return PyAVReader()
+    return PyAVReader(odd)
 
 
 def read_frames(info: VideoInfo, plan: FramePlan, request: FrameRequest, reader: str = "auto") -> Frames:
@@ -91,20 +91,25 @@ def read_frames(info: VideoInfo, plan: FramePlan, request: FrameRequest, reader:
         return read_pictures(info, plan, request, reader)
     reader = choose_reader(reader)
     warnings: list[str] = []
+    odd: set[int] = set()
     try:
-        pictures = _open_reader(reader).pictures(info, plan)
+        pictures = _open_reader(reader, odd).pictures(info, plan)
     except UnfitError as unfit:
         warnings.append(f"{unfit}: read with pyav instead")
         reader = PyAVReader.name
-        pictures = PyAVReader().pictures(info, plan)
+        pictures = PyAVReader(odd).pictures(info, plan)
     if pictures is None:
         info = _what_is_there(info, warnings)
         plan = plan_frames(info, request)
         # The times are the decoder's own now, or known to be useless: nothing left to check them against.
         untimed = ((None, frame) for _, frame in decode(info, threads="SLICE"))
-        pictures = pick(info, plan, untimed)
+        odd.clear()
+        pictures = pick(info, plan, untimed, odd)
     if pictures is None:
         raise VideoError(f"{shown(info.path)} decodes differently each time it is read; re-encode it")
+    if odd:
+        them = "1 frame is" if len(odd) == 1 else f"{len(odd)} frames are"
+        warnings.append(f"{them} of another size than the first of the video and stretched to its shape")
     times = tuple(info.times[i] for i in plan.indices)
     return Frames(np.stack([pictures[i] for i in plan.indices]), plan.indices, times, plan, reader, tuple(warnings))
 

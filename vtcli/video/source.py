@@ -33,9 +33,10 @@ STDIN = "-"
 SPOOL_LIMIT = 32 * 2**30  # bytes copied at most
 KEEP_FREE = 2**30  # bytes, or a tenth of the disk where that is less, that a copy leaves free
 _CHUNK = 2**20
-_ADDRESS = re.compile(r"([a-z][a-z0-9+.-]*)://", re.IGNORECASE)
+_ADDRESS = re.compile(r"([a-z][a-z0-9+.-]+)://", re.IGNORECASE)  # a lone letter is a drive
 _HEAD = 21  # bytes of a file that tell an animation
 _FOLDER_FRAMES = 16
+_NAMELESS = sys.platform == "linux"  # whether a file without a name can be opened again, by way of /proc
 
 
 @dataclass(frozen=True)
@@ -105,9 +106,9 @@ def resolve(
     """The source that `video` names, ready to be opened as often as wanted until the context ends.
 
     `fps` is what --fps said: a folder's rate, and no business of any other source. Standard input, and a file whose
-    server does not give it in parts, are copied to a temporary file, which is removed whatever happens, short of
-    SIGKILL; the latter in `limit` seconds. Raises VideoError for what cannot be had, UsageError for a terminal as
-    standard input.
+    server does not give it in parts, are copied to a temporary file, the latter in `limit` seconds. The copy is removed
+    whatever happens, SIGKILL excepted where the system is not Linux. Raises VideoError for what cannot be had,
+    UsageError for a terminal as standard input.
     """
     if str(video) == STDIN and not isinstance(video, Source):
         with _copied(_stdin(), "standard input") as place:
@@ -180,8 +181,7 @@ def _stdin() -> Iterable[bytes]:
 @contextmanager
 def _copied(chunks: Iterable[bytes], label: str) -> Iterator[str]:
     """The path of a temporary file that holds `chunks`, removed at the end."""
-    with _terminable(), tempfile.TemporaryDirectory(prefix="vt-", ignore_cleanup_errors=True) as folder:
-        path = os.path.join(folder, "video")
+    with _terminable(), _spool() as path:
         size = 0
         try:
             with open(path, "wb") as file:
@@ -189,7 +189,7 @@ def _copied(chunks: Iterable[bytes], label: str) -> Iterator[str]:
                     size += len(chunk)
                     if size > SPOOL_LIMIT:
                         raise VideoError(f"{label} is larger than {SPOOL_LIMIT / 1e9:.0f} GB: save it as a file first")
-                    _check_room(folder, label)
+                    _check_room(label)
                     file.write(chunk)
         except OSError as error:
             raise _no_room(label, (error.strerror or str(error)).lower()) from None
@@ -198,8 +198,24 @@ def _copied(chunks: Iterable[bytes], label: str) -> Iterator[str]:
         yield path
 
 
-def _check_room(folder: str, label: str) -> None:
-    disk = shutil.disk_usage(folder)
+@contextmanager
+def _spool() -> Iterator[str]:
+    """The path of a temporary file, for this process and its children until the end.
+
+    Where the system can do it the file has no name, so that nothing is left of it however the process ends.
+    """
+    if _NAMELESS:
+        with tempfile.TemporaryFile(prefix="vt-") as file:
+            path = f"/proc/{os.getpid()}/fd/{file.fileno()}"
+            if os.access(path, os.R_OK | os.W_OK):
+                yield path
+                return
+    with tempfile.TemporaryDirectory(prefix="vt-", ignore_cleanup_errors=True) as folder:
+        yield os.path.join(folder, "video")
+
+
+def _check_room(label: str) -> None:
+    disk = shutil.disk_usage(tempfile.gettempdir())
     if disk.free < min(KEEP_FREE, disk.total // 10):
         raise _no_room(label, "its disk is nearly full")
 

@@ -53,7 +53,7 @@ def packets_of(info: VideoInfo, reader: str) -> PacketIndex:
     if packets is None or packets.order is None:
         raise UnfitError(f"{reader} needs times in the file, and its frames carry none")
     if not packets.shown.all():
-        raise UnfitError(f"{reader} does not leave out the frames that the file hides")
+        raise UnfitError(f"{reader} counts packets that are no frames of their own: hidden ones, or second fields")
     return packets
 
 

@@ -21,13 +21,19 @@ TimedFrame = tuple[float | None, VideoFrame]  # seconds from the start of the vi
 
 
 class PyAVReader:
-    """Jumps to the frames where the packet index allows it, else decodes the file in sequence."""
+    """Jumps to the frames where the packet index allows it, else decodes the file in sequence.
+
+    `odd` is given the indices of the frames that are of another size than the first of the file.
+    """
 
     name = "pyav"
 
+    def __init__(self, odd: set[int] | None = None) -> None:
+        self._odd = odd
+
     def pictures(self, info: VideoInfo, plan: FramePlan) -> dict[int, Picture] | None:
-        pictures = sparse_pictures(info, plan)
-        return pick(info, plan, decode(info, threads="AUTO")) if pictures is None else pictures
+        pictures = sparse_pictures(info, plan, self._odd)
+        return pick(info, plan, decode(info, threads="AUTO"), self._odd) if pictures is None else pictures
 
 
 def decode(info: VideoInfo, threads: Literal["AUTO", "SLICE"]) -> Iterator[TimedFrame]:
@@ -42,6 +48,8 @@ def decode(info: VideoInfo, threads: Literal["AUTO", "SLICE"]) -> Iterator[Timed
         for packet in chain(PacketReader(container, stream), (None,)):
             try:
                 frames = stream.decode(packet)
+            except MemoryError:  # FFmpeg's is an FFmpegError too
+                raise
             except av.FFmpegError:
                 continue
             for frame in frames:
@@ -50,8 +58,13 @@ def decode(info: VideoInfo, threads: Literal["AUTO", "SLICE"]) -> Iterator[Timed
                 yield None if ticks is None else ticks * base.numerator / base.denominator, frame
 
 
-def pick(info: VideoInfo, plan: FramePlan, decoded: Iterable[TimedFrame]) -> dict[int, Picture] | None:
-    """The pictures at the plan's indices; None when one is missing or is not shown when `info` says."""
+def pick(
+    info: VideoInfo, plan: FramePlan, decoded: Iterable[TimedFrame], odd: set[int] | None = None
+) -> dict[int, Picture] | None:
+    """The pictures at the plan's indices; None when one is missing or is not shown when `info` says.
+
+    `odd` as of `PyAVReader`.
+    """
     wanted = set(plan.indices)
     pictures: dict[int, Picture] = {}
     for index, (time, frame) in enumerate(decoded):
@@ -59,6 +72,8 @@ def pick(info: VideoInfo, plan: FramePlan, decoded: Iterable[TimedFrame]) -> dic
             continue
         if time is not None and abs(time - info.times[index]) > SAME_TIME:
             return None
+        if odd is not None and (frame.width, frame.height) != info.stored:
+            odd.add(index)
         pictures[index] = picture(frame, info.rotation, plan.width, plan.height, info.mirrored)
         if len(pictures) == len(wanted):
             return pictures

@@ -24,7 +24,7 @@ from av.video.stream import VideoStream
 
 from vtcli.video.container import PacketReader, open_video
 from vtcli.video.groups import Group, plan_groups
-from vtcli.video.index import PacketIndex
+from vtcli.video.index import NO_TIME, PacketIndex
 from vtcli.video.picture import Picture, picture
 from vtcli.video.probe import VideoInfo
 from vtcli.video.sampling import FramePlan
@@ -40,8 +40,11 @@ class _OffIndexError(Exception):
     """The file did not give what its packet index says."""
 
 
-def sparse_pictures(info: VideoInfo, plan: FramePlan) -> dict[int, Picture] | None:
-    """The pictures at the plan's indices; None where the file has to be read from its beginning."""
+def sparse_pictures(info: VideoInfo, plan: FramePlan, odd: set[int] | None = None) -> dict[int, Picture] | None:
+    """The pictures at the plan's indices; None where the file has to be read from its beginning.
+
+    `odd` is given the indices of the frames that are of another size than the first of the file.
+    """
     index = info.packets
     if index is None or index.order is None or len(index.order) != info.frames:
         return None
@@ -52,6 +55,7 @@ def sparse_pictures(info: VideoInfo, plan: FramePlan) -> dict[int, Picture] | No
     workers, threads = share([_cost(task) for task in tasks], info.width * info.height, cores())
     queue = deque(tasks)
     found: dict[int, Future[Picture]] = {}
+    sizes: dict[int, tuple[int, int]] = {}
 
     def work() -> None:
         try:
@@ -65,6 +69,7 @@ def sparse_pictures(info: VideoInfo, plan: FramePlan) -> dict[int, Picture] | No
                     for packet, frame in decoder.frames(group):
                         made = finishing.submit(picture, frame, info.rotation, plan.width, plan.height, info.mirrored)
                         found[packet] = made
+                        sizes[packet] = frame.width, frame.height
                         waiting.append(made)
                         if len(waiting) > threads:
                             waiting.popleft().result()
@@ -80,12 +85,17 @@ def sparse_pictures(info: VideoInfo, plan: FramePlan) -> dict[int, Picture] | No
             return None
         finally:
             queue.clear()
-    return {frame: found[int(index.order[frame])].result() for frame in plan.indices}
+    packets = {frame: int(index.order[frame]) for frame in plan.indices}
+    if odd is not None:
+        odd.update(frame for frame, packet in packets.items() if sizes[packet] != info.stored)
+    return {frame: found[packet].result() for frame, packet in packets.items()}
 
 
 def cores() -> int:
     """Processors this process may use."""
-    return len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count() or 1
+    if sys.platform == "linux":
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
 
 
 def share(costs: Sequence[int], pixels: int, cores: int) -> tuple[int, int]:
@@ -153,13 +163,16 @@ class GroupDecoder:
         if self._next == 0 and group.key > 0:
             self._introduce()
         self._go_to(group.key)
-        pts = self._index.pts
+        pts, shown = self._index.pts, self._index.shown
         key_time = pts[group.key]
-        key_seen = not self._index.shown[group.key]
+        key_seen = not shown[group.key]
         missing = {int(pts[number]): number for number in group.wanted}
-        for number in range(group.key, group.last + 2):
-            packet = self._take() if number <= group.last else None  # None has the decoder hand out what it holds
-            is_wanted = packet is None or packet.pts in missing
+        # What becomes no frame may be the second field of the frame before.
+        wanted = {*group.wanted, *(n + 1 for n in group.wanted if n + 1 < len(shown) and not shown[n + 1])}
+        last = max(wanted)
+        for number in range(group.key, last + 2):
+            packet = self._take() if number <= last else None  # None has the decoder hand out what it holds
+            is_wanted = packet is None or number in wanted
             self._stream.codec_context.skip_frame = "DEFAULT" if is_wanted else "NONREF"
             # Frames shown before the key frame, though stored after it, may be built on what was not decoded.
             for frame in self._send(packet, may_fail=packet is not None and pts[number] < key_time):
@@ -208,7 +221,7 @@ class GroupDecoder:
 
     def _take(self) -> Packet[VideoStream]:
         packet = next(self._packets, None)
-        if packet is None or packet.pts != self._index.pts[self._next]:
+        if packet is None or (NO_TIME if packet.pts is None else packet.pts) != self._index.pts[self._next]:
             raise _OffIndexError
         self._next += 1
         return packet
@@ -216,7 +229,7 @@ class GroupDecoder:
     def _send(self, packet: Packet[VideoStream] | None, may_fail: bool = False) -> list[VideoFrame]:
         try:
             return self._stream.decode(packet)
-        except av.FFmpegError:
-            if may_fail:
+        except av.FFmpegError as error:
+            if may_fail and not isinstance(error, MemoryError):
                 return []
             raise
