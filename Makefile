@@ -9,10 +9,16 @@ PIP    := $(BIN)/python -m pip --quiet --disable-pip-version-check
 PEERS  ?= .venv-peers
 PEERS_BIN := $(PEERS)/$(if $(filter Windows_NT,$(OS)),Scripts,bin)
 PEERS_PIP := $(PEERS_BIN)/python -m pip --quiet --disable-pip-version-check
+PARITY ?= .venv-parity
+PARITY_BIN := $(PARITY)/$(if $(filter Windows_NT,$(OS)),Scripts,bin)
+PARITY_PIP := $(PARITY_BIN)/python -m pip --quiet --disable-pip-version-check
+# Releases of transformers that docs/fidelity.md holds against the reference, besides the one vt is developed with.
+OTHERS := 4.57.6 5.5.4 5.17.0
+OLDEST := 5.2.0
 
 export OMP_WAIT_POLICY ?= passive
 
-.PHONY: help demo test slow fuzz check format bench docs completions screenshot tiny peers wheel clean
+.PHONY: help demo test slow fuzz check format bench docs completions screenshot tiny peers parity fidelity wheel clean
 
 help:  ## this list
 	@sed -n 's/^\([a-z]*\):.*## /  make \1|/p' $(firstword $(MAKEFILE_LIST)) | column -t -s '|'
@@ -91,8 +97,31 @@ $(PEERS)/made: pyproject.toml
 	@$(PEERS_PIP) install --no-deps torchcodec==0.13.0 torchvision==0.28.0 qwen-vl-utils==0.0.14
 	@touch $@
 
+# The paper's stack in an environment of its own; other releases of transformers lie beside it, a folder each.
+parity: export VT_PARITY_PYTHON := $(abspath $(PARITY_BIN)/python)
+parity: $(VENV)/dev $(PARITY)/made build/parity/transformers/$(OLDEST)  ## vt against the paper's own stack, with the newest and the oldest transformers
+	$(BIN)/python -m pytest -q -m parity tests/parity
+	PYTHONPATH=$(abspath build/parity/transformers/$(OLDEST)) $(BIN)/python -m pytest -q -m parity tests/parity
+
+fidelity: export VT_PARITY_PYTHON := $(abspath $(PARITY_BIN)/python)
+fidelity: $(VENV)/dev $(PARITY)/made $(OTHERS:%=build/parity/transformers/%)  ## docs/fidelity.md: vt and other releases of transformers against the reference
+	$(BIN)/python scripts/make_fidelity.py $(OTHERS)
+
+$(PARITY)/made:
+	@test -n "$(PYTHON)" || { echo "vt needs Python 3.11 or newer; set PYTHON=/path/to/python3"; exit 1; }
+	@echo "making $(PARITY)"
+	@$(PYTHON) -m venv $(PARITY)
+	@$(PARITY_PIP) install "$(TORCH)"
+	@$(PARITY_PIP) install transformers==4.51.3 decord==0.6.0 accelerate av packaging pillow requests
+	@$(PARITY_PIP) install --no-deps torchvision==0.28.0 qwen-vl-utils==0.0.14
+	@touch $@
+
+build/parity/transformers/%: $(PARITY)/made
+	@echo "installing transformers $* for comparison"
+	@$(PARITY_PIP) install --target $@ transformers==$*
+
 wheel: $(VENV)/dev  ## dist/*.whl and dist/*.tar.gz
 	$(BIN)/python -m build
 
 clean:  ## remove what make made
-	rm -rf $(VENV) $(PEERS) build dist .mypy_cache .pytest_cache .ruff_cache vt-demo.mp4
+	rm -rf $(VENV) $(PEERS) $(PARITY) build dist .mypy_cache .pytest_cache .ruff_cache vt-demo.mp4

@@ -169,16 +169,20 @@ def _model(checkpoint: Checkpoint, entry: catalogue.Entry, device: Device | None
     lacks = [] if entry.path else ["not on this machine: give its folder with -m DIR"]
     if device is None or device.free is None:
         lacks.append("no engine to run it")
-        return Model(entry.name, False, f"{entry.description} ({', '.join(lacks)})", None, parameters)
+        return Model(entry.name, False, _but(entry.description, lacks), None, parameters)
     from vtcli.engines.device import VALUE_BYTES, place
 
     value_bytes = VALUE_BYTES[place(device.name, parameters).dtype]
     clip = Clip(2, *_frame_size(checkpoint), TEXT_TOKENS)
     least = memory_by_part(checkpoint, clip, value_bytes)["total"]
     frames = most_frames(checkpoint, clip, value_bytes, device.free)
-    detail = f"{entry.description} ({', '.join(lacks)})" if lacks else entry.description
+    detail = _but(entry.description, lacks)
     ready = frames > 0 and not lacks
     return Model(entry.name, ready, detail, None, parameters, least, device.name, frames)
+
+
+def _but(description: str, lacks: list[str]) -> str:
+    return f"{description.removesuffix('.')} ({', '.join(lacks)})." if lacks else description
 
 
 def _frame_size(checkpoint: Checkpoint) -> tuple[int, int]:

@@ -3,13 +3,25 @@
 from __future__ import annotations
 
 import random
+import re
 from itertools import pairwise
 
 import pytest
 
 from vtcli.prompt import build_prompt
 from vtcli.shapes.demo import demo_question, demo_scene
-from vtcli.shapes.language import caption, colour_at, conclusion, look, moment, response, spoken, truth
+from vtcli.shapes.language import (
+    caption,
+    closing,
+    colour_at,
+    conclusion,
+    look,
+    moment,
+    response,
+    segments,
+    spoken,
+    truth,
+)
 from vtcli.shapes.questions import CHOICES, pick, questions, with_choices
 from vtcli.shapes.world import make_scene, split_seed
 
@@ -51,7 +63,7 @@ def test_answers_follow_from_the_truth() -> None:
                 assert question.answer in {moment(fact.start) for fact in told}
                 assert question.evidence.endswith(f", starting {question.answer}.")
             elif question.kind == "next":
-                before, after = question.evidence.removesuffix(".").split(", then ")
+                before, after = re.split(", (?:then|and last) ", question.evidence.removesuffix("."))
                 captions = [fact.caption for fact in told]
                 assert (before.lower(), after) in pairwise(captions) and after == question.answer
                 assert question.text == f"What happens next after {before.lower()}?"
@@ -84,6 +96,21 @@ def test_options_are_gone_through_as_the_prompt_writes_them() -> None:
         assert lines[1:-1] == [f"{line} ({line[0]})" for line in prompt if line[1:3] == ". "]
         letter = "ABCD"[question.choices.index(question.answer)]
         assert lines[-1] == f"So {question.answer} ({letter}). <answer>{letter}</answer>"
+
+
+def test_what_is_asked_for_stands_behind_what_it_is_looked_up_by() -> None:
+    """Every answer that follows from the segments or the last look is found there by the words of its evidence."""
+    found = set()
+    for scene in SCENES:
+        told = f"{closing(scene)} {segments(scene)}".lower()
+        for question in questions(scene):
+            if question.kind in ("first", "last", "next") or question.text.endswith("at the end?"):
+                if question.kind == "count":
+                    continue
+                evidence = question.evidence.lower().removesuffix(".")
+                assert evidence in told and evidence.endswith(question.answer), question
+                found.add(question.kind)
+    assert found == {"first", "last", "next", "colour"}
 
 
 def test_numbers_are_told_in_words() -> None:

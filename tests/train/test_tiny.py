@@ -20,10 +20,10 @@ from vtcli.prompt import build_prompt  # noqa: E402
 from vtcli.shapes.render import write_clip  # noqa: E402
 from vtcli.train.tiny.__main__ import corpus, published_name, untied  # noqa: E402
 from vtcli.train.tiny.checkpoint import SIZE, SPECIAL, TAGS, model_config, train_tokenizer, write_files  # noqa: E402
-from vtcli.train.tiny.data import FRAMES, Maker, batches, prefix_text, sample_times  # noqa: E402
+from vtcli.train.tiny.data import FRAMES, OPTIONS, Maker, batches, prefix_text, sample_times  # noqa: E402
 from vtcli.train.tiny.fit import Stage, Trainer  # noqa: E402
 from vtcli.train.tiny.forward import SharedForward, patches  # noqa: E402
-from vtcli.train.tiny.start import look_back  # noqa: E402
+from vtcli.train.tiny.start import DISTANCES, look_back  # noqa: E402
 from vtcli.video.patches import patchify  # noqa: E402
 from vtcli.video.probe import probe  # noqa: E402
 from vtcli.video.sampling import FrameRequest, plan_frames  # noqa: E402
@@ -115,6 +115,9 @@ def test_only_the_response_is_learned_and_the_answer_weighs_most(tokenizer: Toke
         text = tokenizer.decode(sample.ids[sample.weights > 0].tolist(), skip_special_tokens=False)
         assert text.startswith(("At first:", " At first:")) and text.endswith("</answer><|im_end|>")
         answer = tokenizer.decode(sample.ids[sample.weights == 3].tolist())
+        if f"({answer[0]}). " in text:
+            assert answer[0] == answer[1]  # the letter found, and given
+            answer = answer[0]
         assert f"<answer>{answer}</answer>" in text and answer
 
 
@@ -126,6 +129,19 @@ def test_practice_teaches_what_follows_from_what_is_told(tokenizer: Tokenizer, t
         learned = tokenizer.decode(sample.ids[sample.weights > 0].tolist(), skip_special_tokens=False)
         assert ("<time>" in learned) == (task == "derive")
         assert learned.endswith("</answer><|im_end|>") and "At first" not in learned
+
+
+def test_letters_are_learned_from_options_that_are_much_alike(tokenizer: Tokenizer) -> None:
+    for number in range(20):
+        sample = Maker(tokenizer, "train", 8.0).practice(number, "letters")
+        text = tokenizer.decode(sample.ids.tolist(), skip_special_tokens=False)
+        walk, asked = text.split("\nSo ", 1)
+        letters = {line[3:-4]: line[0] for line in walk.split("\n")}
+        assert len(letters) == OPTIONS and all(f"{option} ({letter})" in walk for option, letter in letters.items())
+        told = [line.removesuffix(").").rsplit(" (", 1) for line in asked.split("\nSo ")]
+        assert sorted(option for option, _ in told) == sorted(letters)
+        learned = tokenizer.decode(sample.ids[sample.weights > 0].tolist())
+        assert learned == "".join(letters[option] for option, _ in told)
 
 
 def test_copying_is_learned_from_tokens_told_twice(tokenizer: Tokenizer) -> None:
@@ -140,13 +156,14 @@ def test_copying_is_learned_from_tokens_told_twice(tokenizer: Tokenizer) -> None
 def test_the_first_heads_begin_by_looking_back(model: Qwen2_5_VLForConditionalGeneration) -> None:
     look_back(model)
     found = []
-    layer = model.model.language_model.layers[0].self_attn
-    layer.register_forward_hook(lambda module, inputs, outputs: found.append(outputs[1]))
+    for layer in model.model.language_model.layers[:2]:
+        layer.self_attn.register_forward_hook(lambda module, inputs, outputs: found.append(outputs[1]))
     model.set_attn_implementation("eager")
     with torch.no_grad():
         model(input_ids=torch.arange(20, 60)[None])
-    for head, attention in enumerate(found[0][0]):
-        assert (attention[4:].argmax(-1) == torch.arange(4, 40) - (head + 1)).all()
+    for layer_heads, distances in zip(found, DISTANCES, strict=True):
+        for attention, distance in zip(layer_heads[0], distances, strict=False):
+            assert (attention[distance:].argmax(-1) == torch.arange(distance, 40) - distance).all()
 
 
 def test_every_stage_brings_its_loss_down(

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from rich.text import Text
 
 _NAME = 18  # columns of the widest name and a gap
+_INDENT = " " * (_NAME + 6)  # of what stands behind a name
 
 
 def doctor(
@@ -29,8 +30,12 @@ def doctor(
     if json:
         print(dump_json(record, sys.stdout.encoding))
         return
-    for line in _lines(record):
-        console.print(line, soft_wrap=True)
+    for head, text in _lines(record):
+        room = max(console.width - len(_INDENT), 20)
+        # On a terminal a long text stays in its column; a command stays whole, to be copied.
+        wrapped = console.is_terminal and head.cell_len == len(_INDENT) and head.plain != _INDENT
+        for number, part in enumerate(text.wrap(console, room) if wrapped else [text]):
+            console.print((head if number == 0 else head.blank_copy(_INDENT)).append_text(part), soft_wrap=True)
 
 
 def _terminal(console: Console) -> dict[str, Any]:
@@ -45,39 +50,37 @@ def _terminal(console: Console) -> dict[str, Any]:
     }
 
 
-def _lines(record: Mapping[str, Any]) -> Iterator[Text]:
-    """The record `vt.doctor/1` for people."""
+def _lines(record: Mapping[str, Any]) -> Iterator[tuple[Text, Text]]:
+    """The record `vt.doctor/1` for people: what stands at the left, and the text behind it."""
     from rich.text import Text
 
-    yield Text(f"vt {record['version']}, Python {record['python']}, {record['platform']}")
+    yield Text(), Text(f"vt {record['version']}, Python {record['python']}, {record['platform']}")
     for title in ("engines", "devices", "readers", "models"):
-        yield Text()
-        yield Text(title, style="bold")
+        yield Text(), Text(f"\n{title}", style="bold")
         for finding in record[title]:
             yield from _finding(finding)
-    yield Text()
-    yield Text("terminal", style="bold")
-    yield _told("colours", record["terminal"]["colours"] or "none")
-    yield _told("links", "times can be clicked" if record["terminal"]["links"] else "none here")
-    yield _told("text", f"{record['terminal']['width']} columns, {record['terminal']['encoding']}")
+    yield Text(), Text("\nterminal", style="bold")
+    terminal = record["terminal"]
+    yield _name("colours"), Text(terminal["colours"] or "none")
+    yield _name("links"), Text("times can be clicked" if terminal["links"] else "none here")
+    yield _name("text"), Text(f"{terminal['width']} columns, {terminal['encoding']}")
 
 
-def _finding(finding: Mapping[str, Any]) -> Iterator[Text]:
+def _finding(finding: Mapping[str, Any]) -> Iterator[tuple[Text, Text]]:
     from rich.text import Text
 
     from vtcli.trace.text import sanitise_line
 
     mark, style = ("ok", "green") if finding["ready"] else ("no", "yellow")
-    line = Text("  ").append(mark, style=style).append(f"  {finding['name']:<{_NAME}}")
-    yield line.append(sanitise_line(finding["detail"] + _numbers(finding)))
+    yield _name(finding["name"], mark, style), Text(sanitise_line(finding["detail"] + _numbers(finding)))
     if finding["fix"]:
-        yield Text(f"{'':{_NAME + 6}}run: ").append(sanitise_line(finding["fix"]), style="bold")
+        yield Text(_INDENT), Text(f"run: {sanitise_line(finding['fix'])}", style="bold")
 
 
-def _told(name: str, text: str) -> Text:
+def _name(name: str, mark: str = "", style: str = "") -> Text:
     from rich.text import Text
 
-    return Text(f"      {name:<{_NAME}}{text}")
+    return Text("  ").append(f"{mark:2}", style=style).append(f"  {name:<{_NAME}}")
 
 
 def _numbers(finding: Mapping[str, Any]) -> str:
@@ -86,7 +89,7 @@ def _numbers(finding: Mapping[str, Any]) -> str:
         precision = f", {finding['dtype']} for a 7B" if finding["dtype"] else ""
         return f", {_gb(finding['free'])} of {_gb(finding['memory'])} GB free{precision}"
     if finding.get("bytes") is not None:
-        frames = f"up to {finding['frames']} frames fit" if finding["frames"] else "nothing fits"
+        frames = f"up to {finding['frames']} frames fit" if finding["frames"] else "which is not free"
         return f" Takes {_gb(finding['bytes'])} GB on {finding['device']}, {frames}."
     return ""
 

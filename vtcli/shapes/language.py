@@ -100,7 +100,14 @@ def look(scene: Scene, times: Sequence[float], second_per_grid: float) -> str:
     for i in range(len(times) // 2):
         number = event_between(scene, times[2 * i], times[2 * i + 1])
         steps.append(f"{int(i * second_per_grid)} {'still' if number is None else _change(scene, number)}.")
-    return f"At first: {_listing(scene, 0)}. {' '.join(steps)} At the end: {_listing(scene, len(scene.events))}."
+    return f"At first: {_opening(scene)}. {' '.join(steps)} {closing(scene)}"
+
+
+def closing(scene: Scene) -> str:
+    """What is there at the end; each form before its colour, which it may be asked for."""
+    last = len(scene.events)
+    shown = [f"the {scene.shapes[s].form} is {colour_at(scene, s, last)}" for s in _inside(scene, scene.duration)]
+    return f"At the end: {', '.join(shown) or 'nothing'}."
 
 
 def _change(scene: Scene, number: int) -> str:
@@ -112,11 +119,13 @@ def _change(scene: Scene, number: int) -> str:
     return f"{who} {event.direction or event.colour or event.kind + 's'}"
 
 
-def _listing(scene: Scene, event_number: int) -> str:
-    """The shapes in view before everything or after it, circles first, then squares, then triangles."""
-    inside = scene.present(0.0 if event_number == 0 else scene.duration)
-    inside = tuple(sorted(inside, key=lambda shape: FORMS.index(scene.shapes[shape].form)))
-    return ", ".join(name(scene, shape, event_number) for shape in inside) or "nothing"
+def _opening(scene: Scene) -> str:
+    return ", ".join(name(scene, shape) for shape in _inside(scene, 0.0)) or "nothing"
+
+
+def _inside(scene: Scene, seconds: float) -> list[int]:
+    """The shapes in view, circles first, then squares, then triangles."""
+    return sorted(scene.present(seconds), key=lambda shape: FORMS.index(scene.shapes[shape].form))
 
 
 def segments(scene: Scene) -> str:
@@ -132,7 +141,13 @@ def segments(scene: Scene) -> str:
             f"<time>{clock(fact.start)}-{clock(fact.end)}</time> <caption>{fact.caption}</caption> "
             f"<think>{fact.caption}, starting {moment(fact.start)}, then {spoken(inside)} in view.</think>"
         )
-    return f"{' '.join(blocks)} In order: {', then '.join(fact.caption for fact in truth(scene))}."
+    return f"{' '.join(blocks)} In order: {', '.join(in_order(scene))}."
+
+
+def in_order(scene: Scene) -> list[str]:
+    """The captions, each behind the word that tells its place: `first …`, `then …`, `and last …`."""
+    places = ["first", *["then"] * (len(scene.events) - 2), "and last"]
+    return [f"{place} {fact.caption}" for place, fact in zip(places, truth(scene), strict=False)]
 
 
 def conclusion(evidence: str, answer: str, choices: Sequence[str]) -> str:

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from itertools import pairwise
 
-from vtcli.shapes.language import caption, colour_at, moment, name, spoken
+from vtcli.shapes.language import caption, colour_at, in_order, moment, name, spoken
 from vtcli.shapes.world import COLOURS, DIRECTIONS, FORMS, Event, Scene
 
 CHOICES = 4
@@ -50,8 +50,11 @@ def with_choices(scene: Scene, question: Question, rng: random.Random) -> Questi
 
 
 def _sentence(scene: Scene, number: int) -> str:
-    said = caption(scene, number)
-    return said[0].upper() + said[1:] + "."
+    return _capital(caption(scene, number)) + "."
+
+
+def _capital(text: str) -> str:
+    return text[0].upper() + text[1:]
 
 
 def _only(scene: Scene, test: Callable[[Event], bool]) -> int | None:
@@ -73,12 +76,13 @@ def _order(scene: Scene) -> Iterator[Question]:
     last = len(scene.events) - 1
     if last < 1:
         return
-    yield Question("first", "What happens first?", caption(scene, 0))
-    yield Question("last", "What happens last?", caption(scene, last))
+    placed = in_order(scene)
+    yield Question("first", "What happens first?", caption(scene, 0), f"In order: {placed[0]}.")
+    yield Question("last", "What happens last?", caption(scene, last), f"{_capital(placed[last])}.")
     said = [caption(scene, number) for number in range(last + 1)]
-    for before, after in pairwise(said):
+    for number, (before, after) in enumerate(pairwise(said)):
         if said.count(before) == 1:
-            evidence = f"{before[0].upper()}{before[1:]}, then {after}."
+            evidence = f"{_capital(before)}, {placed[number + 1]}."
             yield Question("next", f"What happens next after {before}?", after, evidence)
 
 
@@ -91,7 +95,7 @@ def _colour(scene: Scene) -> Iterator[Question]:
     for shape in scene.present(scene.duration):
         form = scene.shapes[shape].form
         colour = colour_at(scene, shape, len(scene.events))
-        yield Question("colour", f"Which colour is the {form} at the end?", colour)
+        yield Question("colour", f"Which colour is the {form} at the end?", colour, f"The {form} is {colour}.")
 
 
 def _count(scene: Scene) -> Iterator[Question]:

@@ -132,7 +132,8 @@ def write_files(folder: Path, tokenizer: Tokenizer) -> None:
         }
         for token in [*SPECIAL, *TAGS]
     }
-    pixels = {"min_pixels": SIZE * SIZE, "max_pixels": SIZE * SIZE}
+    # The least is the family's: a processor must not enlarge again what was sized for it already.
+    pixels = {"min_pixels": 3136, "max_pixels": SIZE * SIZE}
     _write(folder / "config.json", model_config(tokenizer))
     _write(folder / "chat_template.json", {"chat_template": CHAT_TEMPLATE})
     _write(

@@ -12,7 +12,7 @@ import numpy.typing as npt
 from tokenizers import Tokenizer
 
 from vtcli.prompt import build_prompt
-from vtcli.shapes.language import conclusion, event_between, look, segments
+from vtcli.shapes.language import caption, closing, conclusion, event_between, look, segments
 from vtcli.shapes.questions import Question, pick
 from vtcli.shapes.render import render
 from vtcli.shapes.world import COLOURS, DIRECTIONS, FORMS, Scene, Split, make_scene, split_seed
@@ -39,9 +39,12 @@ CELL_TARGETS = {"colour": len(COLOURS) + 1, "new": len(COLOURS) + 1, "form": len
 Task = Literal["cells", "read", "see", "ask"]
 """cells: pictures only; read: no clips, only practice on text; see: say what happens, without a question; ask: the
 whole prompt and response."""
-Practice = Literal["copy", "conclude", "derive", "choose"]
-"""copy: random tokens, told twice; conclude: from the segments to the answer; derive: from the walk to segments and
-answer; choose: from the answer to its letter. Mostly under a short prompt."""
+Practice = Literal["copy", "letters", "conclude", "derive", "choose"]
+"""copy: random tokens, told twice; letters: from options that are much alike, each to its letter; conclude: from the
+segments to the answer; derive: from the walk to segments and answer; choose: from the answer to its letter. The last
+three mostly under a short prompt."""
+OPTIONS = 6
+"""Options gone through in `letters`."""
 
 
 @dataclass(frozen=True)
@@ -109,6 +112,8 @@ class Maker:
         if task == "copy":
             return Sample(np.zeros((0,), np.uint8), none, none, none, *self._twice(number))
         scene, rng = self.clip(number)
+        if task == "letters":
+            return Sample(np.zeros((0,), np.uint8), none, none, none, *self._encode(_letters(scene, rng)))
         question = pick(scene, rng, multiple_choice=task == "choose" or rng.random() < 0.6)
         if question.kind in ("colour", "way", "count") and rng.random() < 0.5:
             # One word answers these and is soon learned; the others get the time.
@@ -122,7 +127,7 @@ class Maker:
             told = look(scene, *sample_times(scene))
             learned = [(" " + segments(scene), 1.0 if scene.duration == USUAL_SECONDS else 0.0), *ending]
         elif task == "conclude":
-            told, learned = segments(scene), ending
+            told, learned = f"{closing(scene)} {segments(scene)}", ending
         else:
             told = f"The answer is {question.answer}."
             learned = [(ending[0][0].split(told)[1], 1.0), *ending[1:]]
@@ -158,10 +163,33 @@ def _dialogue(seen: list[tuple[str, float]], question: Question) -> list[tuple[s
 
 
 def _ending(question: Question) -> list[tuple[str, float]]:
-    """The conclusion, the answer's own words weighing most, and the end of the turn."""
+    """The conclusion, the answer's own words and the letter found for it weighing most, and the end of the turn."""
     text = " " + conclusion(question.evidence, question.answer, question.choices)
     before, answer = text.split("<answer>")
-    return [(before, 1.0), ("<answer>", 1.0), (answer.removesuffix("</answer>"), 3.0), ("</answer><|im_end|>", 1.0)]
+    said = answer.removesuffix("</answer>")
+    parts = [(before, 1.0)]
+    if question.choices:
+        letter = before.rindex("(") + 1
+        parts = [(before[:letter], 1.0), (before[letter], 3.0), (before[letter + 1 :], 1.0)]
+    return [*parts, ("<answer>", 1.0), (said, 3.0), ("</answer><|im_end|>", 1.0)]
+
+
+def _letters(scene: Scene, rng: random.Random) -> list[tuple[str, float]]:
+    """Options gone through as in a conclusion, all made of one caption by changing words; then each one's letter."""
+    words = caption(scene, rng.randrange(len(scene.events))).split()
+    options = {" ".join(words)}
+    while len(options) < OPTIONS:
+        options.add(" ".join(_other(word, rng) if rng.random() < 0.4 else word for word in words))
+    lettered = list(zip("ABCDEF", rng.sample(sorted(options), OPTIONS), strict=True))
+    parts = [("\n".join(f"{letter}. {option} ({letter})" for letter, option in lettered), 0.0)]
+    for letter, option in rng.sample(lettered, OPTIONS):
+        parts += [(f"\nSo {option} (", 0.0), (letter, 1.0), (").", 0.0)]
+    return parts
+
+
+def _other(word: str, rng: random.Random) -> str:
+    family = next((family for family in (tuple(DIRECTIONS), COLOURS, FORMS) if word in family), (word,))
+    return rng.choice(family)
 
 
 def prefix_text() -> str:

@@ -42,8 +42,7 @@ PRACTICE_OFFSET = 500_000
 """Clips of text-only batches have numbers of their own, this far after the stage's first."""
 
 
-READING: tuple[Practice, ...] = ("choose", "conclude", "copy", "choose", "derive")
-CONCLUDING: tuple[Practice, ...] = ("conclude", "choose", "conclude", "copy")
+READING: tuple[Practice, ...] = ("choose", "conclude", "copy", "letters", "derive", "conclude")
 
 
 @dataclass(frozen=True)
@@ -67,12 +66,11 @@ class Stage:
 
 
 STAGES: tuple[Stage, ...] = (
-    Stage("copy", "read", 7_000_000, 400, 0, 2e-3, 2e-3, cells=0.0, practice=("copy",), practice_size=64),
-    Stage("read", "read", 6_000_000, 600, 0, 2e-3, 1.2e-3, cells=0.0, practice=READING, practice_size=32),
+    Stage("copy", "read", 7_000_000, 300, 0, 2e-3, 2e-3, cells=0.0, practice=("copy",), practice_size=64),
+    Stage("read", "read", 6_000_000, 700, 0, 2e-3, 1.2e-3, cells=0.0, practice=READING, practice_size=32),
     Stage("cells", "cells", 0, 350, 16, 2e-3, 1e-3, cells=1.0),
-    Stage("see", "see", 1_000_000, 800, 16, 1.2e-3, 1.0e-3, cells=0.3, practice=READING),
-    Stage("ask", "ask", 2_000_000, 1300, 16, 1.0e-3, 1e-5, cells=0.1, practice=READING),
-    Stage("settle", "ask", 3_000_000, 480, 6, 8e-4, 1e-5, cells=0.05, practice=CONCLUDING, practice_size=48),
+    Stage("see", "see", 1_000_000, 900, 16, 1.2e-3, 1.0e-3, cells=0.3, practice=READING),
+    Stage("ask", "ask", 2_000_000, 1700, 16, 1.0e-3, 1e-5, cells=0.1, practice=READING),
 )
 
 

@@ -1,0 +1,83 @@
+"""One question to a model of the 7B's widths, against a plain script with AutoProcessor and generate.
+
+    python benchmarks/ask.py                        # 4 of 28 text layers and 8 of 32 vision blocks, for a CPU
+    python benchmarks/ask.py --layers 28 --blocks 32 --frames 16 64       # the whole 7B, for a GPU
+
+Every run is a process of its own; the two take turns, and figures are medians. "first token" counts from the start of
+the process, imports and loading included; "tokens a second" from the first token on. Weights are random: speed does not
+depend on them. Both run in the precision that vt chooses for the device.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import statistics
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+from _clips import RECIPES, make
+from _wide import make_checkpoint
+from ask_wall import torchvision_folder
+from rich.console import Console
+from rich.table import Table
+
+ONCE = Path(__file__).with_name("_ask_once.py")
+FIRST_BAR, RATE_BAR = 0.8, 1.0
+
+
+def once(who: str, folder: Path, clip: Path, frames: int, tokens: int, extra: list[str]) -> dict[str, float]:
+    """The figures of one run."""
+    arguments = [sys.executable, str(ONCE), who, str(folder), str(clip), str(frames), str(tokens), *extra]
+    done = subprocess.run(arguments, capture_output=True, encoding="utf-8")
+    if done.returncode:
+        sys.exit(f"{who} fails: {done.stderr.strip().splitlines()[-1]}")
+    figures: dict[str, float] = json.loads(done.stdout.splitlines()[-1])
+    return figures
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--layers", type=int, default=4)
+    parser.add_argument("--blocks", type=int, default=8)
+    parser.add_argument("--frames", type=int, nargs="+", default=[16, 64])
+    parser.add_argument("--tokens", type=int, default=256)
+    parser.add_argument("--runs", type=int, default=3)
+    parser.add_argument("--folder", type=Path, default=Path("build/bench"), help="where clip and weights are kept")
+    options = parser.parse_args()
+    options.folder.mkdir(parents=True, exist_ok=True)
+    clip = make(RECIPES[0], options.folder).path
+    model = make_checkpoint(options.folder / f"wide-{options.layers}-{options.blocks}", options.layers, options.blocks)
+    console, missed = Console(), 0
+    with tempfile.TemporaryDirectory() as folder:
+        extra = torchvision_folder(Path(folder))
+        for frames in options.frames:
+            title = (
+                f"{options.layers} layers, {options.blocks} blocks, {frames} frames, {options.runs} alternating runs"
+            )
+            table = Table("", "prompt tokens", "first token s", "tokens a second", "tokens", title=title)
+            found: dict[str, list[dict[str, float]]] = {"vt": [], "plain": []}
+            for _ in range(options.runs):
+                found["vt"].append(once("vt", model, clip, frames, options.tokens, []))
+                found["plain"].append(once("plain", model, clip, frames, options.tokens, extra))
+            middle = {
+                who: {key: statistics.median(run[key] for run in runs) for key in runs[0]}
+                for who, runs in found.items()
+            }
+            for who, of in middle.items():
+                row = (f"{of['prompt']:.0f}", f"{of['first']:.2f}", f"{of['rate']:.2f}", f"{of['tokens']:.0f}")
+                table.add_row("vt" if who == "vt" else "AutoProcessor + generate", *row)
+            first = middle["vt"]["first"] / middle["plain"]["first"]
+            rate = middle["vt"]["rate"] / middle["plain"]["rate"]
+            bad = (first > FIRST_BAR) + (rate < RATE_BAR)
+            missed += bad
+            console.print(
+                table, f"first token {first:.2f} (bar {FIRST_BAR}), tokens a second {rate:.2f} (bar {RATE_BAR})"
+            )
+    return int(missed > 0)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,52 @@
+"""vt against the paper's own stack, run for real in an environment of its own: `make parity`.
+
+What vt computes for a case is compared with what transformers 4.51.3 and qwen-vl-utils 0.0.14 compute for it: frames,
+size, tokens, positions, pixels, the logits of the first new token, and 64 greedy tokens.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+pytest.importorskip("torch")
+pytest.importorskip("transformers")
+
+from tests.parity import runs
+from tests.parity.compare import compare, ours
+from vtcli.engines.transformers import TransformersEngine
+from vtcli.models.checkpoint import open_checkpoint
+from vtcli.models.tokenizer import Tokenizer
+
+pytestmark = [pytest.mark.parity, pytest.mark.skipif(runs.python() is None, reason="no reference: `make parity`")]
+
+PIXELS = 2
+"""Levels of 255 by which a pixel may differ: another decoder's colours and another library's resizing."""
+KL = 1e-5
+"""Nats, of the first new token's distribution, in float32."""
+
+
+@pytest.fixture(scope="module", params=runs.MODELS)
+def model(request: pytest.FixtureRequest) -> runs.Model:
+    return runs.model(request.param)
+
+
+@pytest.fixture(scope="module")
+def engine(model: runs.Model) -> Iterator[TransformersEngine]:
+    engine = TransformersEngine(open_checkpoint(model.path), Tokenizer(model.path), "cpu")
+    engine.open()
+    yield engine
+    engine.close()
+
+
+def test_every_case_is_the_references(model: runs.Model, engine: TransformersEngine) -> None:
+    reference, wrong = runs.run(model), []
+    for case in model.cases:
+        expected = reference[case.name]
+        assert not isinstance(expected, str)
+        found = compare(expected, ours(engine, case, runs.clips(), model.path, runs.TOKENS))
+        exact = found.indices and found.size and found.input_ids and found.positions and found.top and found.tokens
+        if not (exact and found.pixels <= PIXELS and found.kl <= KL):
+            wrong.append(f"{case.name}: {found}")
+    assert not wrong, f"{len(wrong)} of {len(model.cases)} cases:\n" + "\n".join(wrong)
