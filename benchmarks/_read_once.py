@@ -16,6 +16,9 @@ import time
 from collections.abc import Callable
 from typing import Any
 
+if sys.argv[1:2] == ["vt"]:
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # as the process that reads videos for vt has it
+
 import numpy as np
 
 Read = Callable[[str, list[int], int, int], Any]  # → uint8 (N, height, width, 3)

@@ -26,11 +26,11 @@ import av
 import numpy as np
 import numpy.typing as npt
 from _clips import RECIPES, Clip, make
-from PIL import Image
 from rich.console import Console
 from rich.table import Table
 
 from vtcli.video.probe import probe
+from vtcli.video.resize import resize
 from vtcli.video.sampling import FramePlan, FrameRequest, plan_frames
 
 ONCE = Path(__file__).with_name("_read_once.py")
@@ -151,9 +151,7 @@ class Truth:
             assert stream is not None
             for number, frame in enumerate(container.decode(stream)):
                 if number in wanted:
-                    image = Image.fromarray(frame.to_ndarray(format="rgb24"))
-                    small = image.resize((plan.width, plan.height), Image.Resampling.BICUBIC)
-                    self._pictures[number] = np.asarray(small)
+                    self._pictures[number] = resize(frame.to_ndarray(format="rgb24"), plan.height, plan.width)
 
     @staticmethod
     def _number(index: int, clip: Clip) -> int:

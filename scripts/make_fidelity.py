@@ -62,7 +62,7 @@ def measure(model: runs.Model, versions: Sequence[str]) -> dict[str, list[Differ
     engine.open()
     found: dict[str, list[Difference | str]] = {"**vt**": []}
     for case in model.cases:
-        result = ours(engine, case, runs.clips(), model.path, runs.TOKENS)
+        result = ours(engine, case, runs.clips(), model)
         found["**vt**"].append(_difference(reference, case.name, result))
     engine.close()
     few = replace(model, cases=model.cases[::EVERY])

@@ -32,10 +32,10 @@ class Case:
     start: float | None = None
     end: float | None = None
 
-    def job(self, folder: Path, checkpoint: Checkpoint) -> dict[str, Any]:
-        """The case as `reference.py` takes it. Sizes are bounded as this checkpoint is asked by vt."""
+    def job(self, folder: Path, checkpoint: Checkpoint, max_pixels: int | None) -> dict[str, Any]:
+        """The case as `reference.py` takes it; sizes are bounded as vt bounds them for this checkpoint."""
         prompt = build_prompt(self.question, self.choices)
-        low, high = checkpoint.frame_pixels()
+        low, high = checkpoint.frame_pixels(max_pixels)
         facts = {key: value for key, value in asdict(self).items() if key not in ("question", "choices", "clip")}
         video = str(folder / f"{self.clip}.mp4")
         return facts | {

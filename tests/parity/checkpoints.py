@@ -38,7 +38,7 @@ def with_heads_of_the_7b(folder: Path, tied: bool) -> Path:
     config = _config(tied)
     (folder / "config.json").write_text(json.dumps(config, indent=2), encoding="utf-8")
     processor = json.loads((folder / "preprocessor_config.json").read_text(encoding="utf-8"))
-    processor |= {"min_pixels": 3136, "max_pixels": 32 * 28 * 28}
+    processor |= {"min_pixels": 3136, "max_pixels": 12845056}
     (folder / "preprocessor_config.json").write_text(json.dumps(processor, indent=2), encoding="utf-8")
     torch.manual_seed(7)
     model: Any = Qwen2_5_VLForConditionalGeneration(Qwen2_5_VLConfig(**config)).float()

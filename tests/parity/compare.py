@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from tests.parity.cases import Case
+from tests.parity.runs import TOKENS, Model
 from vtcli import ask
 from vtcli.engines.base import Request, SamplingOptions
 from vtcli.engines.transformers import TransformersEngine
@@ -50,26 +51,27 @@ def divergence(reference: Any, other: Any) -> tuple[float, bool]:
     return float((np.exp(one) * (one - two)).sum()), bool(one.argmax() == two.argmax())
 
 
-def request_of(case: Case, folder: Path, model: Path, tokens: int) -> tuple[ask.Plan, Request]:
+def request_of(case: Case, folder: Path, model: Model) -> tuple[ask.Plan, Request]:
     """What vt would give an engine for the case."""
     question = ask.Question(
         folder / f"{case.clip}.mp4",
         case.question,
-        model,
+        model.path,
         case.choices,
         frames=case.frames,
         fps=case.fps,
         start=case.start,
         end=case.end,
-        sampling=SamplingOptions(max_tokens=tokens, temperature=0.0),
+        max_pixels=model.max_pixels,
+        sampling=SamplingOptions(max_tokens=TOKENS, temperature=0.0),
     )
     plan = ask.prepare(question)
     return plan, ask.read(plan)[1]
 
 
-def ours(engine: TransformersEngine, case: Case, folder: Path, model: Path, tokens: int) -> dict[str, Any]:
+def ours(engine: TransformersEngine, case: Case, folder: Path, model: Model) -> dict[str, Any]:
     """The arrays of a case as vt computes them, on an open engine of the same model."""
-    plan, request = request_of(case, folder, model, tokens)
+    plan, request = request_of(case, folder, model)
     checkpoint, layout = plan.checkpoint, request.layout
     mean, std = (np.repeat(np.asarray(v, np.float32), request.patches.shape[1] // 3) for v in _norm(checkpoint))
     logits, generated = greedy(engine, request, checkpoint.eos_token_ids)

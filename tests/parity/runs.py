@@ -30,11 +30,12 @@ MODELS = ("tiny", "tied", "untied")
 
 @dataclass(frozen=True)
 class Model:
-    """A checkpoint and the cases it is tried on."""
+    """A checkpoint, the cases it is tried on, and the most pixels a frame is asked to have."""
 
     name: str
     path: Path
     cases: tuple[Case, ...]
+    max_pixels: int | None = None
 
 
 def place() -> Path:
@@ -68,7 +69,7 @@ def model(name: str) -> Model:
     folder = place() / "models" / name
     if not (folder / "model.safetensors").exists():
         with_heads_of_the_7b(folder, name == "tied")
-    return Model(name, folder, cases[MODELS.index(name) :: 4])
+    return Model(name, folder, cases[MODELS.index(name) :: 4], 32 * 28 * 28)
 
 
 def run(model: Model, transformers: str = REFERENCE) -> dict[str, Mapping[str, Any] | str]:
@@ -92,7 +93,7 @@ def _process(model: Model, cases: list[Case], out: Path, transformers: str) -> N
         "out": str(out),
         "tokens": TOKENS,
         "refusals": transformers != REFERENCE,
-        "cases": [case.job(folder, checkpoint) for case in cases],
+        "cases": [case.job(folder, checkpoint, model.max_pixels) for case in cases],
     }
     job.write_text(json.dumps(facts), encoding="utf-8")
     environment = os.environ | {"OMP_WAIT_POLICY": "passive", "PYTHONPATH": ""}

@@ -45,7 +45,7 @@ def test_every_case_is_the_references(model: runs.Model, engine: TransformersEng
     for case in model.cases:
         expected = reference[case.name]
         assert not isinstance(expected, str)
-        found = compare(expected, ours(engine, case, runs.clips(), model.path, runs.TOKENS))
+        found = compare(expected, ours(engine, case, runs.clips(), model))
         exact = found.indices and found.size and found.input_ids and found.positions and found.top and found.tokens
         if not (exact and found.pixels <= PIXELS and found.kl <= KL):
             wrong.append(f"{case.name}: {found}")

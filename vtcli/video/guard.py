@@ -174,7 +174,7 @@ class _Child:
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
-            env={**os.environ, "OPENBLAS_NUM_THREADS": "1"},  # no thread a core for algebra that nobody does
+            env={**os.environ, "OPENBLAS_NUM_THREADS": "1"},  # pictures are resized side by side already
             creationflags=_WINDOWS_FLAGS,
         )
         assert self._process.stdin and self._process.stdout and self._process.stderr

@@ -9,9 +9,9 @@ import av
 import numpy as np
 import numpy.typing as npt
 from av.video.reformatter import Interpolation
-from PIL import Image
 
 from vtcli.errors import VideoError
+from vtcli.video.resize import resize
 
 Picture = npt.NDArray[np.uint8]
 
@@ -77,10 +77,8 @@ def _over_white(rgba: Picture) -> Picture:
 def fit(rgb: Picture, rotation: int, width: int, height: int) -> Picture:
     """`rgb`, uint8 (any height, any width, 3), turned by `rotation` degrees counter-clockwise, then resized.
 
-    A rotation that is no multiple of 90 is not applied. Pillow's bicubic is within one level of torchvision's
-    antialiased one, which qwen-vl-utils uses.
+    A rotation that is no multiple of 90 is not applied.
     """
     if rotation % 90 == 0:
         rgb = np.rot90(rgb, rotation // 90)
-    image = Image.fromarray(np.ascontiguousarray(rgb))
-    return np.asarray(image.resize((width, height), Image.Resampling.BICUBIC))
+    return resize(rgb, height, width)

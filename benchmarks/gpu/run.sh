@@ -1,0 +1,24 @@
+#!/usr/bin/env bash
+# vt on a machine with an NVIDIA GPU: does it answer there as on the CPU, and how fast is the whole 7B?
+#
+#     benchmarks/gpu/run.sh [WHEELS]
+#
+# python3 must have torch with CUDA, transformers and torchvision. The rest is installed from the folder WHEELS, or
+# from the index where none is given (`pip download -d WHEELS av psutil typer rich platformdirs` fills one elsewhere).
+set -euo pipefail
+cd "$(dirname "$0")/../.."
+venv=${VENV:-build/gpu-venv}
+python3 -m venv --system-site-packages "$venv"
+"$venv/bin/pip" install --quiet ${1:+--no-index --find-links "$1"} av psutil typer rich platformdirs
+"$venv/bin/pip" install --quiet --no-deps --no-build-isolation ${1:+--no-index --find-links "$1"} -e . ||
+    { echo "$PWD" >"$("$venv/bin/python" -c 'import site; print(site.getsitepackages()[0])')/vtcli.pth"; }
+python=$venv/bin/python
+"$python" -m vtcli doctor
+echo "== tiny: the same answer on both devices"
+for device in cpu cuda; do
+    "$python" -m vtcli demo --yes --color never --device "$device" 2>/dev/null
+done
+echo "== how much of the memory's bandwidth decoding uses"
+"$python" benchmarks/gpu/bandwidth.py
+echo "== the 7B's shape, 28 layers and 32 blocks"
+"$python" benchmarks/ask.py --layers 28 --blocks 32 --frames 16 64
