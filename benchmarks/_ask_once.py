@@ -8,19 +8,21 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 import time
 from pathlib import Path
 from typing import Any
 
+from _plain import prepare
+
 QUESTION = "What happens in this video, and why?"
+PIXELS = 128 * 28 * 28
 
 
 def started() -> float:
     """When this process was started, on the clock of `time.monotonic` (Linux)."""
     ticks = int(Path("/proc/self/stat").read_text().rsplit(")", 1)[1].split()[19])
-    import os
-
     return ticks / os.sysconf("SC_CLK_TCK")
 
 
@@ -47,28 +49,13 @@ def vt(folder: str, clip: str, frames: int, tokens: int) -> dict[str, float]:
 def plain(folder: str, clip: str, frames: int, tokens: int, torchvision: str = "") -> dict[str, float]:
     import torch
 
-    if torchvision:
-        sys.path.insert(0, torchvision)
-        library = torch.library.Library("torchvision", "DEF")
-        for name in ("nms", "qnms"):
-            library.define(f"{name}(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
-    from transformers import AutoProcessor, Qwen2_5_VLForConditionalGeneration
-    from transformers.video_utils import load_video
-
     from vtcli.engines.device import place
     from vtcli.models.checkpoint import open_checkpoint
     from vtcli.prompt import build_prompt
 
     prompt, placement = build_prompt(QUESTION), place("auto", open_checkpoint(folder).weights.parameters)
-    processor = AutoProcessor.from_pretrained(folder, min_pixels=128 * 28 * 28, max_pixels=128 * 28 * 28)
-    dtype = getattr(torch, placement.dtype)
-    model = Qwen2_5_VLForConditionalGeneration.from_pretrained(folder, dtype=dtype).to(placement.device)
-    text = processor.apply_chat_template(prompt.messages(), add_generation_prompt=True)
-    video, metadata = load_video(clip, num_frames=frames, backend="pyav")
-    inputs = processor(
-        text=[text], videos=[video], video_metadata=[metadata], do_sample_frames=False, return_tensors="pt"
-    ).to(placement.device)
-    inputs["pixel_values_videos"] = inputs["pixel_values_videos"].to(dtype)
+    said, pixels = (prompt.system, prompt.user), {"min_pixels": PIXELS, "max_pixels": PIXELS}
+    _, model, inputs = prepare(folder, clip, frames, said, placement.dtype, placement.device, torchvision, **pixels)
     times: list[float] = []
 
     class Clock:

@@ -9,31 +9,50 @@ the two operators it misses are declared. That takes no time worth counting.
 from __future__ import annotations
 
 import sys
+from typing import Any
+
+from _torchvision import declare_operators
 
 
-def main(folder: str, clip: str, max_tokens: str, system: str, user: str, torchvision: str = "") -> None:
+def prepare(
+    folder: str,
+    clip: str,
+    frames: int,
+    prompt: tuple[str, str],
+    dtype: str,
+    device: str,
+    torchvision: str,
+    **pixels: int,
+) -> tuple[Any, Any, Any]:
+    """Processor, model and inputs for `prompt`, which is what the system and what the user says."""
     import torch
 
     if torchvision:
         sys.path.insert(0, torchvision)
-        library = torch.library.Library("torchvision", "DEF")
-        for name in ("nms", "qnms"):
-            library.define(f"{name}(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
-
+        declare_operators()
     from transformers import AutoProcessor, Qwen2_5_VLForConditionalGeneration
     from transformers.video_utils import load_video
 
-    processor = AutoProcessor.from_pretrained(folder)
-    model = Qwen2_5_VLForConditionalGeneration.from_pretrained(folder, dtype=torch.float32)
+    processor = AutoProcessor.from_pretrained(folder, **pixels)
+    model = Qwen2_5_VLForConditionalGeneration.from_pretrained(folder, dtype=getattr(torch, dtype)).to(device)
+    system, user = prompt
     messages = [
         {"role": "system", "content": [{"type": "text", "text": system}]},
         {"role": "user", "content": [{"type": "video"}, {"type": "text", "text": user}]},
     ]
     text = processor.apply_chat_template(messages, add_generation_prompt=True)
-    frames, metadata = load_video(clip, num_frames=16, backend="pyav")
+    video, metadata = load_video(clip, num_frames=frames, backend="pyav")
     inputs = processor(
-        text=[text], videos=[frames], video_metadata=[metadata], do_sample_frames=False, return_tensors="pt"
-    )
+        text=[text], videos=[video], video_metadata=[metadata], do_sample_frames=False, return_tensors="pt"
+    ).to(device)
+    inputs["pixel_values_videos"] = inputs["pixel_values_videos"].to(model.dtype)
+    return processor, model, inputs
+
+
+def main(folder: str, clip: str, max_tokens: str, system: str, user: str, torchvision: str = "") -> None:
+    import torch
+
+    processor, model, inputs = prepare(folder, clip, 16, (system, user), "float32", "cpu", torchvision)
     with torch.inference_mode():
         output = model.generate(**inputs, max_new_tokens=int(max_tokens), do_sample=False)
     reply = output[:, inputs["input_ids"].shape[1] :]

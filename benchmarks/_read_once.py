@@ -20,6 +20,7 @@ if sys.argv[1:2] == ["vt"]:
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # as the process that reads videos for vt has it
 
 import numpy as np
+from _torchvision import declare_operators
 
 Read = Callable[[str, list[int], int, int], Any]  # → uint8 (N, height, width, 3)
 
@@ -127,11 +128,7 @@ def _resized(frames: Any, width: int, height: int) -> Any:
 def qwen(backend: str) -> Read:
     """qwen-vl-utils chooses the frames itself; by the same formula as vt."""
     os.environ["FORCE_QWENVL_VIDEO_READER"] = backend
-    import torch
-
-    library = torch.library.Library("torchvision", "DEF")
-    for name in ("nms", "qnms"):  # which torchvision misses without a GPU build
-        library.define(f"{name}(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
+    declare_operators()
     from qwen_vl_utils import vision_process
 
     # Where a backend fails, another one takes over and says so in a log nobody reads: here it fails.

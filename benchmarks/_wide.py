@@ -27,6 +27,8 @@ def make_checkpoint(folder: Path, layers: int, blocks: int) -> Path:
     from safetensors.torch import save_file
     from transformers import Qwen2_5_VLConfig, Qwen2_5_VLForConditionalGeneration
 
+    from vtcli.train.tiny.__main__ import published_name
+
     folder.mkdir(parents=True, exist_ok=True)
     tiny = open_checkpoint("tiny")
     for name in TOKENIZER:
@@ -46,7 +48,7 @@ def make_checkpoint(folder: Path, layers: int, blocks: int) -> Path:
         file = f"model-{number:05}.safetensors"
         tensors = {}
         for name in names:
-            published = name.replace("model.visual.", "visual.").replace("model.language_model.", "model.")
+            published = published_name(name)
             norm = "norm" in name or "ln_q" in name
             values = torch.ones(shapes[name]) if norm else 0.02 * torch.randn(shapes[name], generator=dice)
             tensors[published], index[published] = values.to(torch.bfloat16), file

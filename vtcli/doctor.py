@@ -13,12 +13,11 @@ from importlib import metadata, util
 from typing import Any
 
 from vtcli import __version__
-from vtcli.errors import EngineError, ModelError
+from vtcli.errors import EngineError, ModelError, first_line
 from vtcli.install import install_command, pip_command
 from vtcli.memory import Clip, memory_by_part, most_frames
 from vtcli.models import catalogue
 from vtcli.models.checkpoint import Checkpoint, open_checkpoint, planned_checkpoint
-from vtcli.models.files import first_line
 
 DEVICES = ("cuda", "mps", "cpu")
 TEXT_TOKENS = 1500

@@ -34,3 +34,9 @@ class ModelError(VtError):
 
 class EngineError(VtError):
     """The engine is not installed, or failed while running."""
+
+
+def first_line(error: BaseException) -> str:
+    """The first line of an error's message, or its type's name when it has none."""
+    lines = str(error).strip().splitlines()
+    return lines[0] if lines else type(error).__name__

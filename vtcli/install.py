@@ -35,26 +35,27 @@ def install_command(extra: str) -> str:
 
 def pip_command(*arguments: str) -> str:
     """`pip` with `arguments` for the environment that vt lives in, quoted for the shell."""
-    prefix = Path(sys.prefix)
-    if (prefix / "pipx_metadata.json").is_file():
-        return _quote(["pipx", "runpip", prefix.name, *arguments])
-    return _quote([*_pip(prefix, arguments[0]), *arguments[1:]])
+    return _quote([*_pip(Path(sys.prefix), arguments[0]), *arguments[1:]])
 
 
 def _command(extra: str, prefix: Path, direct_url: dict[str, object]) -> list[str]:
     # Both tools leave a receipt in the environment they own; the folder's place is the user's choice.
     source = _source(extra, direct_url)
     package = _pip_requirement(extra, direct_url)
-    if (prefix / "pipx_metadata.json").is_file():
-        if source is None:
-            return ["pipx", "runpip", prefix.name, "install", *package]
+    if _is_pipx(prefix) and source is not None:
         return ["pipx", "install", "--force", *_suffix(prefix), source]
     if (prefix / "uv-receipt.toml").is_file() and source is not None:
         return ["uv", "tool", "install", "--force", source]
     return [*_pip(prefix, "install"), *package]
 
 
+def _is_pipx(prefix: Path) -> bool:
+    return (prefix / "pipx_metadata.json").is_file()
+
+
 def _pip(prefix: Path, action: str) -> list[str]:
+    if _is_pipx(prefix):
+        return ["pipx", "runpip", prefix.name, action]
     if util.find_spec("pip") is None:  # environments made by uv hold no pip
         return ["uv", "pip", action, "--python", sys.executable]
     # `pip` alone is another environment's unless this one is active.

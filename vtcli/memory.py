@@ -63,8 +63,8 @@ def advice(checkpoint: Checkpoint, clip: Clip, value_bytes: int, device: str, fr
         return memory_by_part(checkpoint, other, value_bytes)["total"] <= free
 
     choices = []
-    if (fewer := next(filter(fits, _fewer(clip)), None)) is not None:
-        choices.append(f"--frames {fewer.frames}")
+    if fewer := most_frames(checkpoint, clip, value_bytes, free, limit=clip.frames - 1):
+        choices.append(f"--frames {fewer}")
     if (smaller := next(filter(fits, _smaller(clip)), None)) is not None:
         choices.append(f"--max-pixels {smaller.height * smaller.width}")
     if choices:
@@ -84,11 +84,6 @@ def most_frames(checkpoint: Checkpoint, clip: Clip, value_bytes: int, free: int,
         else:
             high = middle - 1
     return low * FRAME_FACTOR
-
-
-def _fewer(clip: Clip) -> Iterator[Clip]:
-    for frames in range((clip.frames - 1) // FRAME_FACTOR * FRAME_FACTOR, 0, -FRAME_FACTOR):
-        yield Clip(frames, clip.height, clip.width, clip.text)
 
 
 def _smaller(clip: Clip) -> Iterator[Clip]:

@@ -73,7 +73,10 @@ def ours(engine: TransformersEngine, case: Case, folder: Path, model: Model) -> 
     """The arrays of a case as vt computes them, on an open engine of the same model."""
     plan, request = request_of(case, folder, model)
     checkpoint, layout = plan.checkpoint, request.layout
-    mean, std = (np.repeat(np.asarray(v, np.float32), request.patches.shape[1] // 3) for v in _norm(checkpoint))
+    mean, std = (
+        np.repeat(np.asarray(v, np.float32), request.patches.shape[1] // 3)
+        for v in (checkpoint.image_mean, checkpoint.image_std)
+    )
     logits, generated = greedy(engine, request, checkpoint.eos_token_ids)
     return {
         "indices": np.asarray(plan.frames.indices),
@@ -99,7 +102,3 @@ def greedy(engine: TransformersEngine, request: Request, ends: tuple[int, ...]) 
         if tokens[-1] in ends or len(tokens) == request.sampling.max_tokens:
             return first.numpy(), tokens
         logits = engine._step(tokens[-1], layout.input_ids.size + done, layout.next_position + done, cache)
-
-
-def _norm(checkpoint: Any) -> tuple[Any, Any]:
-    return checkpoint.image_mean, checkpoint.image_std

@@ -30,10 +30,10 @@ def doctor(
     if json:
         print(dump_json(record, sys.stdout.encoding))
         return
+    room = max(console.width - len(_INDENT), 20)
     for head, text in _lines(record):
-        room = max(console.width - len(_INDENT), 20)
-        # On a terminal a long text stays in its column; a command stays whole, to be copied.
-        wrapped = console.is_terminal and head.cell_len == len(_INDENT) and head.plain != _INDENT
+        # On a terminal a long text stays in its column behind a name; a command stays whole, to be copied.
+        wrapped = console.is_terminal and head.plain.strip()
         for number, part in enumerate(text.wrap(console, room) if wrapped else [text]):
             console.print((head if number == 0 else head.blank_copy(_INDENT)).append_text(part), soft_wrap=True)
 

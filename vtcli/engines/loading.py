@@ -10,10 +10,9 @@ from importlib import util
 from typing import TYPE_CHECKING, Any
 
 from vtcli.engines.device import Placement
-from vtcli.errors import EngineError, ModelError
+from vtcli.errors import EngineError, ModelError, first_line
 from vtcli.install import require
 from vtcli.models.checkpoint import Checkpoint
-from vtcli.models.files import first_line
 
 if TYPE_CHECKING:
     from transformers import Qwen2_5_VLForConditionalGeneration

@@ -11,8 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from vtcli.errors import ModelError
-from vtcli.models.files import first_line
+from vtcli.errors import ModelError, first_line
 
 
 @dataclass(frozen=True)

@@ -11,8 +11,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from vtcli.errors import ModelError
-from vtcli.models.files import first_line, read_json
+from vtcli.errors import ModelError, first_line
+from vtcli.models.files import read_json
 
 
 def find_template(folder: Path) -> str:

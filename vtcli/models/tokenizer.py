@@ -12,10 +12,10 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from vtcli.errors import ModelError
+from vtcli.errors import ModelError, first_line
 from vtcli.install import require
 from vtcli.models.detokenizer import Detokenizer
-from vtcli.models.files import first_line, read_json
+from vtcli.models.files import read_json
 from vtcli.models.template import find_template, render
 from vtcli.prompt import Prompt
 

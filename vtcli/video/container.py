@@ -17,6 +17,7 @@ import av
 from av.container import InputContainer
 from av.packet import Packet
 from av.stream import Discard, Disposition, Stream
+from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 
 from vtcli.errors import UsageError, VideoError
@@ -146,6 +147,16 @@ class PacketReader:
         end = start + (packet.duration or 0)
         first, last = self._spans.get(index, (start, end))
         self._spans[index] = min(first, start), max(last, end)
+
+
+def decode_packet(stream: VideoStream, packet: Packet[VideoStream] | None) -> list[VideoFrame]:
+    """The frames that come out when `packet` goes in (None: the end); a damaged packet gives none."""
+    try:
+        return stream.decode(packet)
+    except MemoryError:  # FFmpeg's is an FFmpegError too
+        raise
+    except av.FFmpegError:
+        return []
 
 
 def _check_file(source: Source) -> None:

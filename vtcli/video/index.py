@@ -19,7 +19,7 @@ from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 
 from vtcli.errors import VideoError
-from vtcli.video.container import PacketReader, open_bytes
+from vtcli.video.container import PacketReader, decode_packet, open_bytes
 from vtcli.video.fields import fields_of
 from vtcli.video.mp4 import SampleTables, Ticks, sample_tables
 from vtcli.video.source import Source
@@ -175,9 +175,4 @@ def _has_hidden_packets(stream: VideoStream) -> bool:
 
 def _frame_at(stream: VideoStream, packet: Packet[VideoStream] | None) -> VideoFrame | None:
     """The frame that comes out when `packet` goes in (None: the end), if any; a damaged packet gives none."""
-    try:
-        return next(iter(stream.decode(packet)), None)
-    except MemoryError:  # FFmpeg's is an FFmpegError too
-        raise
-    except av.FFmpegError:
-        return None
+    return next(iter(decode_packet(stream, packet)), None)

@@ -108,12 +108,11 @@ class Maker:
 
     def practice(self, number: int, task: Practice) -> Sample:
         """Text only, no pictures needed: from what is told to what follows from it."""
-        none = np.zeros((0,), np.int64)
         if task == "copy":
-            return Sample(np.zeros((0,), np.uint8), none, none, none, *self._twice(number))
+            return _text_only(*self._twice(number))
         scene, rng = self.clip(number)
         if task == "letters":
-            return Sample(np.zeros((0,), np.uint8), none, none, none, *self._encode(_letters(scene, rng)))
+            return _text_only(*self._encode(_letters(scene, rng)))
         question = pick(scene, rng, multiple_choice=task == "choose" or rng.random() < 0.6)
         if question.kind in ("colour", "way", "count") and rng.random() < 0.5:
             # One word answers these and is soon learned; the others get the time.
@@ -132,8 +131,7 @@ class Maker:
             told = f"The answer is {question.answer}."
             learned = [(ending[0][0].split(told)[1], 1.0), *ending[1:]]
         given = f"<|im_start|>user\n{user}<|im_end|>\n<|im_start|>assistant\n{told}"
-        ids, weights = self._encode([(given, 0.0), *learned])
-        return Sample(np.zeros((0,), np.uint8), none, none, none, ids, weights)
+        return _text_only(*self._encode([(given, 0.0), *learned]))
 
     def _twice(self, number: int) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.float32]]:
         """32 random tokens, up to 15 others, and the 32 again, of which all but the first few can be known.
@@ -155,6 +153,11 @@ class Maker:
         encoding = self.tokenizer.encode(text, add_special_tokens=False)
         weights = [by_character[start] for start, _ in encoding.offsets]
         return np.array(encoding.ids, np.int64), np.array(weights, np.float32)
+
+
+def _text_only(ids: npt.NDArray[np.int64], weights: npt.NDArray[np.float32]) -> Sample:
+    none = np.zeros((0,), np.int64)
+    return Sample(np.zeros((0,), np.uint8), none, none, none, ids, weights)
 
 
 def _dialogue(seen: list[tuple[str, float]], question: Question) -> list[tuple[str, float]]:

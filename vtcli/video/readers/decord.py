@@ -11,7 +11,7 @@ import re
 
 import numpy as np
 
-from vtcli.errors import VtError
+from vtcli.errors import VtError, first_line
 from vtcli.video.picture import Picture, fit
 from vtcli.video.probe import VideoInfo
 from vtcli.video.pulse import beat
@@ -69,6 +69,6 @@ def _check_times(starts: Picture, info: VideoInfo) -> None:
 
 def _reason(error: BaseException, path: str = "") -> str:
     """The first line of the message without where it comes from: time, source file, the video's own path."""
-    line = next(iter(str(error).strip().splitlines()), type(error).__name__).replace(f"[{path}]", "")
+    line = first_line(error).replace(f"[{path}]", "")
     line = re.sub(r"^(?:\[[0-9:]+\] \S+:[0-9]+: |Check failed: .*? vs\. \S+\) |Error: |Thread worker: )+", "", line)
     return " ".join(line.split()).rstrip(".").lower()

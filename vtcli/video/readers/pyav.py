@@ -7,10 +7,9 @@ from fractions import Fraction
 from itertools import chain
 from typing import Literal
 
-import av
 from av.video.frame import VideoFrame
 
-from vtcli.video.container import PacketReader, open_video
+from vtcli.video.container import PacketReader, decode_packet, open_video
 from vtcli.video.picture import Picture, picture
 from vtcli.video.probe import VideoInfo
 from vtcli.video.readers.base import SAME_TIME
@@ -46,13 +45,7 @@ def decode(info: VideoInfo, threads: Literal["AUTO", "SLICE"]) -> Iterator[Timed
         base = stream.time_base or Fraction(1)
         zero = round(info.start / base)
         for packet in chain(PacketReader(container, stream), (None,)):
-            try:
-                frames = stream.decode(packet)
-            except MemoryError:  # FFmpeg's is an FFmpegError too
-                raise
-            except av.FFmpegError:
-                continue
-            for frame in frames:
+            for frame in decode_packet(stream, packet):
                 # As in probe: integer ticks divided once, so that equal times are equal floats.
                 ticks = None if frame.pts is None else frame.pts - zero
                 yield None if ticks is None else ticks * base.numerator / base.denominator, frame

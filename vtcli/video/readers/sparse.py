@@ -22,7 +22,7 @@ from av.packet import Packet
 from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 
-from vtcli.video.container import PacketReader, open_video
+from vtcli.video.container import PacketReader, decode_packet, open_video
 from vtcli.video.groups import Group, plan_groups
 from vtcli.video.index import NO_TIME, PacketIndex
 from vtcli.video.picture import Picture, picture
@@ -227,9 +227,4 @@ class GroupDecoder:
         return packet
 
     def _send(self, packet: Packet[VideoStream] | None, may_fail: bool = False) -> list[VideoFrame]:
-        try:
-            return self._stream.decode(packet)
-        except av.FFmpegError as error:
-            if may_fail and not isinstance(error, MemoryError):
-                return []
-            raise
+        return decode_packet(self._stream, packet) if may_fail else self._stream.decode(packet)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from vtcli.errors import VtError
+from vtcli.errors import VtError, first_line
 from vtcli.video.picture import Picture, fit
 from vtcli.video.probe import VideoInfo
 from vtcli.video.pulse import beat
@@ -52,5 +52,5 @@ class TorchcodecReader:
 
 def _reason(error: BaseException) -> str:
     """The first line of the message without the place in torchcodec's source."""
-    line = next(iter(str(error).strip().splitlines()), type(error).__name__)
+    line = first_line(error)
     return " ".join(re.sub(r"^.*\.cpp:[0-9]+, ", "", line).split()).rstrip(".").lower()
