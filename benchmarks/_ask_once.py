@@ -1,8 +1,10 @@
 """One question, one process: prints seconds from the process's start to the first token, and tokens a second after it.
 
-    python benchmarks/_ask_once.py vt|plain FOLDER CLIP FRAMES TOKENS [TORCHVISION_FOLDER]
+    python benchmarks/_ask_once.py vt FOLDER CLIP FRAMES TOKENS [COMPILE]
+    python benchmarks/_ask_once.py plain FOLDER CLIP FRAMES TOKENS [TORCHVISION_FOLDER]
 
-"plain" is what one would write without vt: AutoProcessor, from_pretrained and generate, in the same precision.
+"plain" is what one would write without vt: AutoProcessor, from_pretrained and generate, in the same precision. The
+rate is that between the second token and the last: steps are captured or compiled, if they are, before the second.
 """
 
 from __future__ import annotations
@@ -11,6 +13,7 @@ import json
 import os
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -26,24 +29,23 @@ def started() -> float:
     return ticks / os.sysconf("SC_CLK_TCK")
 
 
-def vt(folder: str, clip: str, frames: int, tokens: int) -> dict[str, float]:
+def vt(folder: str, clip: str, frames: int, tokens: int, compile: str = "auto") -> dict[str, float]:
     from vtcli import ask
     from vtcli.engines.base import SamplingOptions
-    from vtcli.engines.transformers import TransformersEngine
+    from vtcli.engines.reply import Reply
 
-    first: list[float] = []
-    step = TransformersEngine._step
+    times: list[float] = []
+    draw = Reply._draw
 
-    def timed(self: Any, *arguments: Any) -> Any:
-        if not first:  # the first token is there when the second is begun
-            first.append(time.monotonic())
-        return step(self, *arguments)
+    def timed(self: Reply) -> Iterator[int]:
+        for token in draw(self):
+            times.append(time.monotonic())
+            yield token
 
-    TransformersEngine._step = timed  # type: ignore[method-assign]
+    Reply._draw = timed  # type: ignore[method-assign]
     sampling = SamplingOptions(max_tokens=tokens, temperature=0)
-    record = ask.ask(ask.Question(clip, QUESTION, folder, frames=frames, sampling=sampling))
-    usage, timing = record["usage"], record["timing"]
-    return _result(first[0], usage["completion_tokens"], timing["generate"], usage["prompt_tokens"])
+    record = ask.ask(ask.Question(clip, QUESTION, folder, frames=frames, sampling=sampling, compile=compile))
+    return _result(times, record["usage"]["prompt_tokens"])
 
 
 def plain(folder: str, clip: str, frames: int, tokens: int, torchvision: str = "") -> dict[str, float]:
@@ -63,17 +65,16 @@ def plain(folder: str, clip: str, frames: int, tokens: int, torchvision: str = "
             times.append(time.monotonic())
 
         def end(self) -> None:
-            times.append(time.monotonic())
+            pass
 
     with torch.inference_mode():
-        output = model.generate(**inputs, max_new_tokens=tokens, do_sample=False, streamer=Clock())
-    count = output.shape[1] - inputs["input_ids"].shape[1]
-    # The streamer is given the prompt first, then each token.
-    return _result(times[1], count, times[-1] - times[1], inputs["input_ids"].shape[1])
+        model.generate(**inputs, max_new_tokens=tokens, do_sample=False, streamer=Clock())
+    return _result(times[1:], inputs["input_ids"].shape[1])  # the streamer is given the prompt first
 
 
-def _result(first: float, count: int, seconds: float, prompt: int) -> dict[str, float]:
-    return {"first": first - started(), "rate": (count - 1) / seconds, "tokens": count, "prompt": prompt}
+def _result(times: list[float], prompt: int) -> dict[str, float]:
+    rate = (len(times) - 2) / (times[-1] - times[1])
+    return {"first": times[0] - started(), "rate": rate, "tokens": len(times), "prompt": prompt}
 
 
 if __name__ == "__main__":

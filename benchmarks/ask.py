@@ -4,8 +4,9 @@
     python benchmarks/ask.py --layers 28 --blocks 32 --frames 16 64       # the whole 7B, for a GPU
 
 Every run is a process of its own; the two take turns, and figures are medians. "first token" counts from the start of
-the process, imports and loading included; "tokens a second" from the first token on. Weights are random: speed does not
-depend on them. Both run in the precision that vt chooses for the device.
+the process, imports and loading included; "tokens a second" from the second token on. Weights are random: speed does
+not depend on them, but for guesses, of which a random reply may hold more or fewer than a real one. Both run in the
+precision that vt chooses for the device.
 """
 
 from __future__ import annotations
@@ -45,6 +46,7 @@ def main() -> int:
     parser.add_argument("--frames", type=int, nargs="+", default=[16, 64])
     parser.add_argument("--tokens", type=int, default=256)
     parser.add_argument("--runs", type=int, default=3)
+    parser.add_argument("--compile", choices=("auto", "on", "off"), default="auto", help="as of vt ask")
     parser.add_argument("--folder", type=Path, default=Path("build/bench"), help="where clip and weights are kept")
     options = parser.parse_args()
     options.folder.mkdir(parents=True, exist_ok=True)
@@ -60,7 +62,7 @@ def main() -> int:
             table = Table("", "prompt tokens", "first token s", "tokens a second", "tokens", title=title)
             found: dict[str, list[dict[str, float]]] = {"vt": [], "plain": []}
             for _ in range(options.runs):
-                found["vt"].append(once("vt", model, clip, frames, options.tokens, []))
+                found["vt"].append(once("vt", model, clip, frames, options.tokens, [options.compile]))
                 found["plain"].append(once("plain", model, clip, frames, options.tokens, extra))
             middle = {
                 who: {key: statistics.median(run[key] for run in runs) for key in runs[0]}

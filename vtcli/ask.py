@@ -17,8 +17,9 @@ from pathlib import Path
 from time import perf_counter
 from typing import Any, Generic, Protocol, TypeVar
 
-from vtcli.engines.base import Engine, Request, SamplingOptions, StreamStats
+from vtcli.engines.base import Compile, Engine, Request, SamplingOptions, StreamStats
 from vtcli.engines.device import VALUE_BYTES
+from vtcli.errors import ModelError
 from vtcli.layout import Layout, build_layout
 from vtcli.memory import Clip, check_fit, memory_by_part
 from vtcli.models.checkpoint import Checkpoint, open_checkpoint
@@ -45,7 +46,8 @@ class Question:
     second they are, and `frames` chooses. `stream` is the file's video stream, None for FFmpeg's choice. `choices` are
     the options' texts without letters, () for an open question. `frames` or `fps` (frames a second) choose the frames;
     `start` and `end` (seconds) bound the part looked at; `max_pixels` bounds one frame, None for the paper's
-    128·28·28. `model` is a folder or a catalogue name, `device` one of auto, cuda, mps, cpu, `reader` one of auto,
+    128·28·28. `model` is a folder or a catalogue name, `device` one of auto, cuda, mps, cpu, `compile` as of
+    `TransformersEngine`, `reader` one of auto,
     pyav, decord, torchcodec. `read_timeout` (seconds, None for none) ends the reading of a video that takes longer.
     """
 
@@ -62,6 +64,7 @@ class Question:
     reader: str = "auto"
     read_timeout: float | None = READ_LIMIT
     device: str = "auto"
+    compile: Compile = "auto"
     sampling: SamplingOptions = field(default_factory=SamplingOptions)
 
 
@@ -141,7 +144,7 @@ def ask(question: Question, listener: Listener | None = None) -> dict[str, Any]:
     with Guard(question.read_timeout) as guard:
         checkpoint = open_checkpoint(question.model)
         tokenizer = Tokenizer(checkpoint.path)
-        engine = _engine(checkpoint, tokenizer, question.device)
+        engine = _engine(checkpoint, tokenizer, question)
         planned = Future[Plan]()
         loading = _Background(partial(_load, engine, planned))
         try:
@@ -231,15 +234,20 @@ def _plan(
     info = guard.probe(source) if guard else probe(source)
     frames = plan_frames(info, request)
     text, ids = tokenizer.encode_prompt(prompt)
+    if ids.count(checkpoint.video_token_id) != 1:
+        raise ModelError(
+            f"{checkpoint.name}: tokenizer and chat template place the video {ids.count(checkpoint.video_token_id)} "
+            f"times, not once (token {checkpoint.video_token_id} of config.json)"
+        )
     return Plan(question, checkpoint, tokenizer, info, request, frames, text, tuple(ids))
 
 
-def _engine(checkpoint: Checkpoint, tokenizer: Tokenizer, device: str) -> Engine:
+def _engine(checkpoint: Checkpoint, tokenizer: Tokenizer, question: Question) -> Engine:
     from vtcli.engines.loading import require_libraries
     from vtcli.engines.transformers import TransformersEngine
 
     require_libraries()  # before the video is read in vain
-    return TransformersEngine(checkpoint, tokenizer, device)
+    return TransformersEngine(checkpoint, tokenizer, question.device, question.compile)
 
 
 def _notes(plan: Plan, frames: FramePlan) -> tuple[str, ...]:

@@ -71,7 +71,7 @@ def examine() -> dict[str, Any]:
 
 
 def _engines() -> Iterator[Finding]:
-    missing = [name for name in ("torch", "transformers", "safetensors") if util.find_spec(name) is None]
+    missing = [name for name in ("torch", "transformers", "safetensors", "accelerate") if util.find_spec(name) is None]
     if missing:
         yield Finding("transformers", False, f"needs {' and '.join(missing)}", install_command("torch"))
     else:
@@ -118,8 +118,9 @@ def _device(name: str) -> Device:
         return Device(name, False, f"torch cannot be imported: {first_line(error)}")
     if name == "mps":
         return _present(name, "Metal", lambda: int(torch.mps.recommended_max_memory()))
-    names = [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())]
-    return _present(name, ", ".join(names), lambda: int(torch.cuda.mem_get_info(0)[1]))
+    gpus = range(torch.cuda.device_count())
+    names = ", ".join(torch.cuda.get_device_name(gpu) for gpu in gpus)
+    return _present(name, names, lambda: sum(int(torch.cuda.mem_get_info(gpu)[1]) for gpu in gpus))
 
 
 def _present(name: str, detail: str, memory: Callable[[], int]) -> Device:

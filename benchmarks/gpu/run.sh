@@ -21,4 +21,6 @@ done
 echo "== how much of the memory's bandwidth decoding uses"
 "$python" benchmarks/gpu/bandwidth.py
 echo "== the 7B's shape, 28 layers and 32 blocks"
-"$python" benchmarks/ask.py --layers 28 --blocks 32 --frames 16 64
+for compile in auto on; do
+    "$python" benchmarks/ask.py --layers 28 --blocks 32 --frames 16 64 --compile "$compile"
+done

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import platform
+import shutil
 from importlib import util
 from pathlib import Path
 
@@ -83,6 +85,14 @@ def test_a_model_folder_without_weights(run: Run, model: str, clip: Path, tmp_pa
 def test_a_model_of_another_architecture(run: Run, clip: Path, tmp_path: Path) -> None:
     (tmp_path / "config.json").write_text('{"model_type": "llama"}')
     fails(run, "ask", str(clip), "why?", "-m", str(tmp_path), code=1, says="llama")
+
+
+def test_a_model_whose_tokenizer_lacks_the_video(run: Run, model: str, clip: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "other-token"
+    shutil.copytree(model, folder)
+    config = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps(config | {"video_token_id": 3}))
+    fails(run, "ask", str(clip), "why?", "-m", str(folder), code=1, says="place the video 0 times, not once")
 
 
 def test_a_model_larger_than_the_memory(run: Run, model: str, clip: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -91,14 +91,11 @@ def ours(engine: TransformersEngine, case: Case, folder: Path, model: Model) -> 
 
 def greedy(engine: TransformersEngine, request: Request, ends: tuple[int, ...]) -> tuple[Any, list[int]]:
     """Logits of the first new token and the ids that the engine's own steps give, the ending one included."""
-    from transformers import DynamicCache
-
-    layout, cache = request.layout, DynamicCache()
-    logits = first = engine._prefill(request, engine._encode(request), cache)
+    decoder = engine._decoder_for(request)
+    logits = first = engine._prefill(request, engine._encode(request), decoder)
     tokens: list[int] = []
     while True:
         tokens.append(int(logits.argmax()))
-        done = len(tokens) - 1
         if tokens[-1] in ends or len(tokens) == request.sampling.max_tokens:
-            return first.numpy(), tokens
-        logits = engine._step(tokens[-1], layout.input_ids.size + done, layout.next_position + done, cache)
+            return first, tokens
+        logits = decoder.run(tokens[-1:])[0]

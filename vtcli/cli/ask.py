@@ -22,6 +22,7 @@ def ask(
     engine: options.EngineOption = "auto",
     endpoint: options.EndpointOption = None,
     device: options.DeviceOption = None,
+    compile: options.CompileOption = "auto",
     yes: options.YesOption = False,
     offline: options.OfflineOption = False,
     frames: options.FramesOption = None,
@@ -77,6 +78,7 @@ def ask(
         reader=reader,
         read_timeout=options.read_limit(read_timeout),
         device=device_used,
+        compile=compile,
         sampling=SamplingOptions(max_tokens=max_tokens, temperature=temperature, top_p=top_p, seed=seed),
     )
     if dry_run:

@@ -13,6 +13,7 @@ import typer
 
 Engine = Literal["auto", "transformers", "llama-cpp", "openai"]
 Device = Literal["auto", "cuda", "mps", "cpu"]
+Compile = Literal["auto", "on", "off"]
 Reader = Literal["auto", "pyav", "decord", "torchcodec"]
 Color = Literal["auto", "always", "never"]
 
@@ -93,6 +94,14 @@ DeviceOption = Annotated[
         envvar="VT_DEVICE",
         help="Where the model runs; auto takes the best there is.",
         show_default="auto",
+        rich_help_panel=MODEL_PANEL,
+    ),
+]
+CompileOption = Annotated[
+    Compile,
+    typer.Option(
+        "--compile",
+        help="Compile the steps of generation: on takes a while first; auto captures them on CUDA.",
         rich_help_panel=MODEL_PANEL,
     ),
 ]

@@ -17,6 +17,9 @@ from vtcli.layout import Layout
 GREEDY_TEMPERATURE = 1e-5
 
 
+Compile = Literal["auto", "on", "off"]
+
+
 @dataclass(frozen=True)
 class SamplingOptions:
     """How tokens are chosen; the defaults are the paper's. `seed` None draws a fresh one for every request."""

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import os
 import re
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from importlib import util
 from typing import TYPE_CHECKING, Any
 
-from vtcli.engines.device import Placement
+from vtcli.engines.device import VALUE_BYTES, Placement
+from vtcli.engines.room import free_memory
 from vtcli.errors import EngineError, ModelError, first_line
 from vtcli.install import require
 from vtcli.models.checkpoint import Checkpoint
@@ -20,11 +21,15 @@ if TYPE_CHECKING:
 
 #: transformers loads under global state (default dtype, initialisation off): two at once spoil each other.
 _LOADING = threading.Lock()
+_SHARE = 0.8
+"""Of a GPU's memory, what weights may take when the keys, values and pictures must fit beside them."""
 
 
 def require_libraries() -> None:
     """EngineError with the command that installs them when torch or transformers is missing."""
-    require("the transformers engine", "torch", "torch", "transformers", "safetensors")
+    # Operations that Metal lacks run on the processor instead of failing; read when torch is first imported.
+    os.environ.setdefault("PYTORCH_ENABLE_MPS_FALLBACK", "1")
+    require("the transformers engine", "torch", "torch", "transformers", "safetensors", "accelerate")
 
 
 def import_model_code() -> None:
@@ -40,9 +45,6 @@ def load_model(checkpoint: Checkpoint, placement: Placement) -> tuple[Qwen2_5_VL
     import transformers
 
     loader: Any = transformers.Qwen2_5_VLForConditionalGeneration
-    # With accelerate, weights go straight to the device; without, through main memory.
-    direct = placement.device != "cpu" and util.find_spec("accelerate") is not None
-    options: dict[str, Any] = {"device_map": {"": placement.device}} if direct else {}
     with _LOADING, quiet(), memory_errors(placement.device, lambda: "use a smaller or a quantised model"):
         try:
             model, info = loader.from_pretrained(
@@ -53,7 +55,7 @@ def load_model(checkpoint: Checkpoint, placement: Placement) -> tuple[Qwen2_5_VL
                 local_files_only=True,
                 trust_remote_code=False,
                 output_loading_info=True,
-                **options,
+                device_map=_device_map(checkpoint, placement),
             )
         except Exception as error:  # whatever the library trips over lies in the folder's files
             if out_of_memory(error):
@@ -63,11 +65,20 @@ def load_model(checkpoint: Checkpoint, placement: Placement) -> tuple[Qwen2_5_VL
         absent = sorted(map(str, [*info["missing_keys"], *info.get("mismatched_keys", ())]))
         if absent:
             raise ModelError(f"{checkpoint.name} lacks {len(absent)} weights, first {absent[0]}: it is incomplete")
-        if not direct:
-            model.to(placement.device)
     extra = sorted(map(str, info.get("unexpected_keys", ())))
     warnings = [f"{checkpoint.name}: {len(extra)} unknown weights ignored, first {extra[0]}"] if extra else []
     return model.eval(), warnings
+
+
+def _device_map(checkpoint: Checkpoint, placement: Placement) -> str | dict[str, str]:
+    """All on one device; over all GPUs, layer after layer, where the first has no room for the weights."""
+    import torch
+
+    if placement.device == "cuda" and torch.cuda.device_count() > 1:
+        weights = checkpoint.weights.parameters * VALUE_BYTES[placement.dtype]
+        if weights > _SHARE * free_memory("cuda", gpus=1):
+            return "balanced"
+    return {"": placement.device}
 
 
 @contextmanager

@@ -8,15 +8,16 @@ CGROUP = Path("/sys/fs/cgroup")
 """Where Linux shows a container its own limits (cgroup v2)."""
 
 
-def free_memory(device: str) -> int:
-    """Bytes that "cuda", "mps" or "cpu" can still give to a model; of several GPUs, those of the first.
+def free_memory(device: str, gpus: int | None = None) -> int:
+    """Bytes that "cuda", "mps" or "cpu" can still give to a model.
 
-    Of main memory what can be had without swapping; in a container no more than its limit leaves.
+    Of all GPUs or the first `gpus`. Of main memory what can be had without swapping; in a container no more than its
+    limit leaves.
     """
     if device == "cuda":
         import torch
 
-        return int(torch.cuda.mem_get_info(0)[0])
+        return sum(int(torch.cuda.mem_get_info(number)[0]) for number in range(gpus or torch.cuda.device_count()))
     if device == "mps":
         import torch
 

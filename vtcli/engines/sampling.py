@@ -1,41 +1,35 @@
-"""Logits → the next token: temperature, then top-p, as vLLM and transformers do it."""
+"""Logits → the next token: temperature, then top-p, as vLLM and transformers do it. Pure numpy, for every engine."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import numpy as np
+from numpy.typing import NDArray
 
 from vtcli.engines.base import SamplingOptions
 
-if TYPE_CHECKING:
-    from torch import Tensor
+_NEGLIGIBLE = 40.0
+"""Logits this far below the best, after division by the temperature, weigh nothing in float32 sums."""
 
 
 class Sampler:
     """Draws the tokens of one reply. The same seed and logits give the same tokens on every device."""
 
     def __init__(self, options: SamplingOptions) -> None:
-        import torch
-
         self._options = options
-        self._generator = torch.Generator()  # on the CPU whatever the device, so that a seed means one thing
-        if options.seed is None:
-            self._generator.seed()
-        else:
-            self._generator.manual_seed(options.seed)
+        self._dice = np.random.default_rng(options.seed)
 
-    def __call__(self, logits: Tensor) -> int:
-        """The next token's id from logits float32 (vocabulary,)."""
-        import torch
-
-        options = self._options
+    def __call__(self, logits: NDArray[np.float32]) -> int:
+        """The next token's id from logits (vocabulary,)."""
+        options, best = self._options, int(logits.argmax())
         if options.greedy:
-            return int(logits.argmax())
-        probabilities = torch.softmax(logits / options.temperature, dim=-1)
-        best, token = probabilities.max(dim=-1)
-        if float(best) >= options.top_p:  # nothing but the best is left: spares sorting the vocabulary
-            return int(token)
-        descending, order = probabilities.sort(descending=True)
+            return best
+        scaled = (logits - logits[best]) / np.float32(options.temperature)
+        near = np.flatnonzero(scaled > -_NEGLIGIBLE)
+        weights = np.exp(scaled[near].astype(np.float64))
+        if 1 / weights.sum() >= options.top_p:  # nothing but the best is left
+            return best
+        order = np.argsort(-weights, kind="stable")
+        descending = weights[order] / weights.sum()
         # A token stays while those above it hold less than top_p.
-        kept = descending[descending.cumsum(dim=-1) - descending < options.top_p]
-        drawn = torch.multinomial(kept.cpu(), 1, generator=self._generator)
-        return int(order[int(drawn)])
+        kept = descending[np.cumsum(descending) - descending < options.top_p]
+        return int(near[order[self._dice.choice(len(kept), p=kept / kept.sum())]])

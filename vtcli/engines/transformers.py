@@ -14,13 +14,18 @@ from __future__ import annotations
 import gc
 from collections.abc import Iterator
 from time import perf_counter
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
-from vtcli.engines.base import Request, StreamStats
+import numpy as np
+
+from vtcli.engines.base import Compile, Request, StreamStats
+from vtcli.engines.captured import CapturedDecoder
+from vtcli.engines.decoder import Decoder
 from vtcli.engines.device import VALUE_BYTES, Placement, place
 from vtcli.engines.loading import import_model_code, load_model, memory_errors, require_libraries
+from vtcli.engines.lookup import Lookup
+from vtcli.engines.reply import Logits, Reply
 from vtcli.engines.room import free_memory
-from vtcli.engines.sampling import Sampler
 from vtcli.errors import EngineError
 from vtcli.memory import Clip, advice, memory_by_part
 from vtcli.models.checkpoint import Checkpoint
@@ -31,21 +36,30 @@ if TYPE_CHECKING:
 
 #: Below this many parameters one thread is faster on a CPU than several, and many times so on a busy machine.
 _ONE_THREAD = 20_000_000
+_GUESSED = 4
+"""Tokens read ahead where the text repeats itself."""
+_ROUNDED = 512
+"""Captured steps are made for a multiple of so many tokens."""
 
 
 class TransformersEngine:
     """One checkpoint of the Qwen2.5-VL family on one device. See `engines.base.Engine`.
 
-    `tokenizer` is the checkpoint's; `device` one of auto, cuda, mps, cpu.
+    `tokenizer` is the checkpoint's; `device` one of auto, cuda, mps, cpu; `compile` "on" compiles the steps, which
+    takes a while, "auto" captures them on CUDA and "off" runs them as they come.
     """
 
     name = "transformers"
     quant: str | None = None
 
-    def __init__(self, checkpoint: Checkpoint, tokenizer: Tokenizer, device: str = "auto") -> None:
+    def __init__(
+        self, checkpoint: Checkpoint, tokenizer: Tokenizer, device: str = "auto", compile: Compile = "auto"
+    ) -> None:
         self._checkpoint = checkpoint
         self._tokenizer = tokenizer
         self._model: Any = None
+        self._decoder: Decoder | None = None
+        self.compile = compile
         self.device = device
         self.dtype = ""
         self.warnings: tuple[str, ...] = ()
@@ -76,7 +90,7 @@ class TransformersEngine:
         """Frees the model and its memory on the device."""
         if self._model is None:
             return
-        self._model = None
+        self._model = self._decoder = None
         if self.device == "cuda":
             import torch
 
@@ -90,42 +104,49 @@ class TransformersEngine:
         self.stats = None
         self._check(request)
         import torch
-        from transformers import DynamicCache
 
-        layout, options = request.layout, request.sampling
-        text = self._tokenizer.detokenizer()
-        sample, cache = Sampler(options), DynamicCache()
-        finish: Literal["stop", "length", "interrupted"] = "interrupted"
-        count, encoded, filled, started = 0, 0.0, 0.0, perf_counter()
+        reply: Reply | None = None
+        encoded, filled, started = 0.0, 0.0, perf_counter()
         threads = torch.get_num_threads()
         if self.device == "cpu" and self._checkpoint.weights.parameters <= _ONE_THREAD:
             torch.set_num_threads(1)
         try:
             with memory_errors(self.device, lambda: self._remedy(request)):
+                decoder = self._decoder_for(request)
                 video = self._encode(request)
                 encoded = perf_counter()
-                token = sample(self._prefill(request, video, cache))
+                first = self._prefill(request, video, decoder)
                 filled = perf_counter()
-            while True:
-                count += 1
-                if token in self._checkpoint.eos_token_ids:
-                    finish = "stop"
-                    break
-                if piece := text.push(token):
-                    yield piece
-                if count >= options.max_tokens:
-                    finish = "length"
-                    break
-                with memory_errors(self.device, lambda: self._remedy(request)):
-                    index, position = layout.input_ids.size + count - 1, layout.next_position + count - 1
-                    token = sample(self._step(token, index, position, cache))
-            if piece := text.flush():
-                yield piece
+                reply = self._reply(request, first, decoder)
+                yield from reply
         finally:
             torch.set_num_threads(threads)
             now = perf_counter()
             encoded, filled = encoded or now, filled or now
+            finish, count = (reply.finish, reply.tokens) if reply else ("interrupted", 0)
             self.stats = StreamStats(finish, count, encoded - started, filled - encoded, now - filled)
+
+    def _reply(self, request: Request, first: Logits, decoder: Decoder) -> Reply:
+        layout = request.layout
+        text = layout.input_ids[layout.input_ids != self._checkpoint.video_token_id]
+        lookup = None if isinstance(decoder, CapturedDecoder) else Lookup(_GUESSED, text.tolist())
+        ends, characters = self._checkpoint.eos_token_ids, self._tokenizer.detokenizer()
+        return Reply(first, decoder, request.sampling, ends, characters, lookup)
+
+    def _decoder_for(self, request: Request) -> Decoder:
+        """A decoder with room for `request`: the last one where it has."""
+        capacity = request.layout.input_ids.size + request.sampling.max_tokens
+        if self._decoder is not None and self._decoder.cache.capacity >= capacity:
+            self._decoder.restart()
+            return self._decoder
+        self._decoder = None  # its memory is free before more is asked for
+        alone = len(set(getattr(self._model, "hf_device_map", {}).values())) <= 1
+        if self.compile == "on" or (self.compile == "auto" and self.device == "cuda" and alone):
+            rounded = -(-capacity // _ROUNDED) * _ROUNDED  # so that the next question fits too
+            self._decoder = CapturedDecoder(self._model, rounded, compiled=self.compile == "on")
+        else:
+            self._decoder = Decoder(self._model, capacity)
+        return self._decoder
 
     def _remedy(self, request: Request) -> str:
         """What would fit where the clip's share of the memory had to be halved."""
@@ -159,34 +180,21 @@ class TransformersEngine:
                 getattr(torch, self.device).synchronize()  # so that the time measured is that of the work
             return video
 
-    def _prefill(self, request: Request, video: Tensor, cache: Any) -> Tensor:
+    def _prefill(self, request: Request, video: Tensor, decoder: Decoder) -> Logits:
         """Runs the whole prompt; logits (vocabulary,) of the first new token."""
-        import torch
-
-        with torch.inference_mode():
-            ids = torch.from_numpy(request.layout.input_ids).to(self.device)
-            embeddings = self._model.get_input_embeddings()(ids)
-            embeddings[ids == self._checkpoint.video_token_id] = video.to(embeddings.dtype)
-            positions = torch.from_numpy(request.layout.positions).to(self.device)
-            # Row 0 is the plain index, which the attention mask is made from; the other three are M-RoPE.
-            rows = torch.cat([torch.arange(len(ids), device=self.device)[None], positions])
-            logits = self._forward(embeddings[None], rows[:, None], cache)
-            if not bool(torch.isfinite(logits).all()):
-                raise EngineError(f"the model computes no numbers in {self.dtype} on {self.device}: try --device cpu")
-            return logits
-
-    def _step(self, token: int, index: int, position: int, cache: Any) -> Tensor:
-        """Runs one generated token, the `index`-th of the sequence; logits (vocabulary,) of the next."""
-        import torch
-
-        with torch.inference_mode():
-            embeddings = self._model.get_input_embeddings()(torch.tensor([[token]], device=self.device))
-            rows = torch.tensor([[[index]], [[position]], [[position]], [[position]]], device=self.device)
-            return self._forward(embeddings, rows, cache)
-
-    def _forward(self, embeddings: Tensor, positions: Tensor, cache: Any) -> Tensor:
-        hidden = self._model.model.language_model(
-            inputs_embeds=embeddings, position_ids=positions, past_key_values=cache, use_cache=True
-        ).last_hidden_state
-        logits: Tensor = self._model.lm_head(hidden[0, -1]).float()
+        logits = decoder.prompt(self._embeddings(request, video, decoder), request.layout.positions)
+        if not np.isfinite(logits).all():
+            certain = self.device == "cpu" or self.dtype == "float32"
+            remedy = "its weights are damaged, get them again" if certain else "try --device cpu"
+            raise EngineError(f"the model computes no numbers in {self.dtype} on {self.device}: {remedy}")
         return logits
+
+    def _embeddings(self, request: Request, video: Tensor, decoder: Decoder) -> Tensor:
+        """The prompt (tokens, hidden), the clip in its place."""
+        import torch
+
+        ids = torch.from_numpy(request.layout.input_ids).to(decoder.device)
+        embeddings = decoder.embed(ids)
+        with torch.inference_mode():
+            embeddings[ids == self._checkpoint.video_token_id] = video.to(embeddings)
+        return embeddings

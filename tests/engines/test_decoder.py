@@ -1,0 +1,190 @@
+"""The ways to compute a reply: in one piece, in parts, ahead of itself, captured. All must say the same."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from tests.engines.test_transformers import make_engine, make_request, with_sampling
+from vtcli.engines.base import Request
+from vtcli.engines.captured import CapturedDecoder, grouped_attention
+from vtcli.engines.decoder import Decoder
+from vtcli.engines.lookup import Lookup
+from vtcli.engines.reply import Reply
+from vtcli.engines.transformers import TransformersEngine
+from vtcli.errors import EngineError
+
+torch = pytest.importorskip("torch")
+pytest.importorskip("transformers")
+
+
+@pytest.fixture(scope="module")
+def engine(random_checkpoint: Path) -> Iterator[TransformersEngine]:
+    engine = make_engine(random_checkpoint)
+    engine.open()
+    yield engine
+    engine.close()
+
+
+@pytest.fixture(scope="module")
+def request_(random_checkpoint: Path) -> Request:
+    return make_request(random_checkpoint, max_tokens=120)
+
+
+def filled(engine: TransformersEngine, request: Request, decoder: Decoder) -> Any:
+    return engine._prefill(request, engine._encode(request), decoder)
+
+
+def room(request: Request) -> int:
+    return int(request.layout.input_ids.size) + request.sampling.max_tokens
+
+
+class Counting:
+    """Steps that count how often the model is run, and keep what it is given."""
+
+    def __init__(self, decoder: Decoder) -> None:
+        self.runs = 0
+        self.read: list[int] = []
+        self._decoder = decoder
+
+    def run(self, tokens: Sequence[int]) -> Any:
+        self.runs += 1
+        self.read += tokens
+        return self._decoder.run(tokens)
+
+    def drop(self, count: int) -> None:
+        self._decoder.drop(count)
+
+
+def say(engine: TransformersEngine, request: Request, lookup: Lookup | None) -> tuple[str, int, Counting]:
+    """Text, tokens drawn, and the steps it took."""
+    decoder = Decoder(engine._model, room(request))
+    steps, first = Counting(decoder), filled(engine, request, decoder)
+    ends, text = engine._checkpoint.eos_token_ids, engine._tokenizer.detokenizer()
+    reply = Reply(first, steps, request.sampling, ends, text, lookup)
+    return "".join(reply), reply.tokens, steps
+
+
+def test_a_prompt_in_parts_is_the_prompt(engine: TransformersEngine, request_: Request) -> None:
+    layout = request_.layout
+    whole, parts = (Decoder(engine._model, room(request_)) for _ in range(2))
+    expected = filled(engine, request_, whole)
+    rows = engine._embeddings(request_, engine._encode(request_), parts)
+    for piece in np.array_split(np.arange(layout.input_ids.size), 3):
+        logits = parts.prompt(rows[piece], layout.positions[:, piece])
+    np.testing.assert_allclose(logits, expected, atol=1e-4)
+    np.testing.assert_allclose(parts.run([5, 6, 7]), whole.run([5, 6, 7]), atol=1e-4)
+
+
+def test_tokens_read_at_once_and_forgotten(engine: TransformersEngine, request_: Request) -> None:
+    decoder = Decoder(engine._model, room(request_))
+    filled(engine, request_, decoder)
+    one_by_one = [decoder.run([token])[0] for token in (5, 6, 7)]
+    decoder.drop(3)
+    np.testing.assert_allclose(decoder.run([5, 6, 7]), one_by_one, atol=1e-4)
+    decoder.drop(2)
+    decoder.run([9, 9])
+    decoder.drop(2)
+    np.testing.assert_allclose(decoder.run([6])[0], one_by_one[1], atol=1e-4)
+
+
+@pytest.mark.parametrize("sampling", [{"temperature": 0.0}, {"temperature": 0.6, "top_p": 0.9, "seed": 4}])
+def test_guessing_changes_nothing_and_saves_steps(
+    engine: TransformersEngine, request_: Request, sampling: dict[str, Any]
+) -> None:
+    request = with_sampling(request_, **sampling)
+    plain, tokens, slow = say(engine, request, None)
+    assert slow.runs == tokens - 1  # the last token is read by nobody
+    guessed, tokens_guessed, fast = say(engine, request, Lookup(4, slow.read))
+    assert (guessed, tokens_guessed) == (plain, tokens)
+    assert fast.runs < slow.runs / 2  # the reply is in what it looks up
+
+
+def test_wrong_guesses_cost_no_words(engine: TransformersEngine, request_: Request) -> None:
+    class Liar(Lookup):
+        def guess(self) -> Sequence[int]:
+            return [1, 2, 3]
+
+    plain, tokens, slow = say(engine, request_, None)
+    lied, tokens_lied, lying = say(engine, request_, Liar(3))
+    assert (lied, tokens_lied, lying.runs) == (plain, tokens, slow.runs)
+
+
+def test_the_reply_ends_where_it_should_though_more_was_guessed(engine: TransformersEngine, request_: Request) -> None:
+    known = say(engine, request_, None)[2].read
+    for most in range(1, 12):
+        request = with_sampling(request_, max_tokens=most)
+        assert say(engine, request, Lookup(8, known))[:2] == say(engine, request, None)[:2]
+
+
+def test_lookup_guesses_what_followed_last_time() -> None:
+    lookup = Lookup(2, [1, 2, 3, 4, 5, 9, 1, 2, 3])
+    assert list(lookup.guess()) == [4, 5]
+    lookup.push(7)
+    assert list(lookup.guess()) == []
+    for token in (1, 2, 3):
+        lookup.push(token)
+    assert list(lookup.guess()) == [7, 1]
+    assert list(Lookup(2, [1, 1]).guess()) == list(Lookup(2).guess()) == []
+    assert list(Lookup(3, [1, 1, 1, 1]).guess()) == [1]
+
+
+@pytest.mark.parametrize("compiled", [False, pytest.param(True, marks=pytest.mark.slow)])
+def test_steps_of_fixed_shapes(engine: TransformersEngine, request_: Request, compiled: bool) -> None:
+    plain, fixed = Decoder(engine._model, room(request_)), CapturedDecoder(engine._model, 1024, compiled)
+    for _ in range(2):  # again, with what the first reply left in memory
+        first = filled(engine, request_, plain)
+        assert (filled(engine, request_, fixed) == first).all()
+        for token in (5, 300, 7, 7, 20, 31):
+            np.testing.assert_allclose(fixed.run([token]), plain.run([token]), atol=1e-4)
+        fixed.restart()
+        plain.restart()
+
+
+def test_heads_that_share_keys_stand_together() -> None:
+    dice = torch.Generator().manual_seed(0)
+    query, key, value = (torch.randn(1, heads, length, 8, generator=dice) for heads, length in ((6, 1), (2, 9), (2, 9)))
+    seen = torch.arange(9)[None, None, None] < 5
+    copied = [tensor.repeat_interleave(3, dim=1) for tensor in (key, value)]
+    expected = torch.nn.functional.scaled_dot_product_attention(query, *copied, attn_mask=seen, scale=0.3)
+    ours, _ = grouped_attention(None, query, key, value, seen, 0.3)
+    torch.testing.assert_close(ours, expected.transpose(1, 2))
+
+
+def test_memory_is_kept_for_the_next_question(engine: TransformersEngine, request_: Request) -> None:
+    long = "".join(engine.stream(request_))
+    decoder = engine._decoder
+    "".join(engine.stream(with_sampling(request_, max_tokens=20)))
+    assert engine._decoder is decoder
+    assert "".join(engine.stream(request_)) == long
+    "".join(engine.stream(with_sampling(request_, max_tokens=121)))
+    assert engine._decoder is not decoder
+
+
+def test_a_window_that_slides_is_not_outgrown(engine: TransformersEngine) -> None:
+    config = engine._model.config.text_config
+    before = config.sliding_window, list(config.layer_types)
+    config.sliding_window, config.layer_types = 64, ["full_attention", "sliding_attention"]
+    try:
+        Decoder(engine._model, 64)
+        with pytest.raises(EngineError, match="looks back 64 tokens only, this question takes 65"):
+            Decoder(engine._model, 65)
+    finally:
+        config.sliding_window, config.layer_types = before
+
+
+def test_compiling_is_chosen(random_checkpoint: Path, request_: Request) -> None:
+    short = dataclasses.replace(request_, sampling=dataclasses.replace(request_.sampling, max_tokens=2))
+    kinds = {}
+    for choice in ("auto", "off", "on"):
+        engine = make_engine(random_checkpoint)
+        engine.compile = choice  # type: ignore[assignment]
+        engine.open()
+        kinds[choice] = type(engine._decoder_for(short))
+        engine.close()
+    assert kinds == {"auto": Decoder, "off": Decoder, "on": CapturedDecoder}

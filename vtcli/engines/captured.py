@@ -1,0 +1,119 @@
+"""A decoder whose steps always have the same shapes, so that they can be captured (CUDA graphs) and compiled.
+
+Launching the thousand kernels of a step takes a GPU's processor longer than the GPU needs to run them; a captured step
+is launched as one. Compiled, the many small kernels between the matrix products become few.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+from vtcli.engines.decoder import Decoder, masks
+from vtcli.engines.reply import Logits
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+_GROUPED = "vt_grouped"
+
+
+class CapturedDecoder(Decoder):
+    """`run` takes one token at a time: on CUDA a captured step, elsewhere a plain one; `compiled` by torch.compile.
+
+    Every step looks over the whole capacity and masks what has not been written.
+    """
+
+    def __init__(self, model: Any, capacity: int, compiled: bool) -> None:
+        super().__init__(model, capacity)
+        import torch
+
+        self._config = model.config.text_config
+        self._compiled = compiled
+        self._token, self._index, self._position = (
+            torch.zeros(1, dtype=torch.long, device=self.device) for _ in range(3)
+        )
+        self._logits: Tensor | None = None
+        self._step: Callable[[], None] | None = None
+        _register()
+
+    def run(self, tokens: Sequence[int]) -> Logits:
+        """Reads the one token of `tokens` at the next position; logits (1, vocabulary) of what follows."""
+        import torch
+
+        (token,) = tokens
+        with torch.inference_mode(), self._fixed_shapes():
+            for tensor, value in zip((self._token, self._index, self._position), self._where(token), strict=True):
+                tensor.fill_(value)
+            self._step = self._step or self._capture()
+            self._step()
+            self.cache.length += 1
+            assert self._logits is not None
+            logits: Logits = self._logits.cpu().numpy()
+            return logits[None]
+
+    def _where(self, token: int) -> tuple[int, int, int]:
+        return token, self.cache.length, self.cache.length + self._offset
+
+    def _work(self) -> None:
+        import torch
+
+        seen = torch.arange(self.cache.capacity, device=self.device) <= self._index
+        hidden = self._text(
+            inputs_embeds=self._embed(self._token)[None],
+            position_ids=self._position.expand(3, 1, 1),
+            attention_mask=masks(seen[None, None, None]),
+            past_key_values=self.cache,
+            use_cache=True,
+        ).last_hidden_state
+        self._logits = self._head(hidden[0, -1]).float()
+
+    def _capture(self) -> Callable[[], None]:
+        """The step, run at least once: what it does to the cache, the next step does again."""
+        import torch
+
+        work: Callable[[], None] = torch.compile(self._work, dynamic=False) if self._compiled else self._work
+        if self.device.type != "cuda":
+            return work
+        beside: Any = torch.cuda.Stream()  # type: ignore[no-untyped-call]
+        beside.wait_stream(torch.cuda.current_stream())
+        with torch.cuda.stream(beside):
+            for _ in range(2):  # libraries set themselves up, and the compiler compiles
+                work()
+        torch.cuda.current_stream().wait_stream(beside)
+        graph = torch.cuda.CUDAGraph()
+        with torch.cuda.graph(graph):
+            work()
+        replay: Callable[[], None] = graph.replay
+        return replay
+
+    @contextmanager
+    def _fixed_shapes(self) -> Iterator[None]:
+        usual = self._config._attn_implementation
+        self._config._attn_implementation, self.cache.index = _GROUPED, self._index
+        try:
+            yield
+        finally:
+            self._config._attn_implementation, self.cache.index = usual, None
+
+
+def _register() -> None:
+    from transformers import AttentionInterface
+
+    AttentionInterface.register(_GROUPED, grouped_attention)
+
+
+def grouped_attention(
+    module: Any, query: Tensor, key: Tensor, value: Tensor, attention_mask: Tensor, scaling: float, **_: Any
+) -> tuple[Tensor, None]:
+    """Attention of one token: the query heads that share a key head stand as several queries of one head.
+
+    query (1, heads, 1, size), key and value (1, key-value heads, capacity, size); gives (1, 1, heads, size). With a
+    mask, transformers would copy keys and values once for each query head instead.
+    """
+    from torch.nn.functional import scaled_dot_product_attention
+
+    together = query.reshape(query.shape[0], key.shape[1], -1, query.shape[3])
+    seen = scaled_dot_product_attention(together, key, value, attn_mask=attention_mask, scale=scaling)
+    return seen.reshape(query.shape).transpose(1, 2), None

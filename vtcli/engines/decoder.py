@@ -1,0 +1,110 @@
+"""The text model of a checkpoint with what it has read: prompt and tokens in, logits out."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from vtcli.engines.keyvalues import KeyValues
+from vtcli.engines.reply import Logits
+from vtcli.errors import EngineError
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+
+class Decoder:
+    """One sequence of at most `capacity` tokens.
+
+    Positions are given for the prompt and count up from its end: transformers' releases continue them differently.
+    Masks are made here: from no release's own idea of what a cache holds.
+    """
+
+    def __init__(self, model: Any, capacity: int) -> None:
+        self.cache = KeyValues(capacity)
+        self._embed = model.get_input_embeddings()
+        self._text = model.model.language_model
+        self._head = model.lm_head
+        self._offset = 0  # the next position is that many above the number of tokens read
+        _check_window(model.config, capacity)
+
+    @property
+    def device(self) -> Any:
+        """Where tokens go in."""
+        return self._embed.weight.device
+
+    def embed(self, ids: Sequence[int] | Any) -> Tensor:
+        """Embeddings (tokens, hidden) of token ids."""
+        import torch
+
+        with torch.inference_mode():
+            rows: Tensor = self._embed(torch.as_tensor(ids, device=self.device))
+            return rows
+
+    def prompt(self, embeddings: Tensor, positions: Any) -> Logits:
+        """Reads tokens by their embeddings (tokens, hidden) at `positions` (3, tokens); logits (vocabulary,) after."""
+        import torch
+
+        with torch.inference_mode():
+            where = torch.as_tensor(positions, device=self.device)
+            hidden = self._read(embeddings[None], where[:, None])
+            self._offset = int(positions.max()) + 1 - self.cache.length
+            return _numbers(self._head(hidden[0, -1]))
+
+    def run(self, tokens: Sequence[int]) -> Logits:
+        """Reads `tokens` at the next positions; logits (tokens, vocabulary) of what follows each."""
+        import torch
+
+        with torch.inference_mode():
+            first = self.cache.length + self._offset
+            where = torch.arange(first, first + len(tokens), device=self.device).expand(3, 1, -1)
+            return _numbers(self._head(self._read(self.embed(tokens)[None], where)[0]))
+
+    def restart(self) -> None:
+        """Forgets everything; the memory is kept."""
+        self.cache.length = self._offset = 0
+
+    def drop(self, count: int) -> None:
+        """Forgets the last `count` tokens read."""
+        self.cache.length -= count
+
+    def _read(self, embeddings: Tensor, positions: Tensor) -> Tensor:
+        """Hidden states (1, tokens, hidden) of `embeddings`, (1, tokens, hidden), at `positions`, (3, 1, tokens)."""
+        count = embeddings.shape[1]
+        hidden: Tensor = self._text(
+            inputs_embeds=embeddings,
+            position_ids=positions,
+            attention_mask=masks(self._mask(count)),
+            past_key_values=self.cache,
+            use_cache=True,
+        ).last_hidden_state
+        self.cache.length += count
+        return hidden
+
+    def _mask(self, count: int) -> Tensor | None:
+        """What each of the next `count` tokens may see, (1, 1, tokens, all); None where the kernels know it."""
+        import torch
+
+        before = self.cache.length
+        if count == 1 or before == 0:
+            return None
+        return torch.ones(count, before + count, dtype=torch.bool, device=self.device).tril(before)[None, None]
+
+
+def masks(mask: Tensor | None) -> dict[str, Tensor | None]:
+    """`mask` for every kind of layer; windows that slide are longer than any sequence here (`_check_window`)."""
+    return {"full_attention": mask, "sliding_attention": mask}
+
+
+def _check_window(config: Any, capacity: int) -> None:
+    text = config.text_config
+    window = text.sliding_window if "sliding_attention" in text.layer_types else None
+    if window is not None and window < capacity:
+        raise EngineError(
+            f"the model looks back {window} tokens only, this question takes {capacity}: use fewer frames"
+        )
+
+
+def _numbers(logits: Tensor) -> Logits:
+    numbers: Logits = logits.float().cpu().numpy()
+    return numbers
