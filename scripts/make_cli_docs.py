@@ -13,7 +13,7 @@ import sys
 from pathlib import Path
 
 PAGE = Path(__file__).resolve().parents[1] / "docs" / "cli.md"
-COMMANDS = ("ask", "demo", "probe", "frames", "trace", "doctor")
+COMMANDS = ("ask", "demo", "probe", "frames", "trace", "export", "cache", "doctor")
 WIDTH = "100"
 
 INTRODUCTION = """\

@@ -8,18 +8,19 @@
 
 from __future__ import annotations
 
-import threading
-from collections.abc import Callable
 from concurrent.futures import Future
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from time import perf_counter
-from typing import Any, Generic, Protocol, TypeVar
+from typing import Any, Protocol
 
+from vtcli.background import Background
 from vtcli.engines.base import Compile, Engine, Request, SamplingOptions, StreamStats
 from vtcli.engines.device import VALUE_BYTES
-from vtcli.errors import ModelError
+from vtcli.engines.prefix import PrefixStore
+from vtcli.errors import ModelError, UsageError
+from vtcli.install import require
 from vtcli.layout import Layout, build_layout
 from vtcli.memory import Clip, check_fit, memory_by_part
 from vtcli.models.checkpoint import Checkpoint, open_checkpoint
@@ -29,13 +30,10 @@ from vtcli.record import answer_record, plan_record
 from vtcli.trace.model import Trace, build_trace
 from vtcli.trace.parser import Event, TraceParser
 from vtcli.video.guard import READ_LIMIT, Guard
-from vtcli.video.patches import patchify
 from vtcli.video.probe import VideoInfo, probe
 from vtcli.video.reader import Frames, read_frames
 from vtcli.video.sampling import FramePlan, FrameRequest, plan_frames
 from vtcli.video.source import Source, resolve
-
-T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -46,9 +44,11 @@ class Question:
     second they are, and `frames` chooses. `stream` is the file's video stream, None for FFmpeg's choice. `choices` are
     the options' texts without letters, () for an open question. `frames` or `fps` (frames a second) choose the frames;
     `start` and `end` (seconds) bound the part looked at; `max_pixels` bounds one frame, None for the paper's
-    128·28·28. `model` is a folder or a catalogue name, `device` one of auto, cuda, mps, cpu, `compile` as of
-    `TransformersEngine`, `reader` one of auto,
-    pyav, decord, torchcodec. `read_timeout` (seconds, None for none) ends the reading of a video that takes longer.
+    128·28·28. `model` is a folder, a GGUF file or a catalogue name; `projector` the GGUF file of its vision tower where
+    that does not lie beside it. `engine` is one of auto, transformers, llama-cpp; `device` one of auto, cuda, mps, cpu;
+    `compile` as of `TransformersEngine`; `store` keeps what is computed of videos between processes; `reader` one of
+    auto, pyav, decord, torchcodec. `read_timeout` (seconds, None for none) ends the reading of a video that takes
+    longer.
     """
 
     video: str | Path
@@ -63,8 +63,11 @@ class Question:
     stream: int | None = None
     reader: str = "auto"
     read_timeout: float | None = READ_LIMIT
+    projector: Path | None = None
+    engine: str = "auto"
     device: str = "auto"
     compile: Compile = "auto"
+    store: PrefixStore | None = None
     sampling: SamplingOptions = field(default_factory=SamplingOptions)
 
 
@@ -120,7 +123,7 @@ def prepare(question: Question, guard: Guard | None = None, weights: bool = True
     flags), ModelError (checkpoint), VideoError (file).
     """
     prompt = build_prompt(question.question, question.choices)
-    checkpoint = open_checkpoint(question.model, weights)
+    checkpoint = open_checkpoint(question.model, weights, question.projector)
     with resolve(question.video, question.fps, question.stream, question.read_timeout) as source:
         return _plan(question, source, checkpoint, Tokenizer(checkpoint.path), prompt, guard)
 
@@ -142,11 +145,11 @@ def ask(question: Question, listener: Listener | None = None) -> dict[str, Any]:
     begin = perf_counter()
     prompt = build_prompt(question.question, question.choices)
     with Guard(question.read_timeout) as guard:
-        checkpoint = open_checkpoint(question.model)
+        checkpoint = open_checkpoint(question.model, projector=question.projector)
         tokenizer = Tokenizer(checkpoint.path)
         engine = _engine(checkpoint, tokenizer, question)
         planned = Future[Plan]()
-        loading = _Background(partial(_load, engine, planned))
+        loading = Background(partial(_load, engine, planned))
         try:
             with resolve(question.video, question.fps, question.stream, question.read_timeout) as source:
                 plan = _plan(question, source, checkpoint, tokenizer, prompt, guard)
@@ -181,19 +184,10 @@ def read(plan: Plan, guard: Guard | None = None) -> tuple[Frames, Request]:
 
     Raises VideoError.
     """
-    checkpoint = plan.checkpoint
     read_by = guard.read_frames if guard else read_frames
     frames = read_by(plan.info, plan.frames, plan.request, plan.question.reader)
-    patches, _ = patchify(
-        frames.pixels,
-        checkpoint.image_mean,
-        checkpoint.image_std,
-        checkpoint.patch_size,
-        checkpoint.temporal_patch_size,
-        checkpoint.merge_size,
-    )
     layout = plan.layout(frames.plan)
-    return frames, Request(layout, patches, frames.plan.second_per_grid, plan.question.sampling)
+    return frames, Request(layout, frames.pixels, frames.plan.second_per_grid, plan.question.sampling)
 
 
 def reply(engine: Engine, request: Request, listener: Listener | None = None) -> tuple[Trace, StreamStats]:
@@ -243,21 +237,32 @@ def _plan(
 
 
 def _engine(checkpoint: Checkpoint, tokenizer: Tokenizer, question: Question) -> Engine:
+    """The engine that runs the checkpoint: llama.cpp for GGUF files, transformers for the rest."""
+    if question.engine not in ("auto", "transformers", "llama-cpp"):
+        raise UsageError(f"--engine {question.engine}: choose one of auto, transformers, llama-cpp")
+    if checkpoint.is_gguf:
+        if question.engine == "transformers":
+            raise UsageError(f"--engine transformers does not run GGUF files: {checkpoint.path} needs llama-cpp")
+        from vtcli.engines.llama_cpp import LlamaCppEngine
+
+        require("the llama.cpp engine", "gguf", "llama_cpp")  # before the video is read in vain
+        return LlamaCppEngine(checkpoint, tokenizer, question.device, question.store)
+    if question.engine == "llama-cpp":
+        raise UsageError(
+            f"--engine llama-cpp runs GGUF files: make one with vt export {checkpoint.path} DIR --quant Q8_0"
+        )
     from vtcli.engines.loading import require_libraries
     from vtcli.engines.transformers import TransformersEngine
 
     require_libraries()  # before the video is read in vain
-    return TransformersEngine(checkpoint, tokenizer, question.device, question.compile)
+    return TransformersEngine(checkpoint, tokenizer, question.device, question.compile, question.store)
 
 
 def _notes(plan: Plan, frames: FramePlan) -> tuple[str, ...]:
     """What the user must know about the video, the frames taken and the model, whatever it answers."""
-    from vtcli.models import catalogue
-
     notes = [*plan.info.warnings, *frames.warnings]
-    entry = catalogue.entries().get(plan.checkpoint.name)
-    if entry is not None and entry.scope and entry.path == plan.checkpoint.path:
-        notes.append(f"{entry.name}: {entry.scope}")
+    if plan.checkpoint.scope:
+        notes.append(f"{plan.checkpoint.name}: {plan.checkpoint.scope}")
     return tuple(dict.fromkeys(notes))
 
 
@@ -267,30 +272,3 @@ def _load(engine: Engine, planned: Future[Plan]) -> None:
     plan = planned.result()
     check_fit(plan.checkpoint, plan.clip(), VALUE_BYTES[engine.dtype], engine.device, engine.free_memory())
     engine.open()
-
-
-class _Background(Generic[T]):
-    """A call running in a thread of its own, a daemon so that an error or Ctrl-C elsewhere need not wait for it."""
-
-    def __init__(self, work: Callable[[], T]) -> None:
-        self.seconds = 0.0
-        self._work = work
-        self._error: BaseException | None = None
-        self._value: T | None = None
-        self._thread = threading.Thread(target=self._run, daemon=True)
-        self._thread.start()
-
-    def _run(self) -> None:
-        begin = perf_counter()
-        try:
-            self._value = self._work()
-        except BaseException as error:
-            self._error = error
-        self.seconds = perf_counter() - begin
-
-    def result(self) -> T:
-        """Waits for the call and returns its value or raises its error."""
-        self._thread.join()
-        if self._error is not None:
-            raise self._error
-        return self._value  # type: ignore[return-value]

@@ -77,8 +77,22 @@ def _engines() -> Iterator[Finding]:
     else:
         versions = f"{_version('transformers')} with torch {_version('torch')}"
         yield _usable("transformers", versions, "torch", pip_command("install", "--force-reinstall", "torch"))
-    yield Finding("llama-cpp", False, "not in this version of vt")
+    yield _llama_cpp()
     yield Finding("openai", False, "not in this version of vt")
+
+
+def _llama_cpp() -> Finding:
+    missing = [name for name in ("llama_cpp", "gguf", "tokenizers") if util.find_spec(name) is None]
+    if missing:
+        return Finding("llama-cpp", False, f"needs {' and '.join(missing)}", install_command("gguf"))
+    try:
+        from vtcli.engines.llama_cpp.gpu import gpu_name
+        from vtcli.engines.llama_cpp.library import library
+
+        built = gpu_name(library()) or "the processor alone"
+    except Exception as error:  # libraries of C raise whatever they like when theirs do not go together
+        return Finding("llama-cpp", False, f"cannot be imported: {first_line(error)}", install_command("gguf"))
+    return Finding("llama-cpp", True, f"{_version('llama-cpp-python')} for GGUF files, built for {built}")
 
 
 def _readers() -> Iterator[Finding]:

@@ -31,7 +31,8 @@ class Clip:
 def memory_by_part(checkpoint: Checkpoint, clip: Clip, value_bytes: int | None = None) -> dict[str, int]:
     """Bytes of `weights`, `kv` (keys and values of all tokens), `vision` and their `total`.
 
-    `value_bytes` a number, by default 2, or 4 in a small model, which runs in float32 everywhere. `vision` is the peak
+    `value_bytes` a number, by default 2, or 4 in a small model, which runs in float32 everywhere; a GGUF file has its
+    own. `vision` is the peak
     inside one layer of the vision tower: the patches themselves, the residual stream and its normalised copy, and the
     wider of the attention's q, k, v and output and the gated feed-forward's two halves. A lower bound: frameworks add
     workspace of their own. Raises ModelError where config.json lacks a size.
@@ -42,6 +43,8 @@ def memory_by_part(checkpoint: Checkpoint, clip: Clip, value_bytes: int | None =
         raise ModelError(f"{checkpoint.name}: config.json lacks a usable size ({error})") from error
     each = value_bytes or (4 if checkpoint.weights.parameters <= SMALL else 2)
     parts = {name: count * each for name, count in values.items()}
+    if checkpoint.is_gguf:  # weights as they lie in the files, keys and values in float16, the rest in float32
+        parts = {"weights": checkpoint.weights.bytes, "kv": 2 * values["kv"], "vision": 4 * values["vision"]}
     return parts | {"total": sum(parts.values())}
 
 

@@ -105,7 +105,7 @@ def test_environment_and_config_file_name_the_model(vt: Vt, clip: Path, random: 
 
 
 def test_what_is_not_in_this_version_says_so(vt: Vt, clip: Path, random: str) -> None:
-    for flags in (("--engine", "llama-cpp"), ("--endpoint", "http://127.0.0.1:1"), ("--html", "x.html")):
+    for flags in (("--engine", "openai"), ("--endpoint", "http://127.0.0.1:1"), ("--html", "x.html")):
         done = vt("ask", str(clip), "what?", "-m", random, *flags)
         assert (done.returncode, done.stdout, done.stderr.count("\n")) == (1, "", 1)
         assert "not in this version" in done.stderr

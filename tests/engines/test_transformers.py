@@ -19,6 +19,7 @@ import numpy as np
 import pytest
 
 from vtcli.engines.base import Request, SamplingOptions
+from vtcli.engines.decoder import Decoder
 from vtcli.engines.transformers import TransformersEngine
 from vtcli.errors import EngineError, ModelError
 from vtcli.layout import build_layout
@@ -53,8 +54,16 @@ def make_request(folder: Path, **sampling: Any) -> Request:
     checkpoint = open_checkpoint(folder)
     _, ids = Tokenizer(folder).encode_prompt(Prompt("You are an expert.", "Why did the blue square leave?"))
     layout = build_layout(ids, GRID, 3.75, video_token_id=checkpoint.video_token_id, tokens_per_second=2)
-    patches = np.random.default_rng(0).standard_normal((GRID[0] * GRID[1] * GRID[2], 1176)).astype(np.float32)
-    return Request(layout, patches, 3.75, SamplingOptions(**{"max_tokens": 32, "temperature": 0.0} | sampling))
+    shape = (2 * GRID[0], 14 * GRID[1], 14 * GRID[2], 3)
+    pixels = np.random.default_rng(0).integers(0, 256, shape, np.uint8)
+    return Request(layout, pixels, 3.75, SamplingOptions(**{"max_tokens": 32, "temperature": 0.0} | sampling))
+
+
+def filled(engine: TransformersEngine, request: Request, decoder: Decoder) -> Any:
+    """The first logits, with a decoder that has read the prompt anew."""
+    engine._recall.forget()
+    decoder.restart()
+    return engine._prefill(request, engine._prefix(request), engine._encode(request), decoder)
 
 
 def with_sampling(request: Request, **changes: Any) -> Request:
@@ -67,7 +76,7 @@ def reference_ids(engine: TransformersEngine, request: Request, tokens: int = 32
         input_ids=torch.from_numpy(layout.input_ids)[None],
         attention_mask=torch.ones(1, layout.input_ids.size, dtype=torch.long),
         position_ids=torch.from_numpy(layout.positions)[:, None],
-        pixel_values_videos=torch.from_numpy(request.patches),
+        pixel_values_videos=torch.from_numpy(engine._patches(request)),
         video_grid_thw=torch.tensor([GRID]),
         max_new_tokens=tokens,
         do_sample=False,
@@ -96,11 +105,11 @@ def test_positions_reach_the_model(engine: TransformersEngine, request_: Request
             return engine._model(
                 input_ids=torch.from_numpy(layout.input_ids)[None],
                 position_ids=torch.from_numpy(positions)[:, None],
-                pixel_values_videos=torch.from_numpy(request_.patches),
+                pixel_values_videos=torch.from_numpy(engine._patches(request_)),
                 video_grid_thw=torch.tensor([GRID]),
             ).logits[0, -1]
 
-    ours = torch.from_numpy(engine._prefill(request_, engine._encode(request_), engine._decoder_for(request_)))
+    ours = torch.from_numpy(filled(engine, request_, engine._decoder_for(request_)))
     torch.testing.assert_close(ours, forward(layout.positions), atol=1e-4, rtol=1e-4)
     assert (ours - forward(np.tile(np.arange(layout.input_ids.size), (3, 1)))).abs().max() > 0.01
 
@@ -109,7 +118,7 @@ def test_every_step_continues_from_the_layout(engine: TransformersEngine, reques
     """Step by step with a cache equals one teacher-forced pass with positions last + 1, last + 2, …"""
     layout, tokens = request_.layout, reference_ids(engine, request_, 6)
     decoder = engine._decoder_for(request_)
-    engine._prefill(request_, engine._encode(request_), decoder)
+    filled(engine, request_, decoder)
     for token in tokens:
         logits = torch.from_numpy(decoder.run([token])[0])
     longer = np.tile(np.arange(layout.next_position, layout.next_position + 6), (3, 1))
@@ -117,7 +126,7 @@ def test_every_step_continues_from_the_layout(engine: TransformersEngine, reques
         expected = engine._model(
             input_ids=torch.from_numpy(np.append(layout.input_ids, tokens))[None],
             position_ids=torch.from_numpy(np.concatenate([layout.positions, longer], axis=1))[:, None],
-            pixel_values_videos=torch.from_numpy(request_.patches),
+            pixel_values_videos=torch.from_numpy(engine._patches(request_)),
             video_grid_thw=torch.tensor([GRID]),
         ).logits[0, -1]
     torch.testing.assert_close(logits, expected, atol=1e-4, rtol=1e-4)
@@ -275,8 +284,8 @@ def test_out_of_memory_is_one_line(engine: TransformersEngine, request_: Request
 
 
 def test_requests_that_do_not_fit(engine: TransformersEngine, request_: Request) -> None:
-    with pytest.raises(EngineError, match="patches do not fill"):
-        next(engine.stream(dataclasses.replace(request_, patches=request_.patches[:-1])))
+    with pytest.raises(EngineError, match="do not fill the grid"):
+        next(engine.stream(dataclasses.replace(request_, pixels=request_.pixels[:-2])))
     layout = dataclasses.replace(request_.layout, input_ids=request_.layout.input_ids + 300)
     with pytest.raises(EngineError, match="beyond the model's 384 embeddings"):
         next(engine.stream(dataclasses.replace(request_, layout=layout)))

@@ -9,6 +9,8 @@ from typing import Any
 
 import pytest
 
+from tests.engines.conftest import random_checkpoint  # noqa: F401  # the fixture
+
 CONFIG: dict[str, Any] = {
     "model_type": "qwen2_5_vl",
     "hidden_size": 64,

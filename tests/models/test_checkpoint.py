@@ -70,7 +70,7 @@ def test_a_snapshot_of_the_hugging_face_cache_tells_its_revision(folder: Path, t
 
 
 def test_no_such_model() -> None:
-    with pytest.raises(ModelError, match=r"^no such model: nothing/here \(a folder, or one of: "):
+    with pytest.raises(ModelError, match=r"^no such model: nothing/here \(a folder, a .gguf file, or one of: "):
         open_checkpoint("nothing/here")
 
 

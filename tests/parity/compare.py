@@ -73,8 +73,9 @@ def ours(engine: TransformersEngine, case: Case, folder: Path, model: Model) -> 
     """The arrays of a case as vt computes them, on an open engine of the same model."""
     plan, request = request_of(case, folder, model)
     checkpoint, layout = plan.checkpoint, request.layout
+    patches = engine._patches(request)
     mean, std = (
-        np.repeat(np.asarray(v, np.float32), request.patches.shape[1] // 3)
+        np.repeat(np.asarray(v, np.float32), patches.shape[1] // 3)
         for v in (checkpoint.image_mean, checkpoint.image_std)
     )
     logits, generated = greedy(engine, request, checkpoint.eos_token_ids)
@@ -83,7 +84,7 @@ def ours(engine: TransformersEngine, case: Case, folder: Path, model: Model) -> 
         "size": np.asarray([plan.frames.height, plan.frames.width]),
         "input_ids": layout.input_ids,
         "positions": layout.positions,
-        "pixels": np.rint((request.patches * std + mean) * 255).astype(np.uint8),
+        "pixels": np.rint((patches * std + mean) * 255).astype(np.uint8),
         "logits": logits,
         "tokens": np.asarray(generated),
     }
@@ -92,7 +93,8 @@ def ours(engine: TransformersEngine, case: Case, folder: Path, model: Model) -> 
 def greedy(engine: TransformersEngine, request: Request, ends: tuple[int, ...]) -> tuple[Any, list[int]]:
     """Logits of the first new token and the ids that the engine's own steps give, the ending one included."""
     decoder = engine._decoder_for(request)
-    logits = first = engine._prefill(request, engine._encode(request), decoder)
+    decoder.restart()
+    logits = first = engine._prefill(request, engine._prefix(request), engine._encode(request), decoder)
     tokens: list[int] = []
     while True:
         tokens.append(int(logits.argmax()))

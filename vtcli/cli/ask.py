@@ -19,10 +19,12 @@ def ask(
     video: options.VideoArgument,
     question: Annotated[str, typer.Argument(metavar="QUESTION", help="What to find out.", show_default=False)],
     model: options.ModelOption = None,
+    mmproj: options.ProjectorOption = None,
     engine: options.EngineOption = "auto",
     endpoint: options.EndpointOption = None,
     device: options.DeviceOption = None,
     compile: options.CompileOption = "auto",
+    no_cache: options.NoCacheOption = False,
     yes: options.YesOption = False,
     offline: options.OfflineOption = False,
     frames: options.FramesOption = None,
@@ -54,6 +56,7 @@ def ask(
     _refuse_what_is_missing(engine, endpoint, html)
     from vtcli.engines.base import SamplingOptions
     from vtcli.errors import UsageError
+    from vtcli.settings import prefix_store
     from vtcli.video.source import is_address
 
     frames = options.frame_count(frames, fps, video)
@@ -62,12 +65,16 @@ def ask(
     if seed is not None and not 0 <= seed < 2**63:
         raise UsageError(f"--seed {seed}: give a number from 0 to 2^63 - 1")
     model_used, device_used = _defaults(model, device)
+    from pathlib import Path
+
     from vtcli.ask import Question
 
     asked = Question(
         video=video,
         question=question,
         model=model_used,
+        projector=Path(mmproj).expanduser() if mmproj else None,
+        engine=engine,
         choices=tuple(choice or ()),
         frames=frames,
         fps=fps,
@@ -79,6 +86,7 @@ def ask(
         read_timeout=options.read_limit(read_timeout),
         device=device_used,
         compile=compile,
+        store=None if no_cache or dry_run else prefix_store(),
         sampling=SamplingOptions(max_tokens=max_tokens, temperature=temperature, top_p=top_p, seed=seed),
     )
     if dry_run:
@@ -158,7 +166,7 @@ def _defaults(model: str | None, device: str | None) -> tuple[str, str]:
     model = model or settings.model
     if not model:
         raise ModelError(
-            "no model given: name a Qwen2.5-VL checkpoint folder with -m DIR or VT_MODEL "
+            "no model given: name a Qwen2.5-VL checkpoint folder or GGUF file with -m DIR|FILE or VT_MODEL "
             "(the embedded demo model is used by `vt demo` and `-m tiny` only)"
         )
     return model, device or settings.device or "auto"
@@ -167,9 +175,9 @@ def _defaults(model: str | None, device: str | None) -> tuple[str, str]:
 def _refuse_what_is_missing(engine: str, endpoint: str | None, html: str | None) -> None:
     from vtcli.errors import EngineError, VtError
 
-    if engine in ("llama-cpp", "openai"):
-        raise EngineError(f"--engine {engine} is not in this version: use --engine transformers with a model folder")
+    if engine == "openai":
+        raise EngineError("--engine openai is not in this version: give a model folder or a GGUF file with -m")
     if endpoint is not None:
-        raise EngineError("--endpoint is not in this version: use --engine transformers with a model folder")
+        raise EngineError("--endpoint is not in this version: give a model folder or a GGUF file with -m")
     if html is not None:
         raise VtError("--html is not in this version: use --json for the whole record")

@@ -8,8 +8,10 @@ import typer
 
 from vtcli import __version__
 from vtcli.cli.ask import ask
+from vtcli.cli.cache import cache
 from vtcli.cli.demo import demo
 from vtcli.cli.doctor import doctor
+from vtcli.cli.export import export
 from vtcli.cli.frames import frames
 from vtcli.cli.probe import probe
 from vtcli.cli.trace import trace
@@ -22,7 +24,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for command in (ask, demo, probe, frames, trace, doctor):
+for command in (ask, demo, probe, frames, trace, export, cache, doctor):
     app.command()(command)
 
 

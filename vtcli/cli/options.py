@@ -70,10 +70,19 @@ ModelOption = Annotated[
     typer.Option(
         "--model",
         "-m",
-        metavar="NAME|DIR",
+        metavar="NAME|DIR|FILE.gguf",
         envvar="VT_MODEL",
-        help="A Qwen2.5-VL checkpoint folder, or `tiny`.",
+        help="A Qwen2.5-VL checkpoint folder, a GGUF file, or `tiny`.",
         show_default=False,
+        rich_help_panel=MODEL_PANEL,
+    ),
+]
+ProjectorOption = Annotated[
+    str | None,
+    typer.Option(
+        "--mmproj",
+        metavar="FILE",
+        help="Of a GGUF model, the vision tower's file, where it does not lie beside the model's.",
         rich_help_panel=MODEL_PANEL,
     ),
 ]
@@ -110,6 +119,10 @@ YesOption = Annotated[
     bool, typer.Option("--yes", "-y", help="Answer yes to what would be asked.", rich_help_panel=MODEL_PANEL)
 ]
 
+NoCacheOption = Annotated[
+    bool,
+    typer.Option("--no-cache", help="Neither use nor keep what is computed of the video.", rich_help_panel=MODEL_PANEL),
+]
 FramesOption = Annotated[
     int | None,
     typer.Option(

@@ -17,6 +17,8 @@ from vtcli.layout import Layout
 GREEDY_TEMPERATURE = 1e-5
 
 
+#: Room is made for a multiple of so many tokens.
+ROUNDED = 512
 Compile = Literal["auto", "on", "off"]
 
 
@@ -45,12 +47,18 @@ class SamplingOptions:
 
 @dataclass(frozen=True, eq=False)
 class Request:
-    """One question: tokens and positions, the clip's patches float32 (T·H·W, 1176), and how to sample."""
+    """One question: tokens and positions, the clip's frames uint8 (N, height, width, 3), and how to sample."""
 
     layout: Layout
-    patches: NDArray[np.float32]
+    pixels: NDArray[np.uint8]
     second_per_grid: float
     sampling: SamplingOptions = SamplingOptions()
+
+    @property
+    def capacity(self) -> int:
+        """Tokens an engine makes room for: the prompt's, the reply's, and some for a longer question after this one."""
+        tokens = int(self.layout.input_ids.size) + self.sampling.max_tokens
+        return -(-tokens // ROUNDED) * ROUNDED
 
     @property
     def grid(self) -> tuple[int, int, int]:

@@ -5,7 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from vtcli.engines.keyvalues import KeyValues
+import numpy as np
+from numpy.typing import NDArray
+
+from vtcli.engines.keyvalues import KeyValues, Shape
+from vtcli.engines.prefix import Prefix
 from vtcli.engines.reply import Logits
 from vtcli.errors import EngineError
 
@@ -60,9 +64,23 @@ class Decoder:
             where = torch.arange(first, first + len(tokens), device=self.device).expand(3, 1, -1)
             return _numbers(self._head(self._read(self.embed(tokens)[None], where)[0]))
 
-    def restart(self) -> None:
-        """Forgets everything; the memory is kept."""
-        self.cache.length = self._offset = 0
+    def restart(self, prefix: Prefix | None = None) -> None:
+        """Forgets everything, or all but `prefix`, which was read; the memory is kept."""
+        self.cache.length = prefix.tokens if prefix else 0
+
+    def save(self, prefix: Prefix) -> list[NDArray[np.uint8]]:
+        """The keys and values of `prefix`, as bytes."""
+        return self.cache.save(prefix.tokens)
+
+    def load(self, prefix: Prefix, data: NDArray[np.uint8]) -> bool:
+        """Goes on as if `prefix` had just been read, of which `save` gave `data`; whether that fits this model."""
+        import torch
+
+        weights = [layer.self_attn.k_proj.weight for layer in self._text.layers]
+        size = self._text.layers[0].self_attn.head_dim
+        shapes = [Shape(weight.shape[0] // size, size, weight.dtype, weight.device) for weight in weights]
+        with torch.inference_mode():
+            return self.cache.load(data, prefix.tokens, shapes)
 
     def drop(self, count: int) -> None:
         """Forgets the last `count` tokens read."""

@@ -2,10 +2,25 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
 
 if TYPE_CHECKING:
     from torch import Tensor
+
+
+@dataclass(frozen=True)
+class Shape:
+    """Of one layer: key-value heads, the size of one, and torch's dtype and device."""
+
+    heads: int
+    size: int
+    dtype: Any
+    device: Any
 
 
 class KeyValues:
@@ -39,6 +54,35 @@ class KeyValues:
     def get_seq_length(self, layer: int = 0) -> int:
         """Tokens read. Some releases of transformers ask, to count positions that are given here anyway."""
         return 0 if self.index is not None else self.length  # a number that changes would be compiled anew
+
+    def save(self, tokens: int) -> list[NDArray[np.uint8]]:
+        """The first `tokens` of every layer as bytes: keys and values of the first layer, of the second, ..."""
+        import torch
+
+        return [
+            kept[:, :, :tokens].cpu().contiguous().view(torch.uint8).numpy().reshape(-1)
+            for layer in sorted(self._layers)
+            for kept in self._layers[layer]
+        ]
+
+    def load(self, data: NDArray[np.uint8], tokens: int, shapes: Sequence[Shape]) -> bool:
+        """Takes what `save` gave, for layers of `shapes`, in order; whether it fits. It counts as `tokens` read."""
+        import torch
+
+        sizes = [2 * shape.heads * tokens * shape.size * shape.dtype.itemsize for shape in shapes]
+        if sum(sizes) != data.nbytes:
+            return False
+        begin = 0
+        for layer, (shape, size) in enumerate(zip(shapes, sizes, strict=True)):
+            if layer not in self._layers:
+                room = torch.zeros(1, shape.heads, self.capacity, shape.size, dtype=shape.dtype, device=shape.device)
+                self._layers[layer] = room, torch.zeros_like(room)
+            for kept, half in zip(self._layers[layer], np.split(data[begin : begin + size], 2), strict=True):
+                values = torch.from_numpy(half.copy()).view(shape.dtype)
+                kept[:, :, :tokens] = values.reshape(1, shape.heads, tokens, shape.size).to(shape.device)
+            begin += size
+        self.length = tokens
+        return True
 
     def _room(self, like: Tensor) -> Tensor:
         batch, heads, _, size = like.shape

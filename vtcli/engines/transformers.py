@@ -17,48 +17,58 @@ from time import perf_counter
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numpy.typing import NDArray
 
+import vtcli
+from vtcli.cores import ONE_THREAD
 from vtcli.engines.base import Compile, Request, StreamStats
 from vtcli.engines.captured import CapturedDecoder
 from vtcli.engines.decoder import Decoder
 from vtcli.engines.device import VALUE_BYTES, Placement, place
 from vtcli.engines.loading import import_model_code, load_model, memory_errors, require_libraries
 from vtcli.engines.lookup import Lookup
+from vtcli.engines.prefix import Prefix, PrefixStore, Recall
 from vtcli.engines.reply import Logits, Reply
 from vtcli.engines.room import free_memory
 from vtcli.errors import EngineError
 from vtcli.memory import Clip, advice, memory_by_part
 from vtcli.models.checkpoint import Checkpoint
+from vtcli.models.fingerprint import fingerprint
 from vtcli.models.tokenizer import Tokenizer
+from vtcli.video.patches import patchify
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-#: Below this many parameters one thread is faster on a CPU than several, and many times so on a busy machine.
-_ONE_THREAD = 20_000_000
 _GUESSED = 4
 """Tokens read ahead where the text repeats itself."""
-_ROUNDED = 512
-"""Captured steps are made for a multiple of so many tokens."""
 
 
 class TransformersEngine:
     """One checkpoint of the Qwen2.5-VL family on one device. See `engines.base.Engine`.
 
     `tokenizer` is the checkpoint's; `device` one of auto, cuda, mps, cpu; `compile` "on" compiles the steps, which
-    takes a while, "auto" captures them on CUDA and "off" runs them as they come.
+    takes a while, "auto" captures them on CUDA and "off" runs them as they come. `store` keeps what is
+    computed of clips.
     """
 
     name = "transformers"
     quant: str | None = None
 
     def __init__(
-        self, checkpoint: Checkpoint, tokenizer: Tokenizer, device: str = "auto", compile: Compile = "auto"
+        self,
+        checkpoint: Checkpoint,
+        tokenizer: Tokenizer,
+        device: str = "auto",
+        compile: Compile = "auto",
+        store: PrefixStore | None = None,
     ) -> None:
         self._checkpoint = checkpoint
         self._tokenizer = tokenizer
         self._model: Any = None
         self._decoder: Decoder | None = None
+        self._recall = Recall(store)
+        self._computed: dict[str, str] | None = None
         self.compile = compile
         self.device = device
         self.dtype = ""
@@ -91,6 +101,7 @@ class TransformersEngine:
         if self._model is None:
             return
         self._model = self._decoder = None
+        self._recall.forget()
         if self.device == "cuda":
             import torch
 
@@ -106,25 +117,28 @@ class TransformersEngine:
         import torch
 
         reply: Reply | None = None
-        encoded, filled, started = 0.0, 0.0, perf_counter()
+        encoded, filled, cached, started = 0.0, 0.0, 0, perf_counter()
         threads = torch.get_num_threads()
-        if self.device == "cpu" and self._checkpoint.weights.parameters <= _ONE_THREAD:
+        if self.device == "cpu" and self._checkpoint.weights.parameters <= ONE_THREAD:
             torch.set_num_threads(1)
         try:
             with memory_errors(self.device, lambda: self._remedy(request)):
-                decoder = self._decoder_for(request)
-                video = self._encode(request)
+                decoder, prefix = self._decoder_for(request), self._prefix(request)
+                if self._recall.find(prefix, decoder):
+                    cached = prefix.tokens
+                video = None if cached else self._encode(request)
                 encoded = perf_counter()
-                first = self._prefill(request, video, decoder)
+                first = self._prefill(request, prefix, video, decoder)
                 filled = perf_counter()
                 reply = self._reply(request, first, decoder)
                 yield from reply
+            self._recall.keep(prefix, decoder)
         finally:
             torch.set_num_threads(threads)
             now = perf_counter()
             encoded, filled = encoded or now, filled or now
             finish, count = (reply.finish, reply.tokens) if reply else ("interrupted", 0)
-            self.stats = StreamStats(finish, count, encoded - started, filled - encoded, now - filled)
+            self.stats = StreamStats(finish, count, encoded - started, filled - encoded, now - filled, cached)
 
     def _reply(self, request: Request, first: Logits, decoder: Decoder) -> Reply:
         layout = request.layout
@@ -135,17 +149,15 @@ class TransformersEngine:
 
     def _decoder_for(self, request: Request) -> Decoder:
         """A decoder with room for `request`: the last one where it has."""
-        capacity = request.layout.input_ids.size + request.sampling.max_tokens
-        if self._decoder is not None and self._decoder.cache.capacity >= capacity:
-            self._decoder.restart()
+        if self._decoder is not None and self._decoder.cache.capacity >= request.capacity:
             return self._decoder
         self._decoder = None  # its memory is free before more is asked for
+        self._recall.forget()
         alone = len(set(getattr(self._model, "hf_device_map", {}).values())) <= 1
         if self.compile == "on" or (self.compile == "auto" and self.device == "cuda" and alone):
-            rounded = -(-capacity // _ROUNDED) * _ROUNDED  # so that the next question fits too
-            self._decoder = CapturedDecoder(self._model, rounded, compiled=self.compile == "on")
+            self._decoder = CapturedDecoder(self._model, request.capacity, compiled=self.compile == "on")
         else:
-            self._decoder = Decoder(self._model, capacity)
+            self._decoder = Decoder(self._model, request.capacity)
         return self._decoder
 
     def _remedy(self, request: Request) -> str:
@@ -163,9 +175,13 @@ class TransformersEngine:
         rows, largest = self._model.get_input_embeddings().num_embeddings, int(layout.input_ids.max())
         if largest >= rows:
             raise EngineError(f"the tokenizer's id {largest} is beyond the model's {rows} embeddings")
-        t, h, w = layout.grid
-        if len(request.patches) != t * h * w:
-            raise EngineError(f"{len(request.patches)} patches do not fill the grid {layout.grid}")
+        if self._checkpoint.grid(*request.pixels.shape[:3]) != layout.grid:
+            raise EngineError(f"frames of the shape {request.pixels.shape} do not fill the grid {layout.grid}")
+
+    def _patches(self, request: Request) -> NDArray[np.float32]:
+        of = self._checkpoint
+        sizes = of.patch_size, of.temporal_patch_size, of.merge_size
+        return patchify(request.pixels, of.image_mean, of.image_std, *sizes)[0]
 
     def _encode(self, request: Request) -> Tensor:
         """The clip's embeddings (video_tokens, hidden)."""
@@ -173,28 +189,49 @@ class TransformersEngine:
 
         with torch.inference_mode():
             visual = self._model.model.visual
-            patches = torch.from_numpy(request.patches).to(self.device, visual.dtype)
+            patches = torch.from_numpy(self._patches(request)).to(self.device, visual.dtype)
             output = visual(patches, grid_thw=torch.tensor([request.grid], device=self.device))
             video: Tensor = getattr(output, "pooler_output", output)  # transformers 4 gives the tensor itself
             if self.device != "cpu":
                 getattr(torch, self.device).synchronize()  # so that the time measured is that of the work
             return video
 
-    def _prefill(self, request: Request, video: Tensor, decoder: Decoder) -> Logits:
-        """Runs the whole prompt; logits (vocabulary,) of the first new token."""
-        logits = decoder.prompt(self._embeddings(request, video, decoder), request.layout.positions)
+    def _prefix(self, request: Request) -> Prefix:
+        import torch
+        import transformers
+
+        if self._computed is None:
+            self._computed = {
+                "engine": self.name,
+                "device": self.device,
+                "dtype": self.dtype,
+                "weights": fingerprint(self._checkpoint),
+                "libraries": f"{vtcli.__version__} {torch.__version__} {transformers.__version__}",
+            }
+        return Prefix.of(request.layout, request.pixels, self._checkpoint.video_token_id, self._computed)
+
+    def _prefill(self, request: Request, prefix: Prefix, video: Tensor | None, decoder: Decoder) -> Logits:
+        """Runs the whole prompt, or with no `video` what follows the prefix; logits (vocabulary,) of the first token.
+
+        In two parts in any case, so that a prefix that was kept gives the same reply to the last bit.
+        """
+        layout, rest = request.layout, slice(prefix.tokens, None)
+        if video is not None:
+            begun = slice(prefix.tokens)
+            decoder.prompt(self._embeddings(layout.input_ids[begun], video, decoder), layout.positions[:, begun])
+        logits = decoder.prompt(decoder.embed(layout.input_ids[rest]), layout.positions[:, rest])
         if not np.isfinite(logits).all():
             certain = self.device == "cpu" or self.dtype == "float32"
             remedy = "its weights are damaged, get them again" if certain else "try --device cpu"
             raise EngineError(f"the model computes no numbers in {self.dtype} on {self.device}: {remedy}")
         return logits
 
-    def _embeddings(self, request: Request, video: Tensor, decoder: Decoder) -> Tensor:
-        """The prompt (tokens, hidden), the clip in its place."""
+    def _embeddings(self, ids: NDArray[np.int64], video: Tensor, decoder: Decoder) -> Tensor:
+        """A prompt's tokens (tokens, hidden), the clip in its place."""
         import torch
 
-        ids = torch.from_numpy(request.layout.input_ids).to(decoder.device)
-        embeddings = decoder.embed(ids)
+        tokens = torch.from_numpy(ids).to(decoder.device)
+        embeddings = decoder.embed(tokens)
         with torch.inference_mode():
-            embeddings[ids == self._checkpoint.video_token_id] = video.to(embeddings)
+            embeddings[tokens == self._checkpoint.video_token_id] = video.to(embeddings)
         return embeddings

@@ -7,13 +7,15 @@ Both file layouts in use are read: flat (`hidden_size`, `rope_scaling` at the to
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from vtcli.errors import ModelError
 from vtcli.models import catalogue
 from vtcli.models.files import read_json
+from vtcli.models.gguf import is_gguf
+from vtcli.models.gguf_pair import Pair, find_pair
 from vtcli.models.sizes import count_parameters
 from vtcli.models.weights import Weights, find_weights
 
@@ -32,7 +34,9 @@ class Checkpoint:
 
     `config` is config.json as it stands; `text_config` the language model's part of it, wherever that was.
     Means and deviations are of RGB in 0..1; sizes are in pixels (patch_size), patches (merge_size) and frames
-    (temporal_patch_size); min_pixels and max_pixels bound one frame.
+    (temporal_patch_size); min_pixels and max_pixels bound one frame. Of a GGUF export `config` holds what its metadata
+    tell, under the names config.json has for it, and `quant` is the type of most of its weights, such as "Q4_K".
+    `scope` says what a model that is no general one cannot do.
     """
 
     name: str
@@ -52,6 +56,14 @@ class Checkpoint:
     min_pixels: int
     max_pixels: int
     weights: Weights
+    projector: Path | None = None
+    quant: str | None = None
+    scope: str = ""
+
+    @property
+    def is_gguf(self) -> bool:
+        """Whether llama.cpp runs it: `path` is a GGUF file and `projector` that of its vision tower."""
+        return self.projector is not None
 
     def grid(self, frames: int, height: int, width: int) -> tuple[int, int, int]:
         """(T, H, W) in patches of that many frames of `height` x `width` pixels."""
@@ -63,24 +75,31 @@ class Checkpoint:
         return min(FRAME_PIXELS, largest), largest
 
 
-def open_checkpoint(name: str | Path, weights: bool = True) -> Checkpoint:
-    """Finds a checkpoint by catalogue name ("tiny") or folder and reads its configuration.
+def open_checkpoint(name: str | Path, weights: bool = True, projector: Path | None = None) -> Checkpoint:
+    """Finds a checkpoint by catalogue name ("tiny"), folder or GGUF file and reads its configuration.
 
-    Without `weights` they need not be there: their number is counted from the configuration. Raises ModelError, one
-    line, for a name that is neither, a folder without configuration or weights, weights that are incomplete or pickled,
-    and any architecture but Qwen2.5-VL.
+    Without `weights` a folder need not hold them: their number is counted from the configuration. `projector` is the
+    GGUF file of the vision tower, searched beside the model's where not given. Raises ModelError, one line, for a name
+    that is none of these, a folder without configuration or weights, weights that are incomplete or pickled, and any
+    architecture but Qwen2.5-VL.
     """
     known = catalogue.entries()
     entry = known.get(str(name))
     if entry is not None:
         if entry.path is None:
             raise ModelError(f"{entry.name} is not on this machine: give the folder that holds it")
-        return _read(entry.name, entry.path, entry.revision, weights)
+        return replace(_read(entry.name, entry.path, entry.revision, weights), scope=entry.scope)
     path = Path(name).expanduser()
     if not path.exists():
-        raise ModelError(f"no such model: {name} (a folder, or one of: {', '.join(known) or 'none embedded'})")
+        raise ModelError(
+            f"no such model: {name} (a folder, a .gguf file, or one of: {', '.join(known) or 'none embedded'})"
+        )
+    if is_gguf(path) or (path.is_dir() and not (path / "config.json").exists() and any(path.glob("*.gguf"))):
+        return _from_gguf(find_pair(path, projector))
     if not path.is_dir():
-        raise ModelError(f"{name} is a file, not a model folder")
+        raise ModelError(f"{name} is a file, but no GGUF file: give that or a model folder")
+    if projector is not None:
+        raise ModelError(f"--mmproj goes with a GGUF file: {name} is a checkpoint folder, which holds its own")
     return _read(*_identity(path), weights)
 
 
@@ -89,7 +108,7 @@ def planned_checkpoint(entry: catalogue.Entry) -> Checkpoint:
 
     Raises ModelError where the entry does not tell its sizes.
     """
-    return _build(entry.name, Path(entry.name), entry.revision, entry.config, False)
+    return _build(entry.name, Path(entry.name), entry.revision, entry.config, {}, {}, False)
 
 
 def _identity(path: Path) -> tuple[str, Path, str | None]:
@@ -108,13 +127,27 @@ def _read(name: str, path: Path, revision: str | None, weights: bool) -> Checkpo
         raise ModelError(
             f"{path} is a {config.get('model_type', 'nameless')} model: vt runs the Qwen2.5-VL family ({MODEL_TYPE})"
         )
-    return _build(name, path, revision, config, weights)
+    generation = read_json(path / "generation_config.json")
+    return _build(name, path, revision, config, _processor(path), generation, weights)
 
 
-def _build(name: str, path: Path, revision: str | None, config: Mapping[str, Any], weights: bool) -> Checkpoint:
+def _from_gguf(pair: Pair) -> Checkpoint:
+    found = _build(pair.name, pair.text.path, pair.revision, pair.config, pair.processor, pair.generation, False)
+    weights = Weights((pair.text.path, pair.projector.path), pair.parameters, pair.bytes)
+    return replace(found, weights=weights, projector=pair.projector.path, quant=pair.quant, scope=pair.scope)
+
+
+def _build(
+    name: str,
+    path: Path,
+    revision: str | None,
+    config: Mapping[str, Any],
+    processor: Mapping[str, Any],
+    generation: Mapping[str, Any],
+    weights: bool,
+) -> Checkpoint:
     text = _section(config, "text_config") or config
     vision = _section(config, "vision_config")
-    processor = _processor(path)
     _check_sizes(path, vision, processor)
     size = _section(processor, "size")
     low, high = _FAMILY_PIXELS
@@ -133,7 +166,7 @@ def _build(name: str, path: Path, revision: str | None, config: Mapping[str, Any
             merge_size=int(vision.get("spatial_merge_size", 2)),
             tokens_per_second=float(vision.get("tokens_per_second", 4)),  # 4: the library default; the 7B says 2
             video_token_id=int(config.get("video_token_id", 151656)),
-            eos_token_ids=_eos(read_json(path / "generation_config.json"), config, text),
+            eos_token_ids=_eos(generation, config, text),
             min_pixels=int(processor.get("min_pixels") or size.get("shortest_edge") or low),
             max_pixels=int(processor.get("max_pixels") or size.get("longest_edge") or high),
             weights=find_weights(path) if weights else Weights((), count_parameters(config, text, vision), 0),

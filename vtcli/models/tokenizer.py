@@ -16,6 +16,8 @@ from vtcli.errors import ModelError, first_line
 from vtcli.install import require
 from vtcli.models.detokenizer import Detokenizer
 from vtcli.models.files import read_json
+from vtcli.models.gguf import read_gguf
+from vtcli.models.gguf_tokenizer import gguf_backend, gguf_config, gguf_template
 from vtcli.models.template import find_template, render
 from vtcli.prompt import Prompt
 
@@ -29,19 +31,17 @@ SPLIT = (
 
 
 class Tokenizer:
-    """The tokenizer and chat template of a model folder.
+    """The tokenizer and chat template of a model: a folder or a GGUF file. `backend` is the library's tokenizer.
 
-    Raises ModelError when the folder lacks either, EngineError when `tokenizers` or `jinja2` is not installed.
+    Raises ModelError when it lacks either, EngineError when `tokenizers` or `jinja2` is not installed.
     """
 
-    def __init__(self, folder: Path) -> None:
-        self._config = read_json(folder / "tokenizer_config.json")
-        self._backend = _load(folder, self._config)
-        self._backend.no_truncation()
-        self._backend.no_padding()
-        self._backend.encode_special_tokens = True  # control tokens are placed by encode_prompt alone
-        self._template = find_template(folder)
-        added = self._backend.get_added_tokens_decoder()
+    def __init__(self, model: Path) -> None:
+        self.backend, self._config, self._template = _from_gguf(model) if model.is_file() else _from_folder(model)
+        self.backend.no_truncation()
+        self.backend.no_padding()
+        self.backend.encode_special_tokens = True  # control tokens are placed by encode_prompt alone
+        added = self.backend.get_added_tokens_decoder()
         self._special = {token.content: id for id, token in added.items() if token.special}
         longest_first = sorted(self._special, key=len, reverse=True)
         self._pattern = re.compile("(" + "|".join(map(re.escape, longest_first)) + ")") if self._special else None
@@ -49,7 +49,7 @@ class Tokenizer:
     @property
     def vocabulary_size(self) -> int:
         """Number of tokens, added ones included."""
-        return self._backend.get_vocab_size()
+        return self.backend.get_vocab_size()
 
     def encode_prompt(self, prompt: Prompt) -> tuple[str, list[int]]:
         """The prompt as the chat template renders it, and its ids with one `<|video_pad|>` for the whole video.
@@ -83,7 +83,7 @@ class Tokenizer:
 
     def encode(self, text: str) -> list[int]:
         """Ids of plain text: nothing in it becomes a control token."""
-        return list(self._backend.encode(text, add_special_tokens=False).ids)
+        return list(self.backend.encode(text, add_special_tokens=False).ids)
 
     def decode(self, ids: Iterable[int]) -> str:
         """Text of generated tokens, control tokens left out; invalid UTF-8 becomes U+FFFD."""
@@ -92,7 +92,7 @@ class Tokenizer:
 
     def detokenizer(self) -> Detokenizer:
         """A fresh incremental decoder for one reply."""
-        return Detokenizer(self._backend)
+        return Detokenizer(self.backend)
 
     def _hide(self, text: str, quote: Any) -> str:
         return self._pattern.sub(quote, text) if self._pattern else text
@@ -104,8 +104,19 @@ class Tokenizer:
         return {name: value for name, value in values.items() if isinstance(value, str)}
 
 
-def _load(folder: Path, config: dict[str, Any]) -> Backend:
+def _from_gguf(file: Path) -> tuple[Backend, dict[str, Any], str]:
+    require("the model's tokenizer", "gguf", "tokenizers", "jinja2")
+    gguf = read_gguf(file)
+    return gguf_backend(gguf), gguf_config(gguf), gguf_template(gguf)
+
+
+def _from_folder(folder: Path) -> tuple[Backend, dict[str, Any], str]:
     require("the model's tokenizer", "torch", "tokenizers", "jinja2")
+    config = read_json(folder / "tokenizer_config.json")
+    return _load(folder, config), config, find_template(folder)
+
+
+def _load(folder: Path, config: dict[str, Any]) -> Backend:
     from tokenizers import Tokenizer as Backend
 
     try:

@@ -7,8 +7,6 @@ its own. Whatever does not go as the packet index says ends the attempt, for a r
 
 from __future__ import annotations
 
-import os
-import sys
 from collections import deque
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -22,6 +20,7 @@ from av.packet import Packet
 from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 
+from vtcli.cores import cores
 from vtcli.video.container import PacketReader, decode_packet, open_video
 from vtcli.video.groups import Group, plan_groups
 from vtcli.video.index import NO_TIME, PacketIndex
@@ -89,13 +88,6 @@ def sparse_pictures(info: VideoInfo, plan: FramePlan, odd: set[int] | None = Non
     if odd is not None:
         odd.update(frame for frame, packet in packets.items() if sizes[packet] != info.stored)
     return {frame: found[packet].result() for frame, packet in packets.items()}
-
-
-def cores() -> int:
-    """Processors this process may use."""
-    if sys.platform == "linux":
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
 
 
 def share(costs: Sequence[int], pixels: int, cores: int) -> tuple[int, int]:

@@ -1,0 +1,200 @@
+"""Kept video prefixes: the second question is answered as it would have been anyway, from what was kept."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from tests.engines.test_transformers import make_request, with_sampling
+from vtcli.engines.base import Engine, Request
+from vtcli.engines.prefix import Prefix, PrefixStore
+from vtcli.layout import build_layout
+from vtcli.models.checkpoint import Checkpoint, open_checkpoint
+from vtcli.models.fingerprint import fingerprint
+from vtcli.models.tokenizer import Tokenizer
+from vtcli.prompt import Prompt
+
+ENGINES = ("transformers", "llama-cpp")
+
+
+@pytest.fixture(scope="module")
+def files(random_checkpoint: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    pytest.importorskip("llama_cpp")
+    from vtcli.models.export import export
+
+    folder = tmp_path_factory.mktemp("gguf")
+    made = export(open_checkpoint(random_checkpoint), folder, "F16")
+    return {"transformers": random_checkpoint, "llama-cpp": made.text}
+
+
+def make(name: str, files: dict[str, Path], store: PrefixStore | None) -> Engine:
+    checkpoint = open_checkpoint(files[name])
+    tokenizer = Tokenizer(checkpoint.path)
+    if name == "transformers":
+        from vtcli.engines.transformers import TransformersEngine
+
+        return TransformersEngine(checkpoint, tokenizer, "cpu", store=store)
+    from vtcli.engines.llama_cpp import LlamaCppEngine
+
+    return LlamaCppEngine(checkpoint, tokenizer, "cpu", store=store)
+
+
+def say(engine: Engine, request: Request) -> tuple[str, int]:
+    """The reply, and how many tokens of the prompt were not computed."""
+    reply = "".join(engine.stream(request))
+    assert engine.stats is not None
+    return reply, engine.stats.cached_tokens
+
+
+def asked(request: Request, checkpoint: Checkpoint, question: str, second_per_grid: float = 3.75) -> Request:
+    """Another question about the clip of `request`, or the same clip at other times."""
+    _, ids = Tokenizer(checkpoint.path).encode_prompt(Prompt("You are an expert.", question))
+    layout = build_layout(
+        ids, request.grid, second_per_grid, video_token_id=checkpoint.video_token_id, tokens_per_second=2
+    )
+    return dataclasses.replace(request, layout=layout)
+
+
+@pytest.mark.parametrize("name", ENGINES)
+def test_a_second_question_costs_no_video(
+    name: str, files: dict[str, Path], random_checkpoint: Path, tmp_path: Path
+) -> None:
+    request = make_request(random_checkpoint)
+    other = asked(request, open_checkpoint(random_checkpoint), "The green triangle pushed it?")
+    alone = make(name, files, None)
+    alone.open()
+    expected = say(alone, request), say(alone, other), say(alone, request)
+    prefix = int(np.flatnonzero(request.layout.input_ids == open_checkpoint(random_checkpoint).video_token_id)[-1]) + 1
+    assert [cached for _, cached in expected] == [0, prefix, prefix]  # in memory
+    alone.close()
+    assert expected[0][0] == expected[2][0] != expected[1][0]
+
+    for cached in (0, prefix):  # a first and a second process, as far as the engine can tell
+        engine = make(name, files, PrefixStore(tmp_path, 10**9))
+        engine.open()
+        assert say(engine, other) == (expected[1][0], cached)
+        assert say(engine, request) == (expected[0][0], prefix)
+        engine.close()
+    assert len(list(tmp_path.iterdir())) == 1
+
+
+@pytest.mark.parametrize("name", ENGINES)
+def test_other_frames_times_or_weights_are_computed(
+    name: str, files: dict[str, Path], random_checkpoint: Path, tmp_path: Path
+) -> None:
+    request = make_request(random_checkpoint, max_tokens=2)
+    engine = make(name, files, PrefixStore(tmp_path, 10**9))
+    engine.open()
+    assert say(engine, request)[1] == 0
+    pixels = request.pixels.copy()
+    pixels[-1, -1, -1] ^= 1
+    assert say(engine, dataclasses.replace(request, pixels=pixels))[1] == 0
+    assert say(engine, asked(request, open_checkpoint(random_checkpoint), "Why?", 3.0))[1] == 0
+    assert say(engine, request)[1] > 0  # still known
+    engine.close()
+
+
+@pytest.mark.parametrize("name", ENGINES)
+@pytest.mark.parametrize("damage", ["cut", "flipped", "empty", "of another size"])
+def test_a_broken_file_is_a_miss(
+    name: str, files: dict[str, Path], random_checkpoint: Path, tmp_path: Path, damage: str
+) -> None:
+    request = make_request(random_checkpoint, max_tokens=8)
+    store = PrefixStore(tmp_path, 10**9)
+    engine = make(name, files, store)
+    engine.open()
+    expected, _ = say(engine, request)
+    engine.close()
+    (file,) = store.files()
+    data = bytearray(file.read_bytes())
+    if damage == "cut":
+        data = data[: len(data) // 2]
+    elif damage == "flipped":
+        data[len(data) // 2] ^= 255
+    elif damage == "empty":
+        data = bytearray()
+    else:  # whole, but not what this model has
+        prefix = Prefix(1, 1, file.stem)
+        assert store.put(prefix, [np.zeros(100, np.uint8)])
+        data = bytearray(file.read_bytes())
+    file.write_bytes(data)
+    engine = make(name, files, store)
+    engine.open()
+    assert say(engine, request) == (expected, 0)
+    engine.close()
+    again = make(name, files, store)
+    again.open()
+    assert say(again, request)[0] == expected
+    assert again.stats is not None and again.stats.cached_tokens > 0  # mended
+    again.close()
+
+
+def test_an_interrupted_reply_keeps_nothing_wrong(
+    files: dict[str, Path], random_checkpoint: Path, tmp_path: Path
+) -> None:
+    request = make_request(random_checkpoint)
+    for name in ENGINES:
+        engine = make(name, files, PrefixStore(tmp_path / name, 10**9))
+        engine.open()
+        stream = engine.stream(with_sampling(request, max_tokens=1000))
+        next(stream)
+        stream.close()  # type: ignore[attr-defined]
+        expected, cached = say(engine, request)
+        assert cached == 0
+        assert say(engine, request)[0] == expected
+        engine.close()
+
+
+def prefix(number: int) -> Prefix:
+    return Prefix(1, 1, f"{number:064x}")
+
+
+def content(size: int, value: int = 0) -> list[np.ndarray[Any, Any]]:
+    return [np.full(size // 2, value, np.uint8), np.full(size - size // 2, value, np.uint8)]
+
+
+def test_the_longest_unused_goes_first(tmp_path: Path) -> None:
+    store = PrefixStore(tmp_path / "new", 1000)
+    for number in range(3):
+        assert store.put(prefix(number), content(300, number))
+        time.sleep(0.01)
+    assert store.get(prefix(0)) is not None  # and now used last
+    time.sleep(0.01)
+    assert store.put(prefix(3), content(300, 3))
+    assert [store.get(prefix(n)) is not None for n in range(4)] == [True, False, True, True]
+    found = store.get(prefix(3))
+    assert found is not None and (found == 3).all() and found.nbytes == 300
+    assert not store.put(prefix(4), content(2000))
+    assert store.clear()[0] == 3
+    assert store.files() == [] and store.get(prefix(0)) is None
+
+
+@pytest.mark.skipif(not hasattr(os, "geteuid"), reason="POSIX permissions")
+def test_a_folder_that_cannot_be_written_keeps_nothing(tmp_path: Path) -> None:
+    blocked = tmp_path / "file"
+    blocked.write_text("not a folder")
+    store = PrefixStore(blocked / "cache", 1000)
+    assert not store.put(prefix(0), content(10))
+    assert store.get(prefix(0)) is None and store.files() == [] and store.clear() == (0, 0)
+    if Path("/dev/full").exists() and os.geteuid() == 0:
+        assert not PrefixStore(Path("/proc/vt-nothing"), 1000).put(prefix(0), content(10))
+
+
+def test_weights_have_a_fingerprint(random_checkpoint: Path, tmp_path: Path) -> None:
+    import shutil
+
+    one = fingerprint(open_checkpoint(random_checkpoint))
+    folder = tmp_path / "copy"
+    shutil.copytree(random_checkpoint, folder)
+    assert fingerprint(open_checkpoint(folder)) == one
+    shard = next(folder.glob("model-00001*.safetensors"))
+    data = bytearray(shard.read_bytes())
+    data[-1] ^= 1
+    shard.write_bytes(data)
+    assert fingerprint(open_checkpoint(folder)) != one

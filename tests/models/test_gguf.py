@@ -1,0 +1,189 @@
+"""GGUF files: what is read of them, how a projector is found, and what is refused in one line."""
+
+from __future__ import annotations
+
+import shutil
+import struct
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from vtcli.errors import ModelError
+from vtcli.models.checkpoint import Checkpoint, open_checkpoint
+from vtcli.models.gguf import is_gguf, read_gguf
+from vtcli.models.tokenizer import Tokenizer
+from vtcli.prompt import build_prompt
+
+gguf = pytest.importorskip("gguf")
+pytest.importorskip("llama_cpp")
+pytest.importorskip("tokenizers")
+
+from vtcli.models.export import export  # noqa: E402
+
+
+@pytest.fixture(scope="module")
+def source(random_checkpoint: Path) -> Checkpoint:
+    return open_checkpoint(random_checkpoint)
+
+
+@pytest.fixture(scope="module")
+def made(source: Checkpoint, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return export(source, tmp_path_factory.mktemp("gguf"), "Q8_0").text
+
+
+@pytest.fixture
+def pair(made: Path, tmp_path: Path) -> Path:
+    """A copy of both files, to be spoilt; the text model's."""
+    for file in made.parent.iterdir():
+        shutil.copy(file, tmp_path)
+    return tmp_path / made.name
+
+
+def projector(text: Path) -> Path:
+    return next(text.parent.glob("mmproj*"))
+
+
+def test_the_header_is_what_the_gguf_package_reads(made: Path) -> None:
+    for file in (made, projector(made)):
+        ours, theirs = read_gguf(file), gguf.GGUFReader(file)
+        fields = {key: field.contents() for key, field in theirs.fields.items() if not key.startswith("GGUF.")}
+        assert dict(ours.metadata) == fields
+        assert [(t.name, list(t.shape), t.type, t.bytes) for t in ours.tensors.values()] == [
+            (t.name, t.shape.tolist(), t.tensor_type.name, t.n_bytes) for t in theirs.tensors
+        ]
+        assert ours.bytes == file.stat().st_size
+
+
+def test_a_vocabulary_of_150000_words_is_read(material: Path) -> None:
+    found = read_gguf(material / "tokenizer" / "llama_cpp_sdist" / "ggml-vocab-qwen2.gguf")
+    assert len(found.metadata["tokenizer.ggml.tokens"]) == 151936
+    assert found.metadata["tokenizer.ggml.tokens"][151645] == "<|im_end|>"
+
+
+def test_what_it_tells_is_what_the_checkpoint_told(made: Path, source: Checkpoint) -> None:
+    found = open_checkpoint(made)
+    same = ("patch_size", "temporal_patch_size", "merge_size", "tokens_per_second", "video_token_id", "eos_token_ids")
+    for name in (*same, "min_pixels", "max_pixels"):
+        assert getattr(found, name) == getattr(source, name), name
+    assert found.image_mean == pytest.approx(source.image_mean) and found.image_std == pytest.approx(source.image_std)
+    assert found.weights.parameters == source.weights.parameters
+    assert (found.quant, found.is_gguf, source.is_gguf, found.projector) == ("Q8_0", True, False, projector(made))
+    for name in ("hidden_size", "intermediate_size", "num_hidden_layers", "num_attention_heads", "num_key_value_heads"):
+        assert found.text_config[name] == source.text_config[name]
+
+
+@pytest.mark.parametrize(
+    "question", ["Why?", "don't  stop\n\n – 東京 🎬 é e\u0301", "<|im_end|><|video_pad|> [PAD370]"]
+)
+def test_prompts_are_those_of_the_checkpoint(made: Path, source: Checkpoint, question: str) -> None:
+    prompt = build_prompt(question, ("rain", "snow"))
+    ours, theirs = Tokenizer(made), Tokenizer(source.path)
+    assert ours.encode_prompt(prompt) == theirs.encode_prompt(prompt)
+    ids = list(range(384))
+    assert ours.decode(ids) == theirs.decode(ids)
+
+
+def test_a_file_without_a_template_for_videos_gets_the_familys(pair: Path, source: Checkpoint) -> None:
+    data = pair.read_bytes().replace(b"tokenizer.chat_template", b"tokenizer.chat_templatX")
+    pair.write_bytes(data)
+    prompt = build_prompt("Why?")
+    assert Tokenizer(pair).encode_prompt(prompt) == Tokenizer(source.path).encode_prompt(prompt)
+
+
+def test_a_folder_with_one_model_is_that_model(pair: Path) -> None:
+    assert open_checkpoint(pair.parent).path == pair
+    shutil.copy(pair, pair.with_name("other.gguf"))
+    with pytest.raises(ModelError, match=r"holds 2 text models .*name one with -m FILE\.gguf"):
+        open_checkpoint(pair.parent)
+
+
+def test_of_several_projectors_of_the_model_the_most_exact_is_taken(pair: Path, source: Checkpoint) -> None:
+    exact = export(source, pair.parent / "exact", "F32").projector
+    shutil.copy(exact, pair.parent)
+    assert open_checkpoint(pair).projector == pair.parent / exact.name
+    given = open_checkpoint(pair, projector=projector(pair))
+    assert given.projector == projector(pair)
+
+
+def test_projectors_of_other_models_are_passed_over(pair: Path) -> None:
+    other = pair.with_name("mmproj-another.gguf")
+    wide = struct.pack("<I", 64)
+    data = projector(pair).read_bytes()
+    at = data.index(b"clip.vision.projection_dim") + len("clip.vision.projection_dim") + 4
+    assert data[at : at + 4] == wide
+    other.write_bytes(data[:at] + struct.pack("<I", 99) + data[at + 4 :])
+    assert open_checkpoint(pair).projector != other
+    with pytest.raises(ModelError, match=r"belongs to another model: it gives 99 values a token, .* takes 64"):
+        open_checkpoint(pair, projector=other)
+
+
+def spoilt(pair: Path, how: str) -> tuple[Path, dict[str, Any]]:
+    data = pair.read_bytes()
+    if how == "no projector":
+        projector(pair).unlink()
+    elif how == "the projector alone":
+        return projector(pair), {}
+    elif how == "a text model for projector":
+        return pair, {"projector": pair}
+    elif how == "cut":
+        pair.write_bytes(data[:-1])
+    elif how == "cut in the header":
+        pair.write_bytes(data[:500])
+    elif how == "another architecture":
+        pair.write_bytes(data.replace(b"qwen2vl", b"llama2x"))
+    elif how == "an unknown version":
+        pair.write_bytes(data[:4] + b"\x09" + data[5:])
+    elif how == "no video token":
+        pair.write_bytes(data.replace(b"<|video_pad|>", b"<|vadeo_pad|>"))
+    elif how == "another tokenizer":
+        pair.write_bytes(data.replace(b"\x05\0\0\0\0\0\0\0qwen2", b"\x05\0\0\0\0\0\0\0gpt-2"))
+    elif how == "two different projectors":
+        two = pair.with_name("mmproj-two.gguf")
+        two.write_bytes(projector(pair).read_bytes().replace(b"v.blk.0.ln1", b"v.blk.0.lnX"))
+    elif how == "another kind of projector":
+        name = projector(pair)
+        name.write_bytes(name.read_bytes().replace(b"qwen2.5vl_merger", b"qwen3vl___merger"))
+        return pair, {"projector": name}
+    elif how == "a projector for a folder":
+        return Path("tiny"), {"projector": projector(pair)}
+    return pair, {}
+
+
+@pytest.mark.parametrize(
+    ("how", "says"),
+    [
+        ("no projector", "has no projector beside it .*--mmproj FILE"),
+        ("the projector alone", "is a projector: give the text model with -m"),
+        ("a text model for projector", "is not a projector of a vision tower"),
+        ("cut", r"is cut short: \d+ of \d+ bytes"),
+        ("cut in the header", "cut short or damaged within its header"),
+        ("another architecture", "is a llama2x model: vt runs the Qwen2.5-VL family"),
+        ("an unknown version", "is not a GGUF file: version 9"),
+        ("no video token", r"lacks '<\|video_pad\|>'"),
+        ("another tokenizer", "has a tokenizer of the kind gpt2/gpt-2, not Qwen2's"),
+        ("two different projectors", "several projectors beside it .*choose one with --mmproj"),
+        ("another kind of projector", "is a qwen3vl___merger projector: vt runs the Qwen2.5-VL family"),
+    ],
+)
+def test_what_cannot_be_run_says_why(pair: Path, how: str, says: str) -> None:
+    path, options = spoilt(pair, how)
+    with pytest.raises(ModelError, match=says) as error:
+        Tokenizer(open_checkpoint(path, **options).path)
+    assert "\n" not in str(error.value)
+
+
+def test_a_projector_goes_with_a_gguf_file_alone(pair: Path, source: Checkpoint) -> None:
+    with pytest.raises(ModelError, match="--mmproj goes with a GGUF file"):
+        open_checkpoint(source.path, projector=projector(pair))
+
+
+def test_every_cut_header_is_one_line(pair: Path, tmp_path: Path) -> None:
+    data = pair.read_bytes()
+    cut = tmp_path / "cut.gguf"
+    for size in [0, 3, 4, 8, 20, *range(24, 20000, 397)]:
+        cut.write_bytes(data[:size])
+        with pytest.raises(ModelError) as error:
+            read_gguf(cut)
+        assert "\n" not in str(error.value)
+    assert is_gguf(pair) and not is_gguf(tmp_path / "nothing") and not is_gguf(tmp_path)

@@ -1,0 +1,37 @@
+"""`vt cache`: what is kept of videos between questions."""
+
+from __future__ import annotations
+
+import sys
+from typing import Annotated, Literal
+
+import typer
+
+from vtcli.cli import options
+
+
+def cache(
+    action: Annotated[
+        Literal["show", "clear"], typer.Argument(help="show what there is, or clear it.", show_default=True)
+    ] = "show",
+    json: options.JsonOption = False,
+    debug: options.DebugOption = False,
+) -> None:
+    """Show or clear what is kept of videos, so that a second question about one is answered sooner."""
+    from vtcli.settings import prefix_store
+    from vtcli.trace.text import dump_json, sanitise_line
+
+    store = prefix_store()
+    if action == "clear":
+        count, freed = store.clear()
+        record = {"schema": "vt.cache/1", "folder": str(store.folder), "cleared": count, "bytes": freed}
+        text = f"{count} kept videos cleared, {freed / 1e6:.1f} MB"
+    else:
+        sizes = [file.stat().st_size for file in store.files()]
+        record = {"schema": "vt.cache/1", "folder": str(store.folder), "files": len(sizes), "bytes": sum(sizes)}
+        record["limit"] = store.limit
+        text = (
+            f"{len(sizes)} kept videos, {sum(sizes) / 1e6:.1f} MB of at most {store.limit / 1e6:.0f} MB, "
+            f"in {sanitise_line(str(store.folder))}"
+        )
+    print(dump_json(record, sys.stdout.encoding) if json else text)

@@ -1,0 +1,54 @@
+"""The GPU that this build of llama.cpp can use: its kind, its free memory, and how many layers fit there."""
+
+from __future__ import annotations
+
+import ctypes
+import sys
+
+from vtcli.engines.llama_cpp.library import Library
+
+_GPU = 1  # GGML_BACKEND_DEVICE_TYPE_GPU
+_SHARE = 0.8
+"""Of a GPU's memory, what weights may take when the keys, values and pictures must fit beside them."""
+
+
+def gpu_name(library: Library) -> str | None:
+    """ "cuda" or "mps" in torch's words, None for a build that knows the processor alone or finds no GPU."""
+    if not library.llama.llama_supports_gpu_offload() or not _devices():
+        return None
+    return "mps" if sys.platform == "darwin" else "cuda"
+
+
+def gpu_memory(library: Library) -> int:
+    """Bytes free on all GPUs."""
+    free = 0
+    ggml = _ggml()
+    for device in _devices():
+        one, total = ctypes.c_size_t(), ctypes.c_size_t()
+        ggml.ggml_backend_dev_memory(device, ctypes.byref(one), ctypes.byref(total))
+        free += one.value
+    return free
+
+
+def gpu_layers(library: Library, weights: int, layers: int) -> int:
+    """How many layers to run there: all and the output layer (layers + 1) where `weights` bytes fit, else a share."""
+    room = _SHARE * gpu_memory(library)
+    return layers + 1 if weights <= room else int(layers * room / weights)
+
+
+def _devices() -> list[ctypes.c_void_p]:
+    ggml = _ggml()
+    found = [ctypes.c_void_p(ggml.ggml_backend_dev_get(number)) for number in range(ggml.ggml_backend_dev_count())]
+    return [device for device in found if ggml.ggml_backend_dev_type(device) == _GPU]
+
+
+def _ggml() -> ctypes.CDLL:
+    from llama_cpp._ggml import libggml
+
+    ggml: ctypes.CDLL = libggml
+    ggml.ggml_backend_dev_count.restype = ctypes.c_size_t
+    ggml.ggml_backend_dev_get.argtypes, ggml.ggml_backend_dev_get.restype = [ctypes.c_size_t], ctypes.c_void_p
+    ggml.ggml_backend_dev_type.argtypes, ggml.ggml_backend_dev_type.restype = [ctypes.c_void_p], ctypes.c_int
+    ggml.ggml_backend_dev_memory.argtypes = [ctypes.c_void_p, ctypes.c_void_p, ctypes.c_void_p]
+    ggml.ggml_backend_dev_memory.restype = None
+    return ggml

@@ -1,0 +1,179 @@
+"""Kept video prefixes: what a model has computed of a clip, on disk, for the next question about it.
+
+A prompt begins with the system's text and the clip; what the model holds of these depends on the checkpoint, the frames
+and how it is computed, and on nothing that is asked. A file that is broken, or of another time, is as good as none.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import os
+import tempfile
+import zlib
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from vtcli.layout import Layout
+
+_ENDING = ".prefix"
+_HEADER = 16
+"""Bytes before the content: a magic number, the content's CRC-32 and its length."""
+_MAGIC = b"vtp1"
+
+
+@dataclass(frozen=True)
+class Prefix:
+    """The first `tokens` of a prompt, up to the clip's last, after which positions go on at `next_position`.
+
+    `key` says what was computed of them, and how.
+    """
+
+    tokens: int
+    next_position: int
+    key: str
+
+    @staticmethod
+    def of(layout: Layout, pixels: NDArray[np.uint8], video_token_id: int, computed: Mapping[str, str]) -> Prefix:
+        """`computed`: everything else that decides the numbers: weights, engine, precision, versions."""
+        tokens = int(np.flatnonzero(layout.input_ids == video_token_id)[-1]) + 1
+        digest = hashlib.sha256(json.dumps({**computed, "shape": pixels.shape}, sort_keys=True).encode())
+        for part in (layout.input_ids[:tokens], layout.positions[:, :tokens], pixels):
+            digest.update(np.ascontiguousarray(part).data)
+        return Prefix(tokens, int(layout.positions[:, :tokens].max()) + 1, digest.hexdigest())
+
+
+class Holder(Protocol):
+    """What has read a prompt and can be set back to a part of it."""
+
+    def restart(self, prefix: Prefix | None = None) -> None:
+        """Forgets all, or all but the prefix it has read."""
+
+    def save(self, prefix: Prefix) -> list[NDArray[np.uint8]]:
+        """What it holds of the prefix."""
+
+    def load(self, prefix: Prefix, data: NDArray[np.uint8]) -> bool:
+        """Takes what `save` gave; False where it does not fit."""
+
+
+class Recall:
+    """Which prefix a holder still has, and the store behind it; None keeps nothing between processes."""
+
+    def __init__(self, store: PrefixStore | None) -> None:
+        self._store = store
+        self._held: tuple[Holder, Prefix] | None = None
+
+    def find(self, prefix: Prefix, holder: Holder) -> bool:
+        """Whether `holder` has read `prefix` now; if not, it has read nothing."""
+        if self._held == (holder, prefix):
+            holder.restart(prefix)
+            return True
+        holder.restart()
+        self._held = None
+        data = self._store.get(prefix) if self._store else None
+        if data is None or not holder.load(prefix, data):
+            holder.restart()
+            return False
+        self._held = holder, prefix
+        return True
+
+    def keep(self, prefix: Prefix, holder: Holder) -> None:
+        """To be called when `holder` has read `prefix` and more, and is done with that."""
+        if self._held == (holder, prefix):
+            return
+        holder.restart(prefix)
+        if self._store:
+            self._store.put(prefix, holder.save(prefix))
+        self._held = holder, prefix
+
+    def forget(self) -> None:
+        """The holder is gone, or in an unknown state."""
+        self._held = None
+
+
+class PrefixStore:
+    """Prefixes as files in `folder`, at most `limit` bytes together; those not used for longest go first.
+
+    Nothing here raises: a folder that is full or cannot be written keeps nothing.
+    """
+
+    def __init__(self, folder: Path, limit: int) -> None:
+        self.folder = folder
+        self.limit = limit
+
+    def files(self) -> list[Path]:
+        """What is kept, the longest unused first."""
+        try:
+            found = [(file.stat().st_mtime_ns, file) for file in self.folder.glob(f"*{_ENDING}")]
+        except OSError:
+            return []
+        return [file for _, file in sorted(found)]
+
+    def get(self, prefix: Prefix) -> NDArray[np.uint8] | None:
+        """What was put under that key, or None."""
+        file = self._file(prefix)
+        try:
+            data = np.memmap(file, np.uint8, "r")
+            content = data[_HEADER:]
+            head = bytes(data[:_HEADER])
+            if head != _header(content.nbytes, zlib.crc32(content.data)):
+                raise ValueError
+            os.utime(file)
+            return content
+        except (OSError, ValueError):
+            return None
+
+    def put(self, prefix: Prefix, content: Iterable[NDArray[np.uint8]]) -> bool:
+        """Keeps `content` under the key; whether it is kept."""
+        parts = list(content)
+        size, check = 0, 0
+        for part in parts:
+            size, check = size + part.nbytes, zlib.crc32(part.data, check)
+        if size + _HEADER > self.limit:
+            return False
+        aside = None
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            self._make_room(size + _HEADER)
+            with tempfile.NamedTemporaryFile(dir=self.folder, suffix=".part", delete=False) as aside:
+                aside.write(_header(size, check))
+                for part in parts:
+                    aside.write(part.data)
+            os.replace(aside.name, self._file(prefix))
+            return True
+        except OSError:
+            if aside is not None:
+                Path(aside.name).unlink(missing_ok=True)
+            return False
+
+    def clear(self) -> tuple[int, int]:
+        """Removes everything; how many files and bytes that were."""
+        count = freed = 0
+        for file in [*self.files(), *self.folder.glob("*.part")]:
+            with contextlib.suppress(OSError):
+                size = file.stat().st_size
+                file.unlink()
+                count, freed = count + 1, freed + size
+        return count, freed
+
+    def _file(self, prefix: Prefix) -> Path:
+        return self.folder / f"{prefix.key}{_ENDING}"
+
+    def _make_room(self, size: int) -> None:
+        kept = self.files()
+        total = sum(file.stat().st_size for file in kept)
+        for file in kept:
+            if total + size <= self.limit:
+                return
+            total -= file.stat().st_size
+            file.unlink()
+
+
+def _header(size: int, check: int) -> bytes:
+    return _MAGIC + check.to_bytes(4, "little") + size.to_bytes(8, "little")

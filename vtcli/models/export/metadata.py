@@ -1,0 +1,162 @@
+"""What the two GGUF files say of the model, and what a GGUF file cannot say and so must be refused."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from vtcli import __version__
+from vtcli.errors import ModelError
+from vtcli.models.checkpoint import Checkpoint
+from vtcli.models.gguf_pair import PROJECTOR_TYPE
+from vtcli.models.template import find_template
+
+if TYPE_CHECKING:
+    from gguf import GGUFWriter
+
+_WINDOW = 112  # pixels; hard-coded in llama.cpp's tools/mtmd/models/qwen2vl.cpp
+_EPSILON = 1e-6  # of the vision tower's norms; hard-coded in transformers' modeling_qwen2_5_vl.py
+_NORMAL, _CONTROL, _USER_DEFINED, _UNUSED = 1, 3, 4, 5
+
+
+FINGERPRINT = "vtcli.source.fingerprint"
+
+
+@dataclass(frozen=True)
+class Source:
+    """Of the checkpoint: its licence, "" where that is not known, and what tells its weights from others."""
+
+    licence: str
+    fingerprint: str
+
+
+@dataclass(frozen=True)
+class Vocabulary:
+    """Words by id, their llama.cpp types, and merges, as the tokenizer has them; unused ids hold [PADn]."""
+
+    words: list[str]
+    types: list[int]
+    merges: list[str]
+
+
+def check_representable(checkpoint: Checkpoint) -> None:
+    """Raises ModelError for a checkpoint that llama.cpp would compute otherwise than transformers does."""
+    text, vision = checkpoint.text_config, checkpoint.vision_config
+    blocks = list(vision.get("fullatt_block_indexes", []))
+    step = blocks[0] + 1 if blocks else 0
+    rope = _rope(text)
+    head = int(text["hidden_size"]) // int(text["num_attention_heads"])
+    depth = int(vision["depth"])
+    facts = {
+        "frames of a patch are not 2": checkpoint.temporal_patch_size == 2,
+        "patches are not merged 2 by 2": checkpoint.merge_size == 2,
+        f"the vision tower's windows are not {_WINDOW} pixels": vision.get("window_size") == _WINDOW,
+        "full attention is not in every n-th vision block": bool(blocks)
+        and blocks == list(range(step - 1, depth, step)),
+        "the activation is not SiLU": {text.get("hidden_act", "silu"), vision.get("hidden_act", "silu")} == {"silu"},
+        "pictures are not RGB": int(vision.get("in_channels", vision.get("in_chans", 3))) == 3,
+        "positions are scaled": rope.get("rope_type", rope.get("type", "default")) in ("default", "mrope"),
+        "positions have no three parts": len(rope.get("mrope_section", ())) == 3
+        and 2 * sum(rope["mrope_section"]) == head,
+        "heads are of a size of their own": int(text.get("head_dim") or head) == head,
+        "attention looks back through a window": not text.get("use_sliding_window"),
+        "the projector gives another width": int(vision.get("out_hidden_size", text["hidden_size"]))
+        == int(text["hidden_size"]),
+    }
+    wrong = [what for what, holds in facts.items() if not holds]
+    if wrong:
+        raise ModelError(f"{checkpoint.name} cannot be a GGUF file: {wrong[0]}")
+
+
+def vocabulary(checkpoint: Checkpoint, rows: int) -> Vocabulary:
+    """The tokenizer's words for `rows` embeddings. Raises ModelError for a tokenizer that is not Qwen2's."""
+    from tokenizers import Tokenizer as Backend
+    from tokenizers.models import BPE
+
+    from vtcli.models.tokenizer import Tokenizer, as_qwen
+
+    backend = Tokenizer(checkpoint.path).backend
+    ours = json.loads(as_qwen(Backend(BPE())).to_str())
+    theirs = json.loads(backend.to_str())
+    model = theirs["model"]
+    if model["type"] != "BPE" or any(theirs[part] != ours[part] for part in ("normalizer", "pre_tokenizer")):
+        raise ModelError(f"{checkpoint.name} has a tokenizer that is not Qwen2's: its GGUF file would read other words")
+    words = [f"[PAD{number}]" for number in range(rows)]
+    types = [_UNUSED] * rows
+    for word, number in model["vocab"].items():
+        words[number], types[number] = word, _NORMAL
+    for number, token in backend.get_added_tokens_decoder().items():
+        words[number], types[number] = token.content, _CONTROL if token.special else _USER_DEFINED
+    merges = [merge if isinstance(merge, str) else " ".join(merge) for merge in model["merges"]]
+    return Vocabulary(words, types, merges)
+
+
+def describe_text(writer: GGUFWriter, checkpoint: Checkpoint, words: Vocabulary, source: Source) -> None:
+    """Everything but the tensors, for the text model."""
+    text = checkpoint.text_config
+    rope = _rope(text)
+    _describe(writer, checkpoint, "model", source)
+    writer.add_block_count(int(text["num_hidden_layers"]))
+    writer.add_context_length(int(text.get("max_position_embeddings", 32768)))
+    writer.add_embedding_length(int(text["hidden_size"]))
+    writer.add_feed_forward_length(int(text["intermediate_size"]))
+    writer.add_head_count(int(text["num_attention_heads"]))
+    writer.add_head_count_kv(int(text.get("num_key_value_heads") or text["num_attention_heads"]))
+    writer.add_rope_dimension_sections([*map(int, rope["mrope_section"]), 0])
+    writer.add_rope_freq_base(float(text.get("rope_theta") or rope["rope_theta"]))
+    writer.add_layer_norm_rms_eps(float(text.get("rms_norm_eps", 1e-6)))
+    writer.add_tokenizer_model("gpt2")
+    writer.add_tokenizer_pre("qwen2")
+    writer.add_token_list(words.words)
+    writer.add_token_types(words.types)
+    writer.add_token_merges(words.merges)
+    writer.add_eos_token_id(checkpoint.eos_token_ids[0])
+    writer.add_add_bos_token(False)
+    writer.add_chat_template(find_template(checkpoint.path))
+    writer.add_array("vtcli.eos_token_ids", list(checkpoint.eos_token_ids))
+    writer.add_float32("vtcli.tokens_per_second", checkpoint.tokens_per_second)
+
+
+def describe_vision(writer: GGUFWriter, checkpoint: Checkpoint, source: Source) -> None:
+    """Everything but the tensors, for the vision tower."""
+    vision = checkpoint.vision_config
+    _describe(writer, checkpoint, "mmproj", source)
+    writer.add_bool("clip.has_vision_encoder", True)
+    writer.add_string("clip.projector_type", PROJECTOR_TYPE)
+    writer.add_bool("clip.use_silu", True)
+    numbers = {
+        "projection_dim": checkpoint.text_config["hidden_size"],
+        "image_size": 560,  # of a warm-up picture; no picture of ours is resized to it
+        "patch_size": checkpoint.patch_size,
+        "embedding_length": vision["hidden_size"],
+        "feed_forward_length": vision["intermediate_size"],
+        "block_count": vision["depth"],
+        "attention.head_count": vision["num_heads"],
+        "n_wa_pattern": int(vision["fullatt_block_indexes"][0]) + 1,
+        "image_min_pixels": checkpoint.min_pixels,
+        "image_max_pixels": checkpoint.max_pixels,
+    }
+    for key, number in numbers.items():
+        writer.add_uint32(f"clip.vision.{key}", int(number))
+    writer.add_array("clip.vision.image_mean", list(checkpoint.image_mean))
+    writer.add_array("clip.vision.image_std", list(checkpoint.image_std))
+    writer.add_float32("clip.vision.attention.layer_norm_epsilon", _EPSILON)
+
+
+def _describe(writer: GGUFWriter, checkpoint: Checkpoint, kind: str, source: Source) -> None:
+    writer.add_string("general.type", kind)
+    writer.add_string("general.name", checkpoint.name)
+    writer.add_string("vtcli.version", __version__)
+    writer.add_string(FINGERPRINT, source.fingerprint)
+    if source.licence:
+        writer.add_string("general.license", source.licence)
+    if checkpoint.scope:
+        writer.add_string("vtcli.scope", checkpoint.scope)
+    if checkpoint.revision:
+        writer.add_string("vtcli.source.revision", checkpoint.revision)
+
+
+def _rope(text: Mapping[str, Any]) -> Mapping[str, Any]:
+    return text.get("rope_parameters") or text.get("rope_scaling") or {}

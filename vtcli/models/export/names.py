@@ -1,0 +1,113 @@
+"""Which tensors of a Qwen2.5-VL checkpoint become which tensors of the two GGUF files.
+
+Names are llama.cpp's (gguf-py/gguf/tensor_mapping.py, conversion/qwenvl.py). Nothing is permuted; the vision tower's
+joined query, key and value are parted, and its patch embedding over two frames becomes one for each.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from vtcli.errors import ModelError
+from vtcli.models.export.stored import Stored
+
+Values = NDArray[np.generic]
+_LAYER = {
+    "input_layernorm": "attn_norm",
+    "post_attention_layernorm": "ffn_norm",
+    "self_attn.q_proj": "attn_q",
+    "self_attn.k_proj": "attn_k",
+    "self_attn.v_proj": "attn_v",
+    "self_attn.o_proj": "attn_output",
+    "mlp.gate_proj": "ffn_gate",
+    "mlp.up_proj": "ffn_up",
+    "mlp.down_proj": "ffn_down",
+}
+_BLOCK = {
+    "norm1": "ln1",
+    "norm2": "ln2",
+    "attn.proj": "attn_out",
+    "mlp.gate_proj": "ffn_gate",
+    "mlp.up_proj": "ffn_up",
+    "mlp.down_proj": "ffn_down",
+}
+_SINGLE = {
+    "model.embed_tokens": "token_embd",
+    "model.norm": "output_norm",
+    "lm_head": "output",
+    "visual.merger.ln_q": "v.post_ln",
+    "visual.merger.mlp.0": "mm.0",
+    "visual.merger.mlp.2": "mm.2",
+}
+
+
+@dataclass(frozen=True)
+class Piece:
+    """A tensor of a GGUF file: its name, its shape as numpy has it, and where its values come from."""
+
+    name: str
+    shape: tuple[int, ...]
+    source: Stored
+    take: Callable[[Values], Values]
+
+    def read(self) -> Values:
+        """The values, in the source's own precision."""
+        return np.ascontiguousarray(self.take(self.source.read()))
+
+
+def text_pieces(tensors: Mapping[str, Stored], tied: bool) -> list[Piece]:
+    """The text model's tensors; with `tied` embeddings, an output layer that is stored all the same is left out."""
+    names = (name for name in tensors if not name.startswith("visual.") and not (tied and name == "lm_head.weight"))
+    return list(_pieces(tensors, names))
+
+
+def vision_pieces(tensors: Mapping[str, Stored]) -> list[Piece]:
+    """The vision tower's tensors."""
+    return list(_pieces(tensors, (name for name in tensors if name.startswith("visual."))))
+
+
+def _pieces(tensors: Mapping[str, Stored], names: Iterable[str]) -> Iterator[Piece]:
+    for name in sorted(names, key=_order):
+        yield from _split(name, tensors[name])
+
+
+def _order(name: str) -> list[int | str]:
+    """Numbers by value, so that layer 10 comes after layer 9."""
+    return [int(part) if part.isdigit() else part for part in re.split(r"(\d+)", name)]
+
+
+def _split(name: str, source: Stored) -> Iterator[Piece]:
+    stem, _, kind = name.rpartition(".")
+    if name == "visual.patch_embed.proj.weight":
+        wide, channels, frames, height, width = source.shape
+        for frame, ending in zip(range(frames), ("", ".1"), strict=True):
+            one = (wide, channels, height, width)
+            yield Piece(f"v.patch_embd.weight{ending}", one, source, lambda values, frame=frame: values[:, :, frame])  # type: ignore[misc]
+    elif match := re.fullmatch(r"visual\.blocks\.(\d+)\.attn\.qkv", stem):
+        third = source.shape[0] // 3
+        for number, letter in enumerate("qkv"):
+            part = slice(number * third, (number + 1) * third)
+            shape = (third, *source.shape[1:])
+            yield Piece(f"v.blk.{match[1]}.attn_{letter}.{kind}", shape, source, lambda values, part=part: values[part])  # type: ignore[misc]
+    elif target := _renamed(stem):
+        yield Piece(f"{target}.{kind}", source.shape, source, lambda values: values)
+    else:
+        raise ModelError(f"{source.file}: {source.name} has no place in a GGUF file of this family")
+
+
+def _renamed(stem: str) -> str | None:
+    if stem in _SINGLE:
+        return _SINGLE[stem]
+    for pattern, names, prefix in (
+        (r"model\.layers\.(\d+)\.(.+)", _LAYER, "blk"),
+        (r"visual\.blocks\.(\d+)\.(.+)", _BLOCK, "v.blk"),
+    ):
+        match = re.fullmatch(pattern, stem)
+        if match and match[2] in names:
+            return f"{prefix}.{match[1]}.{names[match[2]]}"
+    return None

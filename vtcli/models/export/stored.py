@@ -1,0 +1,70 @@
+"""The tensors of safetensors files, read one at a time, as numpy has no bfloat16 and torch is not needed."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from dataclasses import dataclass
+from math import prod
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from vtcli.errors import ModelError
+
+_DTYPES = {"F32": "<f4", "F16": "<f2", "BF16": "<u2"}  # bfloat16 as the bits it is
+
+
+@dataclass(frozen=True)
+class Stored:
+    """One tensor: `dtype` F32, F16 or BF16, `offset` in bytes from the file's beginning."""
+
+    file: Path
+    name: str
+    dtype: str
+    shape: tuple[int, ...]
+    offset: int
+
+    def read(self) -> NDArray[np.generic]:
+        """The values as they are stored; those of bfloat16 as uint16."""
+        kind = np.dtype(_DTYPES[self.dtype])
+        return np.fromfile(self.file, kind, prod(self.shape), offset=self.offset).reshape(self.shape)
+
+
+def stored_tensors(files: Iterable[Path]) -> dict[str, Stored]:
+    """All tensors of `files` by the names published checkpoints have; transformers 5 saves them under longer ones.
+
+    Raises ModelError for numbers of a kind that cannot be exported.
+    """
+    found = {}
+    for file in files:
+        with file.open("rb") as stream:
+            length = int.from_bytes(stream.read(8), "little")
+            header = json.loads(stream.read(length))
+        for name, entry in header.items():
+            if name == "__metadata__":
+                continue
+            if entry["dtype"] not in _DTYPES:
+                raise ModelError(f"{file}: {name} holds {entry['dtype']}, which cannot be exported")
+            shape, offset = tuple(entry["shape"]), 8 + length + entry["data_offsets"][0]
+            found[_published(name)] = Stored(file, name, entry["dtype"], shape, offset)
+    return found
+
+
+def _published(name: str) -> str:
+    return name.replace("model.visual.", "visual.").replace("model.language_model.", "model.")
+
+
+def cast(values: NDArray[np.generic], dtype: str, target: str) -> NDArray[np.generic]:
+    """`values` of `dtype` as F32, F16 or BF16 (bits, rounded to the nearest, ties to even)."""
+    if dtype == target:
+        return values
+    exact = (values.astype("<u4") << 16).view("<f4") if dtype == "BF16" else values.astype("<f4")
+    if target == "F32":
+        return exact
+    if target == "F16":
+        return exact.astype("<f2")
+    bits = exact.view("<u4")
+    rounded: NDArray[np.generic] = ((bits + 0x7FFF + ((bits >> 16) & 1)) >> 16).astype("<u2")
+    return rounded
