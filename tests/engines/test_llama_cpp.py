@@ -17,7 +17,7 @@ import numpy as np
 import pytest
 
 from tests.engines.test_transformers import filled, make_engine, make_request, with_sampling
-from tests.parity.compare import divergence
+from tests.parity.compare import begin, divergence
 from vtcli.engines.base import Request
 from vtcli.engines.transformers import TransformersEngine
 from vtcli.errors import EngineError, ModelError
@@ -39,11 +39,7 @@ def make_llama(file: Path) -> LlamaCppEngine:
 
 def logits(engine: LlamaCppEngine, request: Request) -> Any:
     """The first logits, with everything read anew."""
-    engine._recall.forget()
-    model, prefix = engine._text_for(request), engine._prefix(request)
-    model.restart()
-    model.begin(request.layout, prefix, engine._vision_tower().encode(request.pixels, engine._calls))
-    return model.finish(request.layout, prefix)
+    return begin(engine, request)[0]
 
 
 def at(request: Request, second_per_grid: float, checkpoint: Path) -> Request:

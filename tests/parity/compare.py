@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -13,7 +13,12 @@ from tests.parity.cases import Case
 from tests.parity.runs import TOKENS, Model
 from vtcli import ask
 from vtcli.engines.base import Request, SamplingOptions
+from vtcli.engines.reply import Steps
 from vtcli.engines.transformers import TransformersEngine
+from vtcli.video.patches import patchify
+
+if TYPE_CHECKING:
+    from vtcli.engines.llama_cpp import LlamaCppEngine
 
 Arrays = Mapping[str, Any]
 """indices, size, input_ids, positions, pixels, logits and tokens of a case, as reference.py writes them."""
@@ -69,11 +74,11 @@ def request_of(case: Case, folder: Path, model: Model) -> tuple[ask.Plan, Reques
     return plan, ask.read(plan)[1]
 
 
-def ours(engine: TransformersEngine, case: Case, folder: Path, model: Model) -> dict[str, Any]:
+def ours(engine: TransformersEngine | LlamaCppEngine, case: Case, folder: Path, model: Model) -> dict[str, Any]:
     """The arrays of a case as vt computes them, on an open engine of the same model."""
     plan, request = request_of(case, folder, model)
     checkpoint, layout = plan.checkpoint, request.layout
-    patches = engine._patches(request)
+    patches, _ = patchify(request.pixels, checkpoint.image_mean, checkpoint.image_std)
     mean, std = (
         np.repeat(np.asarray(v, np.float32), patches.shape[1] // 3)
         for v in (checkpoint.image_mean, checkpoint.image_std)
@@ -90,14 +95,28 @@ def ours(engine: TransformersEngine, case: Case, folder: Path, model: Model) -> 
     }
 
 
-def greedy(engine: TransformersEngine, request: Request, ends: tuple[int, ...]) -> tuple[Any, list[int]]:
+def greedy(
+    engine: TransformersEngine | LlamaCppEngine, request: Request, ends: tuple[int, ...]
+) -> tuple[Any, list[int]]:
     """Logits of the first new token and the ids that the engine's own steps give, the ending one included."""
-    decoder = engine._decoder_for(request)
-    decoder.restart()
-    logits = first = engine._prefill(request, engine._prefix(request), engine._encode(request), decoder)
-    tokens: list[int] = []
+    logits, steps = begin(engine, request)
+    first, tokens = logits, list[int]()
     while True:
         tokens.append(int(logits.argmax()))
         if tokens[-1] in ends or len(tokens) == request.sampling.max_tokens:
             return first, tokens
-        logits = decoder.run(tokens[-1:])[0]
+        logits = steps.run(tokens[-1:])[0]
+
+
+def begin(engine: TransformersEngine | LlamaCppEngine, request: Request) -> tuple[Any, Steps]:
+    """Has the engine read the prompt anew: logits of the first new token, and what goes on from there."""
+    engine._recall.forget()
+    prefix = engine._prefix(request)
+    if isinstance(engine, TransformersEngine):
+        decoder = engine._decoder_for(request)
+        decoder.restart()
+        return engine._prefill(request, prefix, engine._encode(request), decoder), decoder
+    text = engine._text_for(request)
+    text.restart()
+    text.begin(request.layout, prefix, engine._vision_tower().encode(request.pixels, engine._calls))
+    return text.finish(request.layout, prefix), text

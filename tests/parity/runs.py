@@ -72,6 +72,14 @@ def model(name: str) -> Model:
     return Model(name, folder, cases[MODELS.index(name) :: 4], 32 * 28 * 28)
 
 
+def gguf(model: Model, quant: str) -> Path:
+    """The model as a GGUF file with its projector beside it, exported anew when the checkpoint was changed."""
+    from vtcli.models.export import export
+
+    checkpoint = open_checkpoint(model.path)
+    return export(checkpoint, place() / "gguf" / f"{model.name}-{quant}", quant, replace=True).text
+
+
 def run(model: Model, transformers: str = REFERENCE) -> dict[str, Mapping[str, Any] | str]:
     """Results by case, a reason instead where a release cannot do it; the reference can do all.
 

@@ -7,6 +7,7 @@ size, tokens, positions, pixels, the logits of the first new token, and 64 greed
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 
 import pytest
 
@@ -50,3 +51,30 @@ def test_every_case_is_the_references(model: runs.Model, engine: TransformersEng
         if not (exact and found.pixels <= PIXELS and found.kl <= KL):
             wrong.append(f"{case.name}: {found}")
     assert not wrong, f"{len(wrong)} of {len(model.cases)} cases:\n" + "\n".join(wrong)
+
+
+# Most that the divergence may be, and the least share of cases with the same 64 tokens.
+GGUF = {"F32": (1e-5, 0.95), "F16": (2e-5, 0.95), "Q8_0": (5e-3, 0.0)}
+
+
+@pytest.mark.parametrize("quant", GGUF)
+def test_gguf_files_say_what_the_reference_says(model: runs.Model, quant: str) -> None:
+    pytest.importorskip("llama_cpp")
+    from vtcli.engines.llama_cpp import LlamaCppEngine
+
+    checkpoint = open_checkpoint(runs.gguf(model, quant))
+    engine = LlamaCppEngine(checkpoint, Tokenizer(checkpoint.path), "cpu")
+    engine.open()
+    reference, same, wrong = runs.run(model), 0, []
+    kl, least = GGUF[quant]
+    shown = replace(model, path=checkpoint.path)
+    for case in model.cases:
+        expected = reference[case.name]
+        assert not isinstance(expected, str)
+        found = compare(expected, ours(engine, case, runs.clips(), shown))
+        same += found.tokens
+        if not (found.indices and found.size and found.input_ids and found.positions and found.kl <= kl):
+            wrong.append(f"{case.name}: {found}")
+    engine.close()
+    assert not wrong, f"{len(wrong)} of {len(model.cases)} cases:\n" + "\n".join(wrong)
+    assert same >= least * len(model.cases)
