@@ -13,14 +13,17 @@ import sys
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from datetime import date
+from importlib import metadata
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
 from tests.parity import runs  # noqa: E402
 from tests.parity.compare import Difference, compare, ours  # noqa: E402
+from tests.parity.native import native  # noqa: E402
+from vtcli.engines.llama_cpp import LlamaCppEngine  # noqa: E402
 from vtcli.engines.transformers import TransformersEngine  # noqa: E402
 from vtcli.models.checkpoint import open_checkpoint  # noqa: E402
 from vtcli.models.tokenizer import Tokenizer  # noqa: E402
@@ -28,6 +31,11 @@ from vtcli.models.tokenizer import Tokenizer  # noqa: E402
 PAGE = ROOT / "docs" / "fidelity.md"
 EVERY = 8
 """Of the cases, those that other releases are shown on: how they differ is soon clear."""
+QUANTS = ("F32", "F16", "Q8_0", "Q4_K_M")
+NATIVE: dict[str, Literal["video", "pictures"]] = {
+    "llama.cpp's own video": "video",
+    "llama-cpp-python's chat handler": "pictures",
+}
 Results = Mapping[str, Mapping[str, Any] | str]
 
 INTRODUCTION = """\
@@ -52,6 +60,10 @@ cases in which {tokens} greedy tokens are the same.
 **Others** are releases of transformers by themselves, on every eighth case, called as their documentation says, with
 the same frames and, from 4.57 on, their metadata. Their frames and pixels are the reference's; what differs is where
 they put the tokens in time.
+
+**GGUF** files are exported from the same checkpoints by `vt export`, the vision tower in F16 (F32 for F32). Random
+weights suffer more from 4 and 8 bits than trained ones. llama.cpp's own video and the chat handler of llama-cpp-python
+(every frame a picture) are given the same frames, weights and text, on every eighth case; pixels are not compared.
 """
 
 
@@ -66,9 +78,29 @@ def measure(model: runs.Model, versions: Sequence[str]) -> dict[str, list[Differ
         found["**vt**"].append(_difference(reference, case.name, result))
     engine.close()
     few = replace(model, cases=model.cases[::EVERY])
+    found |= _llama_cpp(model, few, reference)
     for version in versions:
         results: Results = runs.run(few, version)
         found[f"transformers {version}"] = [_difference(reference, case.name, results[case.name]) for case in few.cases]
+    return found
+
+
+def _llama_cpp(model: runs.Model, few: runs.Model, reference: Results) -> dict[str, list[Difference | str]]:
+    """vt on GGUF files, and llama.cpp left to itself on one of them."""
+    found: dict[str, list[Difference | str]] = {}
+    for quant in QUANTS:
+        checkpoint = open_checkpoint(runs.gguf(model, quant))
+        shown = replace(model, path=checkpoint.path)
+        engine = LlamaCppEngine(checkpoint, Tokenizer(checkpoint.path), "cpu")
+        engine.open()
+        found[f"**vt**, GGUF {quant}"] = [
+            _difference(reference, case.name, ours(engine, case, runs.clips(), shown)) for case in model.cases
+        ]
+        for name, way in NATIVE.items() if quant == "F16" else ():
+            found[f"{name}, GGUF {quant}"] = [
+                _difference(reference, case.name, native(engine, case, runs.clips(), shown, way)) for case in few.cases
+            ]
+        engine.close()
     return found
 
 
@@ -85,12 +117,13 @@ def row(who: str, all_of: Sequence[Difference | str]) -> str:
         return f"| {who} | fails: {str(all_of[0])[:80]} | | | | | |"
     equal = sum(each.indices and each.size and each.input_ids and each.positions for each in found)
     pixels = max(each.pixels for each in found)
+    shown = f"{pixels:.0f}" if pixels < float("inf") else ""
     kl = [each.kl for each in found]
     other = sum(not each.top for each in found)
     same = sum(each.tokens for each in found)
     n = len(all_of)
     return (
-        f"| {who} | {equal} of {n} | {pixels:.0f} | {statistics.median(kl):.1e} | {max(kl):.1e} | "
+        f"| {who} | {equal} of {n} | {shown} | {statistics.median(kl):.1e} | {max(kl):.1e} | "
         f"{other} of {n} | {same} of {n} |"
     )
 
@@ -115,7 +148,10 @@ def main() -> None:
             *(row(who, differences) for who, differences in found.items()),
             "",
         ]
-    tables.append(f"Run on {date.today()}, vt with transformers {newest} and torch {torch.__version__}.\n")
+    tables.append(
+        f"Run on {date.today()}, vt with transformers {newest}, torch {torch.__version__} and "
+        f"llama-cpp-python {metadata.version('llama-cpp-python')}.\n"
+    )
     PAGE.write_text(page(tables, len(models[0].cases)), encoding="utf-8")
     print(PAGE.relative_to(ROOT))
 

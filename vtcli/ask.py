@@ -175,7 +175,8 @@ def ask(question: Question, listener: Listener | None = None) -> dict[str, Any]:
         "generate": stats.generate,
         "total": perf_counter() - begin,
     }
-    warnings = (*_notes(plan, frames.plan), *frames.warnings, *engine.warnings)
+    far = _beyond(plan.checkpoint, request)
+    warnings = (*_notes(plan, frames.plan), *frames.warnings, *far, *engine.warnings)
     return answer_record(plan, frames, request.layout, trace, engine, stats, timing, warnings)
 
 
@@ -264,6 +265,15 @@ def _notes(plan: Plan, frames: FramePlan) -> tuple[str, ...]:
     if plan.checkpoint.scope:
         notes.append(f"{plan.checkpoint.name}: {plan.checkpoint.scope}")
     return tuple(dict.fromkeys(notes))
+
+
+def _beyond(checkpoint: Checkpoint, request: Request) -> tuple[str, ...]:
+    """A warning where a reply may reach positions that the model was not made for."""
+    most = checkpoint.text_config.get("max_position_embeddings")
+    last = request.layout.next_position + request.sampling.max_tokens
+    if not isinstance(most, int) or last <= most:
+        return ()
+    return (f"{checkpoint.name} was made for {most} positions, this question may reach {last}: take fewer frames",)
 
 
 def _load(engine: Engine, planned: Future[Plan]) -> None:

@@ -4,12 +4,13 @@
 #     benchmarks/gpu/run.sh [WHEELS]
 #
 # python3 must have torch with CUDA, transformers and torchvision. The rest is installed from the folder WHEELS, or
-# from the index where none is given (`pip download -d WHEELS av psutil typer rich platformdirs` fills one elsewhere).
+# from the index where none is given; `pip download -d WHEELS av psutil typer rich platformdirs accelerate` fills one
+# elsewhere.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 venv=${VENV:-build/gpu-venv}
 python3 -m venv --system-site-packages "$venv"
-"$venv/bin/pip" install --quiet ${1:+--no-index --find-links "$1"} av psutil typer rich platformdirs
+"$venv/bin/pip" install --quiet ${1:+--no-index --find-links "$1"} av psutil typer rich platformdirs accelerate
 "$venv/bin/pip" install --quiet --no-deps --no-build-isolation ${1:+--no-index --find-links "$1"} -e . ||
     { echo "$PWD" >"$("$venv/bin/python" -c 'import site; print(site.getsitepackages()[0])')/vtcli.pth"; }
 python=$venv/bin/python
@@ -17,6 +18,10 @@ python=$venv/bin/python
 echo "== tiny: the same answer on both devices"
 for device in cpu cuda; do
     "$python" -m vtcli demo --yes --color never --device "$device" 2>/dev/null
+done
+echo "== tiny: the same answer however its steps are run"
+for compile in off auto on; do
+    "$python" -m vtcli ask vt-demo.mp4 "Why did the red square leave?" -m tiny --device cuda --compile "$compile" -q
 done
 echo "== how much of the memory's bandwidth decoding uses"
 "$python" benchmarks/gpu/bandwidth.py

@@ -186,6 +186,18 @@ def test_a_folder_that_cannot_be_written_keeps_nothing(tmp_path: Path) -> None:
         assert not PrefixStore(Path("/proc/vt-nothing"), 1000).put(prefix(0), content(10))
 
 
+def test_what_cannot_be_kept_is_told(files: dict[str, Path], random_checkpoint: Path, tmp_path: Path) -> None:
+    request = make_request(random_checkpoint, max_tokens=2)
+    for name in ENGINES:
+        engine = make(name, files, PrefixStore(tmp_path / name, 100))
+        engine.open()
+        say(engine, request)
+        assert [w for w in engine.warnings if f"not kept: {tmp_path / name} is full" in w]
+        say(engine, request)
+        assert engine.warnings == ()  # it was in memory
+        engine.close()
+
+
 def test_weights_have_a_fingerprint(random_checkpoint: Path, tmp_path: Path) -> None:
     import shutil
 

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from vtcli.ask import Question
+    from vtcli.engines.prefix import PrefixStore
 
 
 def ask(
@@ -56,7 +57,6 @@ def ask(
     _refuse_what_is_missing(engine, endpoint, html)
     from vtcli.engines.base import SamplingOptions
     from vtcli.errors import UsageError
-    from vtcli.settings import prefix_store
     from vtcli.video.source import is_address
 
     frames = options.frame_count(frames, fps, video)
@@ -86,7 +86,7 @@ def ask(
         read_timeout=options.read_limit(read_timeout),
         device=device_used,
         compile=compile,
-        store=None if no_cache or dry_run else prefix_store(),
+        store=None if no_cache or dry_run else _store(),
         sampling=SamplingOptions(max_tokens=max_tokens, temperature=temperature, top_p=top_p, seed=seed),
     )
     if dry_run:
@@ -155,6 +155,14 @@ def _plan_lines(plan: dict[str, Any]) -> list[str]:
         "prompt   (as the model's template renders it)",
         plan["prompt"],
     ]
+
+
+def _store() -> PrefixStore | None:
+    """Where what is computed of videos is kept; None where config.toml allows no space."""
+    from vtcli.settings import prefix_store
+
+    store = prefix_store()
+    return store if store.limit else None
 
 
 def _defaults(model: str | None, device: str | None) -> tuple[str, str]:

@@ -83,14 +83,15 @@ class Recall:
         self._held = holder, prefix
         return True
 
-    def keep(self, prefix: Prefix, holder: Holder) -> None:
-        """To be called when `holder` has read `prefix` and more, and is done with that."""
+    def keep(self, prefix: Prefix, holder: Holder) -> tuple[str, ...]:
+        """To be called when `holder` has read `prefix` and more, and is done; a warning where it was not kept."""
         if self._held == (holder, prefix):
-            return
+            return ()
         holder.restart(prefix)
-        if self._store:
-            self._store.put(prefix, holder.save(prefix))
         self._held = holder, prefix
+        if self._store is None or self._store.put(prefix, holder.save(prefix)):
+            return ()
+        return (f"what was computed of the video is not kept: {self._store.folder} is full, small or not writable",)
 
     def forget(self) -> None:
         """The holder is gone, or in an unknown state."""

@@ -73,6 +73,7 @@ class TransformersEngine:
         self.device = device
         self.dtype = ""
         self.warnings: tuple[str, ...] = ()
+        self._opened_with: tuple[str, ...] = ()
         self.stats: StreamStats | None = None
 
     def prepare(self) -> None:
@@ -94,7 +95,7 @@ class TransformersEngine:
             return
         self.prepare()
         model, warnings = load_model(self._checkpoint, Placement(self.device, self.dtype))
-        self._model, self.warnings = model, tuple(warnings)
+        self._model, self.warnings, self._opened_with = model, tuple(warnings), tuple(warnings)
 
     def close(self) -> None:
         """Frees the model and its memory on the device."""
@@ -114,6 +115,7 @@ class TransformersEngine:
             raise EngineError("the engine is not open")
         self.stats = None
         self._check(request)
+        self.warnings = self._opened_with
         import torch
 
         reply: Reply | None = None
@@ -132,7 +134,7 @@ class TransformersEngine:
                 filled = perf_counter()
                 reply = self._reply(request, first, decoder)
                 yield from reply
-            self._recall.keep(prefix, decoder)
+            self.warnings += self._recall.keep(prefix, decoder)
         finally:
             torch.set_num_threads(threads)
             now = perf_counter()

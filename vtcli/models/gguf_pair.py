@@ -100,6 +100,7 @@ class Pair:
             "num_attention_heads": text[own + "attention.head_count"],
             "num_key_value_heads": text[own + "attention.head_count_kv"],
             "vocab_size": len(words),
+            "max_position_embeddings": text.get(own + "context_length"),
             "tie_word_embeddings": "output.weight" not in self.text.tensors,
             "video_token_id": words["<|video_pad|>"],
             "vision_config": {

@@ -152,7 +152,7 @@ class LlamaCppEngine:
             filled = perf_counter()
             reply = self._reply(request, first, text)
             yield from reply
-            self._recall.keep(prefix, text)
+            self.warnings += self._recall.keep(prefix, text)
         finally:
             now = perf_counter()
             encoded, filled = encoded or now, filled or now
