@@ -12,8 +12,8 @@ PEERS_PIP := $(PEERS_BIN)/python -m pip --quiet --disable-pip-version-check
 PARITY ?= .venv-parity
 PARITY_BIN := $(PARITY)/$(if $(filter Windows_NT,$(OS)),Scripts,bin)
 PARITY_PIP := $(PARITY_BIN)/python -m pip --quiet --disable-pip-version-check
-# Releases of transformers that docs/fidelity.md holds against the reference, besides the one vt is developed with.
-OTHERS := 4.57.6 5.5.4 5.17.0
+# Releases of transformers that docs/fidelity.md holds against the reference by themselves.
+OTHERS := 4.57.6 5.5.4 5.17.0 5.23.0
 OLDEST := 5.2.0
 
 export OMP_WAIT_POLICY ?= passive

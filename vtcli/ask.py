@@ -157,8 +157,10 @@ def ask(question: Question, listener: Listener | None = None) -> dict[str, Any]:
                 if listener:
                     listener.planned(plan)
                 frames, request = read(plan, guard)
-        finally:
+        except BaseException:
             planned.cancel()  # where planning failed, loading waits for nothing
+            Background(partial(_discard, engine, loading))
+            raise
     seconds_read = perf_counter() - begin
     loading.result()
     try:
@@ -244,6 +246,8 @@ def _engine(checkpoint: Checkpoint, tokenizer: Tokenizer, question: Question) ->
     if checkpoint.is_gguf:
         if question.engine == "transformers":
             raise UsageError(f"--engine transformers does not run GGUF files: {checkpoint.path} needs llama-cpp")
+        if question.compile != "auto":
+            raise UsageError("--compile is of the transformers engine: llama.cpp's steps are compiled already")
         from vtcli.engines.llama_cpp import LlamaCppEngine
 
         require("the llama.cpp engine", "gguf", "llama_cpp")  # before the video is read in vain
@@ -265,6 +269,12 @@ def _notes(plan: Plan, frames: FramePlan) -> tuple[str, ...]:
     if plan.checkpoint.scope:
         notes.append(f"{plan.checkpoint.name}: {plan.checkpoint.scope}")
     return tuple(dict.fromkeys(notes))
+
+
+def _discard(engine: Engine, loading: Background[None]) -> None:
+    """Frees what is still being loaded, for nobody."""
+    loading.wait()
+    engine.close()
 
 
 def _beyond(checkpoint: Checkpoint, request: Request) -> tuple[str, ...]:

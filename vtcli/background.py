@@ -29,6 +29,15 @@ class Background(Generic[T]):
             self._error = error
         self.seconds = perf_counter() - begin
 
+    @property
+    def done(self) -> bool:
+        """Whether the call has ended."""
+        return not self._thread.is_alive()
+
+    def wait(self) -> None:
+        """Until the call has ended, well or not."""
+        self._thread.join()
+
     def result(self) -> T:
         """Waits for the call and returns its value or raises its error."""
         self._thread.join()

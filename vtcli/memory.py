@@ -44,7 +44,8 @@ def memory_by_part(checkpoint: Checkpoint, clip: Clip, value_bytes: int | None =
     each = value_bytes or (4 if checkpoint.weights.parameters <= SMALL else 2)
     parts = {name: count * each for name, count in values.items()}
     if checkpoint.is_gguf:  # weights as they lie in the files, keys and values in float16, the rest in float32
-        parts = {"weights": checkpoint.weights.bytes, "kv": 2 * values["kv"], "vision": 4 * values["vision"]}
+        kv = values["kv"] * (4 if checkpoint.quant == "F32" else 2)
+        parts = {"weights": checkpoint.weights.bytes, "kv": kv, "vision": 4 * values["vision"]}
     return parts | {"total": sum(parts.values())}
 
 

@@ -236,6 +236,10 @@ def test_ctrl_c_ends_even_the_reading_of_a_prompt(exported: dict[str, Path], ran
             print("too fast", flush=True)
         except KeyboardInterrupt:
             print(engine.stats.finish, flush=True)
+            again, fresh = make_request(folder, max_tokens=8), make_llama(engine._checkpoint.path)
+            fresh.open()
+            print("".join(engine.stream(again)) == "".join(fresh.stream(again)), flush=True)
+            fresh.close()
             engine.close()
     """
     process = subprocess.Popen(
@@ -250,6 +254,7 @@ def test_ctrl_c_ends_even_the_reading_of_a_prompt(exported: dict[str, Path], ran
     sent = time.monotonic()
     assert process.stdout.readline() == "interrupted\n"
     assert time.monotonic() - sent < 2
+    assert process.stdout.readline() == "True\n"  # and it can be asked again
     assert process.wait(timeout=30) == 0
 
 

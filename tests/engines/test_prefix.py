@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 import os
+import shutil
 import time
 from pathlib import Path
 from typing import Any
@@ -100,6 +102,35 @@ def test_other_frames_times_or_weights_are_computed(
     engine.close()
 
 
+@pytest.mark.parametrize("changed", ["weights", "how pictures are normalised", "written again"])
+def test_another_checkpoint_finds_nothing(random_checkpoint: Path, tmp_path: Path, changed: str) -> None:
+    from safetensors.torch import load_file, save_file
+
+    folder, store = tmp_path / "model", PrefixStore(tmp_path / "kept", 10**9)
+    shutil.copytree(random_checkpoint, folder)
+    request = make_request(folder, max_tokens=2)
+    cached = []
+    for _ in range(2):
+        engine = make("transformers", {"transformers": folder}, store)
+        engine.open()
+        cached.append(say(engine, request)[1])
+        engine.close()
+    assert cached[0] == 0 < cached[1]
+    if changed == "weights":
+        for shard in folder.glob("*.safetensors"):
+            save_file({name: value * 1.01 for name, value in load_file(shard).items()}, shard, {"format": "pt"})
+    elif changed == "written again":
+        for shard in folder.glob("*.safetensors"):
+            os.utime(shard, (1, 1))
+    else:
+        file = folder / "preprocessor_config.json"
+        file.write_text(json.dumps(json.loads(file.read_text()) | {"image_mean": [0.1, 0.2, 0.3]}))
+    engine = make("transformers", {"transformers": folder}, store)
+    engine.open()
+    assert say(engine, request)[1] == 0
+    engine.close()
+
+
 @pytest.mark.parametrize("name", ENGINES)
 @pytest.mark.parametrize("damage", ["cut", "flipped", "empty", "of another size"])
 def test_a_broken_file_is_a_miss(
@@ -186,6 +217,17 @@ def test_a_folder_that_cannot_be_written_keeps_nothing(tmp_path: Path) -> None:
         assert not PrefixStore(Path("/proc/vt-nothing"), 1000).put(prefix(0), content(10))
 
 
+def test_what_a_killed_process_left_goes(tmp_path: Path) -> None:
+    store = PrefixStore(tmp_path, 1000)
+    old, new = tmp_path / "old.part", tmp_path / "new.part"
+    for file in (old, new):
+        file.write_bytes(b"half")
+    os.utime(old, (1, 1))
+    assert store.put(prefix(0), content(10))
+    assert not old.exists() and new.exists()
+    assert store.clear()[0] == 2 and list(tmp_path.iterdir()) == []
+
+
 def test_what_cannot_be_kept_is_told(files: dict[str, Path], random_checkpoint: Path, tmp_path: Path) -> None:
     request = make_request(random_checkpoint, max_tokens=2)
     for name in ENGINES:
@@ -199,8 +241,6 @@ def test_what_cannot_be_kept_is_told(files: dict[str, Path], random_checkpoint: 
 
 
 def test_weights_have_a_fingerprint(random_checkpoint: Path, tmp_path: Path) -> None:
-    import shutil
-
     one = fingerprint(open_checkpoint(random_checkpoint))
     folder = tmp_path / "copy"
     shutil.copytree(random_checkpoint, folder)

@@ -148,6 +148,50 @@ def test_another_tokenizer_is_refused(folder: Path, tmp_path: Path) -> None:
     assert list((tmp_path / "out").iterdir()) == []
 
 
+def test_the_published_tokenizer_is_qwens(folder: Path, tmp_path: Path) -> None:
+    """Qwen's own tokenizer.json says `trim_offsets: false`, which changes no token."""
+    file = folder / "tokenizer.json"
+    tokenizer = json.loads(file.read_text())
+    tokenizer["pre_tokenizer"]["pretokenizers"][1]["trim_offsets"] = False
+    file.write_text(json.dumps(tokenizer))
+    assert export(open_checkpoint(folder), tmp_path / "out", "F16").text.exists()
+
+
+def test_what_config_json_may_leave_out(folder: Path, tmp_path: Path) -> None:
+    change(folder, lambda config: config["vision_config"].pop("window_size"))
+    assert export(open_checkpoint(folder), tmp_path / "out", "F16").text.exists()
+    change(folder, lambda config: config["vision_config"].pop("depth"))
+    with pytest.raises(ModelError, match="lacks a usable size"):
+        export(open_checkpoint(folder), tmp_path / "again", "F16")
+
+
+@pytest.mark.parametrize(
+    "name", ["model.embed_tokens.weight", "model.layers.1.self_attn.k_proj.bias", "visual.blocks.0.norm2.weight"]
+)
+def test_a_tensor_that_is_missing_is_missed(folder: Path, tmp_path: Path, name: str) -> None:
+    from safetensors.torch import load_file, save_file
+
+    for shard in folder.glob("*.safetensors"):
+        save_file({key: value for key, value in load_file(shard).items() if key != name}, shard, {"format": "pt"})
+    with pytest.raises(ModelError, match=r"lacks 1 tensors, first .*: it is incomplete"):
+        export(open_checkpoint(folder), tmp_path / "out", "F16")
+
+
+def test_numbers_beyond_f16_are_not_made_infinite(folder: Path, tmp_path: Path) -> None:
+    from safetensors.torch import load_file, save_file
+
+    for shard in folder.glob("*.safetensors"):
+        tensors = load_file(shard)
+        if "model.embed_tokens.weight" in tensors:
+            tensors["model.embed_tokens.weight"][0, 0] = 1e6
+        save_file(tensors, shard, {"format": "pt"})
+    with pytest.raises(
+        ModelError, match=r"embed_tokens\.weight: 1e\+06 is beyond what F16 can hold; export it as BF16"
+    ):
+        export(open_checkpoint(folder), tmp_path / "out", "F16")
+    assert list((tmp_path / "out").iterdir()) == []
+
+
 def test_tensors_that_have_no_place_are_refused(folder: Path, tmp_path: Path) -> None:
     from safetensors.torch import save_file
 

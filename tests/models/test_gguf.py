@@ -118,6 +118,22 @@ def test_projectors_of_other_models_are_passed_over(pair: Path) -> None:
         open_checkpoint(pair, projector=other)
 
 
+def test_a_fine_tunes_projector_is_not_taken_for_anothers(pair: Path, random_checkpoint: Path) -> None:
+    """Two checkpoints of one size, exported into one folder: names and shapes of all tensors are the same."""
+    from safetensors.torch import load_file, save_file
+
+    tuned = pair.parent / "tuned"
+    shutil.copytree(random_checkpoint, tuned)
+    for shard in tuned.glob("*.safetensors"):
+        save_file({name: value + 0.01 for name, value in load_file(shard).items()}, shard, {"format": "pt"})
+    other = export(open_checkpoint(tuned), pair.parent, "F32")
+    first = open_checkpoint(pair).projector
+    assert first is not None and first != other.projector
+    assert open_checkpoint(other.text).projector == other.projector
+    with pytest.raises(ModelError, match="was exported from another checkpoint than"):
+        open_checkpoint(pair, projector=other.projector)
+
+
 def spoilt(pair: Path, how: str) -> tuple[Path, dict[str, Any]]:
     data = pair.read_bytes()
     if how == "no projector":
@@ -139,14 +155,29 @@ def spoilt(pair: Path, how: str) -> tuple[Path, dict[str, Any]]:
     elif how == "another tokenizer":
         pair.write_bytes(data.replace(b"\x05\0\0\0\0\0\0\0qwen2", b"\x05\0\0\0\0\0\0\0gpt-2"))
     elif how == "two different projectors":
-        two = pair.with_name("mmproj-two.gguf")
-        two.write_bytes(projector(pair).read_bytes().replace(b"v.blk.0.ln1", b"v.blk.0.lnX"))
+        one, two = projector(pair), pair.with_name("mmproj-two.gguf")
+        strange = one.read_bytes().replace(b"vtcli.source.fingerprint", b"vtcli.source.fingerprinX")
+        one.write_bytes(strange)
+        name = read_gguf(one).metadata["general.name"].encode()
+        two.write_bytes(strange.replace(name, name[:-1] + b"X"))
     elif how == "another kind of projector":
         name = projector(pair)
         name.write_bytes(name.read_bytes().replace(b"qwen2.5vl_merger", b"qwen3vl___merger"))
         return pair, {"projector": name}
-    elif how == "a projector for a folder":
+    elif how == "a projector for a catalogue name":
         return Path("tiny"), {"projector": projector(pair)}
+    elif how == "lists of lists":
+        at = data.index(b"tokenizer.ggml.merges") + len("tokenizer.ggml.merges")
+        assert data[at : at + 4] == struct.pack("<I", 9)
+        pair.write_bytes(data[: at + 4] + struct.pack("<I", 9) + data[at + 8 :])
+    elif how == "broken merges":
+        pair.write_bytes(data.replace("Ġ t".encode(), "Ġ\0t".encode()))
+    elif how == "a vocabulary alone":
+        writer = gguf.GGUFWriter(pair, "qwen2vl")
+        writer.add_token_list(["a"])
+        writer.write_header_to_file()
+        writer.write_kv_data_to_file()
+        writer.close()
     return pair, {}
 
 
@@ -163,6 +194,10 @@ def spoilt(pair: Path, how: str) -> tuple[Path, dict[str, Any]]:
         ("no video token", r"lacks '<\|video_pad\|>'"),
         ("another tokenizer", "has a tokenizer of the kind gpt2/gpt-2, not Qwen2's"),
         ("two different projectors", "several projectors beside it .*choose one with --mmproj"),
+        ("a projector for a catalogue name", "--mmproj goes with a GGUF file"),
+        ("lists of lists", "metadata with lists of lists"),
+        ("broken merges", "the tokenizer in .* cannot be read"),
+        ("a vocabulary alone", "holds a vocabulary and no model"),
         ("another kind of projector", "is a qwen3vl___merger projector: vt runs the Qwen2.5-VL family"),
     ],
 )

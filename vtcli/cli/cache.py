@@ -27,11 +27,11 @@ def cache(
         record = {"schema": "vt.cache/1", "folder": str(store.folder), "cleared": count, "bytes": freed}
         text = f"{count} kept videos cleared, {freed / 1e6:.1f} MB"
     else:
-        sizes = [file.stat().st_size for file in store.files()]
-        record = {"schema": "vt.cache/1", "folder": str(store.folder), "files": len(sizes), "bytes": sum(sizes)}
+        count, size = len(store.files()), store.bytes()
+        record = {"schema": "vt.cache/1", "folder": str(store.folder), "files": count, "bytes": size}
         record["limit"] = store.limit
         text = (
-            f"{len(sizes)} kept videos, {sum(sizes) / 1e6:.1f} MB of at most {store.limit / 1e6:.0f} MB, "
+            f"{count} kept videos, {size / 1e6:.1f} MB of at most {store.limit / 1e6:.0f} MB, "
             f"in {sanitise_line(str(store.folder))}"
         )
     print(dump_json(record, sys.stdout.encoding) if json else text)

@@ -45,13 +45,19 @@ class Decoder:
             rows: Tensor = self._embed(torch.as_tensor(ids, device=self.device))
             return rows
 
-    def prompt(self, embeddings: Tensor, positions: Any) -> Logits:
-        """Reads tokens by their embeddings (tokens, hidden) at `positions` (3, tokens); logits (vocabulary,) after."""
+    def begin(self, embeddings: Tensor, positions: Any) -> None:
+        """Reads tokens by their embeddings (tokens, hidden) at `positions` (3, tokens), and more will follow."""
         import torch
 
         with torch.inference_mode():
-            where = torch.as_tensor(positions, device=self.device)
-            hidden = self._read(embeddings[None], where[:, None])
+            self._read(embeddings[None], torch.as_tensor(positions, device=self.device)[:, None])
+
+    def prompt(self, embeddings: Tensor, positions: Any) -> Logits:
+        """Reads tokens as `begin` does, to the prompt's end; logits (vocabulary,) of what follows."""
+        import torch
+
+        with torch.inference_mode():
+            hidden = self._read(embeddings[None], torch.as_tensor(positions, device=self.device)[:, None])
             self._offset = int(positions.max()) + 1 - self.cache.length
             return _numbers(self._head(hidden[0, -1]))
 

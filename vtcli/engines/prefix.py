@@ -11,6 +11,7 @@ import hashlib
 import json
 import os
 import tempfile
+import time
 import zlib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -26,6 +27,8 @@ _ENDING = ".prefix"
 _HEADER = 16
 """Bytes before the content: a magic number, the content's CRC-32 and its length."""
 _MAGIC = b"vtp1"
+_STALE = 3600.0
+"""Seconds after which a file that was being written is taken for given up."""
 
 
 @dataclass(frozen=True)
@@ -89,8 +92,11 @@ class Recall:
             return ()
         holder.restart(prefix)
         self._held = holder, prefix
-        if self._store is None or self._store.put(prefix, holder.save(prefix)):
+        if self._store is None:
             return ()
+        with contextlib.suppress(MemoryError):
+            if self._store.put(prefix, holder.save(prefix)):
+                return ()
         return (f"what was computed of the video is not kept: {self._store.folder} is full, small or not writable",)
 
     def forget(self) -> None:
@@ -110,11 +116,21 @@ class PrefixStore:
 
     def files(self) -> list[Path]:
         """What is kept, the longest unused first."""
-        try:
-            found = [(file.stat().st_mtime_ns, file) for file in self.folder.glob(f"*{_ENDING}")]
-        except OSError:
-            return []
-        return [file for _, file in sorted(found)]
+        return [file for _, _, file in self._kept()]
+
+    def bytes(self) -> int:
+        """What the files take together."""
+        return sum(size for _, size, _ in self._kept())
+
+    def _kept(self) -> list[tuple[int, int, Path]]:
+        """When last used, bytes and path of each file; another process may remove one at any moment."""
+        found = []
+        with contextlib.suppress(OSError):
+            for file in self.folder.glob(f"*{_ENDING}"):
+                with contextlib.suppress(FileNotFoundError):
+                    stat = file.stat()
+                    found.append((stat.st_mtime_ns, stat.st_size, file))
+        return sorted(found)
 
     def get(self, prefix: Prefix) -> NDArray[np.uint8] | None:
         """What was put under that key, or None."""
@@ -148,10 +164,12 @@ class PrefixStore:
                     aside.write(part.data)
             os.replace(aside.name, self._file(prefix))
             return True
-        except OSError:
+        except BaseException as error:
             if aside is not None:
                 Path(aside.name).unlink(missing_ok=True)
-            return False
+            if isinstance(error, OSError):
+                return False
+            raise
 
     def clear(self) -> tuple[int, int]:
         """Removes everything; how many files and bytes that were."""
@@ -167,13 +185,17 @@ class PrefixStore:
         return self.folder / f"{prefix.key}{_ENDING}"
 
     def _make_room(self, size: int) -> None:
-        kept = self.files()
-        total = sum(file.stat().st_size for file in kept)
-        for file in kept:
+        for file in self.folder.glob("*.part"):  # of a process that was killed
+            with contextlib.suppress(FileNotFoundError):
+                if time.time() - file.stat().st_mtime > _STALE:
+                    file.unlink()
+        kept = self._kept()
+        total = sum(each for _, each, _ in kept)
+        for _, each, file in kept:
             if total + size <= self.limit:
                 return
-            total -= file.stat().st_size
-            file.unlink()
+            total -= each
+            file.unlink(missing_ok=True)
 
 
 def _header(size: int, check: int) -> bytes:

@@ -33,7 +33,7 @@ from vtcli.engines.room import free_memory
 from vtcli.errors import EngineError
 from vtcli.memory import Clip, advice, memory_by_part
 from vtcli.models.checkpoint import Checkpoint
-from vtcli.models.fingerprint import fingerprint
+from vtcli.models.fingerprint import fingerprint, last_changed
 from vtcli.models.tokenizer import Tokenizer
 from vtcli.video.patches import patchify
 
@@ -119,7 +119,7 @@ class TransformersEngine:
         import torch
 
         reply: Reply | None = None
-        encoded, filled, cached, started = 0.0, 0.0, 0, perf_counter()
+        encoded, filled, ended, cached, started = 0.0, 0.0, 0.0, 0, perf_counter()
         threads = torch.get_num_threads()
         if self.device == "cpu" and self._checkpoint.weights.parameters <= ONE_THREAD:
             torch.set_num_threads(1)
@@ -134,10 +134,11 @@ class TransformersEngine:
                 filled = perf_counter()
                 reply = self._reply(request, first, decoder)
                 yield from reply
+            ended = perf_counter()
             self.warnings += self._recall.keep(prefix, decoder)
         finally:
             torch.set_num_threads(threads)
-            now = perf_counter()
+            now = ended or perf_counter()
             encoded, filled = encoded or now, filled or now
             finish, count = (reply.finish, reply.tokens) if reply else ("interrupted", 0)
             self.stats = StreamStats(finish, count, encoded - started, filled - encoded, now - filled, cached)
@@ -207,7 +208,7 @@ class TransformersEngine:
                 "engine": self.name,
                 "device": self.device,
                 "dtype": self.dtype,
-                "weights": fingerprint(self._checkpoint),
+                "weights": f"{fingerprint(self._checkpoint)} {last_changed(self._checkpoint)}",
                 "libraries": f"{vtcli.__version__} {torch.__version__} {transformers.__version__}",
             }
         return Prefix.of(request.layout, request.pixels, self._checkpoint.video_token_id, self._computed)
@@ -220,7 +221,7 @@ class TransformersEngine:
         layout, rest = request.layout, slice(prefix.tokens, None)
         if video is not None:
             begun = slice(prefix.tokens)
-            decoder.prompt(self._embeddings(layout.input_ids[begun], video, decoder), layout.positions[:, begun])
+            decoder.begin(self._embeddings(layout.input_ids[begun], video, decoder), layout.positions[:, begun])
         logits = decoder.prompt(decoder.embed(layout.input_ids[rest]), layout.positions[:, rest])
         if not np.isfinite(logits).all():
             certain = self.device == "cpu" or self.dtype == "float32"

@@ -25,6 +25,7 @@ FRAME_PIXELS = 128 * 28 * 28
 #: The values of every Qwen2.5-VL processor (CLIP's), also, for training checkpoints saved without one.
 CLIP_MEAN = (0.48145466, 0.4578275, 0.40821073)
 CLIP_STD = (0.26862954, 0.26130258, 0.27577711)
+_NO_PROJECTOR = "--mmproj goes with a GGUF file: {} is a checkpoint folder, which holds its own"
 _FAMILY_PIXELS = (3136, 12845056)
 
 
@@ -86,6 +87,8 @@ def open_checkpoint(name: str | Path, weights: bool = True, projector: Path | No
     known = catalogue.entries()
     entry = known.get(str(name))
     if entry is not None:
+        if projector is not None:
+            raise ModelError(_NO_PROJECTOR.format(name))
         if entry.path is None:
             raise ModelError(f"{entry.name} is not on this machine: give the folder that holds it")
         return replace(_read(entry.name, entry.path, entry.revision, weights), scope=entry.scope)
@@ -99,7 +102,7 @@ def open_checkpoint(name: str | Path, weights: bool = True, projector: Path | No
     if not path.is_dir():
         raise ModelError(f"{name} is a file, but no GGUF file: give that or a model folder")
     if projector is not None:
-        raise ModelError(f"--mmproj goes with a GGUF file: {name} is a checkpoint folder, which holds its own")
+        raise ModelError(_NO_PROJECTOR.format(name))
     return _read(*_identity(path), weights)
 
 

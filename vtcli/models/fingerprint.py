@@ -15,12 +15,19 @@ _SAMPLES = 64
 def fingerprint(checkpoint: Checkpoint) -> str:
     """64 hex digits of its configuration, and of each weights file's size and blocks spread over it.
 
-    Weights that were trained further differ everywhere, and so in some of the blocks.
+    Weights that were trained further differ nearly everywhere, and so in some of the blocks; a change of a few tensors
+    alone may lie between them.
     """
-    digest = hashlib.sha256(json.dumps(checkpoint.config, sort_keys=True, default=str).encode())
+    facts = [checkpoint.config, checkpoint.image_mean, checkpoint.image_std]
+    digest = hashlib.sha256(json.dumps(facts, sort_keys=True, default=str).encode())
     for file in checkpoint.weights.files:
         _sample(file, digest)
     return digest.hexdigest()
+
+
+def last_changed(checkpoint: Checkpoint) -> str:
+    """When its weights files were last written: any change to them changes it."""
+    return " ".join(str(file.stat().st_mtime_ns) for file in checkpoint.weights.files)
 
 
 def _sample(file: Path, digest: hashlib._Hash) -> None:

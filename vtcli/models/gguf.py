@@ -104,7 +104,7 @@ def _read(path: Path, size: int, changed: int) -> Gguf:
         raise ModelError(f"{path} is not a GGUF file: {error}") from error
     except OSError as error:
         raise ModelError(f"{path} cannot be read: {error.strerror or error}") from error
-    except (struct.error, IndexError, UnicodeDecodeError, MemoryError, OverflowError) as error:
+    except (struct.error, IndexError, TypeError, MemoryError, OverflowError) as error:
         raise ModelError(f"{path} is cut short or damaged within its header (download it again)") from error
 
 
@@ -156,6 +156,8 @@ class _Header:
         kind, count = self._number("I"), self._number("Q")
         if count > len(self._data):
             raise IndexError
+        if kind == _ARRAY:
+            raise ValueError("metadata with lists of lists")
         if kind in _NUMBERS:
             layout = f"<{count}{_NUMBERS[kind]}"
             values = struct.unpack_from(layout, self._data, self._at)

@@ -21,7 +21,8 @@ PROJECTOR_TYPE = "qwen2.5vl_merger"
 TOKENS_PER_SECOND = 2
 """In every Qwen2.5-VL that was published (config.json of the 3B, 7B, 32B and 72B)."""
 _ENDS = ("<|im_end|>", "<|endoftext|>")
-_UNQUANTISED = {"F32", "F16", "BF16"}
+FINGERPRINT = "vtcli.source.fingerprint"
+"""Key of what tells the weights that a file was exported from (`models.fingerprint`)."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -61,7 +62,7 @@ class Pair:
         values: Counter[str] = Counter()
         for tensor in self.text.tensors.values():
             values[tensor.type] += prod(tensor.shape)
-        return values.most_common(1)[0][0]
+        return values.most_common(1)[0][0] if values else "F32"
 
     @property
     def config(self) -> dict[str, Any]:
@@ -70,6 +71,8 @@ class Pair:
             return self._config()
         except KeyError as error:
             raise ModelError(f"{self.text.path} or its projector lacks {error}: vt cannot run it") from error
+        except TypeError as error:
+            raise ModelError(f"{self.text.path} or its projector is damaged: {error}") from error
 
     @property
     def processor(self) -> dict[str, Any]:
@@ -131,6 +134,8 @@ def find_pair(path: Path, projector: Path | None = None) -> Pair:
         raise ModelError(
             f"{path} is a {text.architecture or 'nameless'} model: vt runs the Qwen2.5-VL family ({TEXT_ARCHITECTURE})"
         )
+    if not text.tensors:
+        raise ModelError(f"{path} holds a vocabulary and no model")
     if "split.count" in text.metadata and int(text.metadata["split.count"]) > 1:
         raise ModelError(f"{path} is a part of a split model: merge the parts first (llama-gguf-split --merge)")
     if projector is not None:
@@ -158,11 +163,16 @@ def _beside(text: Gguf) -> Gguf:
             f"{text.path} has no projector beside it (a file with mmproj in its name): "
             "get the one of this model and name it with --mmproj FILE"
         )
-    models = {tuple(sorted((t.name, t.shape) for t in one.tensors.values())) for one in fitting}
-    if len(models) > 1:
+    if len({_of_model(one) for one in fitting}) > 1:
         names = ", ".join(one.path.name for one in fitting)
         raise ModelError(f"{text.path} has several projectors beside it ({names}): choose one with --mmproj FILE")
     return max(fitting, key=lambda one: one.bytes)
+
+
+def _of_model(projector: Gguf) -> tuple[object, ...]:
+    """What projectors of one model have in common: fine-tunes of one size have the same tensors, but other names."""
+    named = tuple(str(projector.metadata.get(f"general.{key}", "")) for key in ("name", "basename", "finetune"))
+    return (*named, *sorted((tensor.name, tensor.shape) for tensor in projector.tensors.values()))
 
 
 def _fitting(text: Gguf) -> Iterator[Gguf]:
@@ -185,4 +195,7 @@ def _checked(projector: Gguf, text: Gguf) -> Gguf:
     wide, needed = of.get("clip.vision.projection_dim"), text.metadata.get(f"{TEXT_ARCHITECTURE}.embedding_length")
     if wide != needed:
         raise ModelError(f"{name} belongs to another model: it gives {wide} values a token, {text.path} takes {needed}")
+    theirs, ours = of.get(FINGERPRINT), text.metadata.get(FINGERPRINT)
+    if theirs and ours and theirs != ours:
+        raise ModelError(f"{name} was exported from another checkpoint than {text.path}")
     return projector

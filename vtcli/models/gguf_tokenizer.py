@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from vtcli.errors import ModelError
+from vtcli.errors import ModelError, first_line
 from vtcli.models.gguf import Gguf
 
 if TYPE_CHECKING:
@@ -23,6 +23,15 @@ _NORMAL, _CONTROL, _USER_DEFINED, _UNUSED = 1, 3, 4, 5  # llama.cpp's token type
 
 def gguf_backend(gguf: Gguf) -> Backend:
     """The tokenizer of the file. Raises ModelError for one that is not Qwen's byte-level BPE."""
+    try:
+        return _backend(gguf)
+    except ModelError:
+        raise
+    except Exception as error:  # the library raises bare Exception for anything wrong in words and merges
+        raise ModelError(f"the tokenizer in {gguf.path} cannot be read: {first_line(error)}") from error
+
+
+def _backend(gguf: Gguf) -> Backend:
     from tokenizers import AddedToken
     from tokenizers import Tokenizer as Backend
     from tokenizers.models import BPE

@@ -33,20 +33,31 @@ class Calls:
         try:
             return done.result()
         except BaseException:
-            self.stopping = not done.done()
+            if not done.cancel():
+                self.stopping = not done.done()
             raise
 
-    def close(self, last: Callable[[], None]) -> None:
-        """Has `last` run when all else has ended, and then no more; waits for it, but not for long after Ctrl-C."""
+    def settle(self) -> None:
+        """Waits until a call that was given up has really ended."""
+        if self.stopping:
+            self(lambda: None)
+
+    def close(self, last: Callable[[], None], wait: bool = True) -> None:
+        """Has `last` run when all else has ended, and then no more.
+
+        Waits for it, but not for long after Ctrl-C or where that is not wanted.
+        """
         done: Future[None] = Future()
         self._queue.put((last, done))
         self._queue.put(None)
         with contextlib.suppress(TimeoutError):
-            done.result(_PATIENCE if self.stopping else None)
+            done.result(_PATIENCE if self.stopping or not wait else None)
 
     def _work(self) -> None:
         while (item := self._queue.get()) is not None:
             call, done = item
+            if not done.set_running_or_notify_cancel():
+                continue
             self.stopping = False
             try:
                 done.set_result(call())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 from collections.abc import Iterator
 from functools import partial
 from importlib import metadata
@@ -26,7 +27,7 @@ from vtcli.engines.reply import Reply
 from vtcli.engines.room import free_memory
 from vtcli.errors import EngineError, ModelError, UsageError
 from vtcli.models.checkpoint import Checkpoint
-from vtcli.models.fingerprint import fingerprint
+from vtcli.models.fingerprint import fingerprint, last_changed
 from vtcli.models.tokenizer import Tokenizer
 
 _GUESSED = 4
@@ -51,7 +52,7 @@ class LlamaCppEngine:
         self._model: Any = None
         self._vision: Background[VisionTower] | None = None
         self._text: TextModel | None = None
-        self._calls = Calls()
+        self._calls: Calls | None = None
         self._recall = Recall(store)
         self._computed: dict[str, str] | None = None
         self.quant = checkpoint.quant
@@ -80,7 +81,8 @@ class LlamaCppEngine:
     def free_memory(self) -> int:
         """Bytes the device has free now; layers that do not fit a GPU go to main memory."""
         assert self._library is not None
-        return free_memory("cpu") + (gpu_memory(self._library) if self.device != "cpu" else 0)
+        # Of a Mac's one memory the GPU's is a part.
+        return free_memory("cpu") + (gpu_memory(self._library) if self.device == "cuda" else 0)
 
     def open(self) -> None:
         """Loads the weights. Raises EngineError (library, device), ModelError (files)."""
@@ -88,7 +90,7 @@ class LlamaCppEngine:
             return
         self.prepare()
         assert self._library is not None
-        self._calls(self._open)
+        self._open()
 
     def _open(self) -> None:
         lib, checkpoint = self._library, self._checkpoint
@@ -97,10 +99,10 @@ class LlamaCppEngine:
         layers = int(checkpoint.text_config["num_hidden_layers"])
         options.n_gpu_layers = gpu_layers(lib, checkpoint.weights.bytes, layers) if self._on_gpu else 0
         lib.forget_errors()
-        model = lib.llama.llama_model_load_from_file(str(checkpoint.path).encode(), options)
+        model = lib.llama.llama_model_load_from_file(os.fsencode(checkpoint.path), options)
         if not model:
             raise ModelError(f"{checkpoint.path} cannot be loaded: {lib.last_error()}")
-        self._model = model
+        self._model, self._calls = model, Calls()
         # Beside everything else: a clip that is remembered needs no vision tower.
         self._vision = Background(partial(VisionTower, lib, checkpoint.projector, model, self._on_gpu, self._threads))
         if self._on_gpu and options.n_gpu_layers <= layers:
@@ -110,10 +112,10 @@ class LlamaCppEngine:
 
     def close(self) -> None:
         """Frees model and memory, as soon as no call into llama.cpp lasts any more."""
-        if self._model is None:
+        if self._model is None or self._calls is None:
             return
-        model, vision, text, lib = self._model, self._vision, self._text, self._library
-        self._model = self._vision = self._text = None
+        model, vision, text, lib, calls = self._model, self._vision, self._text, self._library, self._calls
+        self._model = self._vision = self._text = self._calls = None
         self._recall.forget()
 
         def free() -> None:
@@ -125,18 +127,19 @@ class LlamaCppEngine:
             assert lib is not None
             lib.llama.llama_model_free(model)
 
-        self._calls.close(free)
-        self._calls = Calls()
+        # A tower that nobody needed may still be loading.
+        calls.close(free, wait=vision is None or vision.done)
 
     def stream(self, request: Request) -> Iterator[str]:
         """The reply, piece by piece. Leaving early (Ctrl-C, closing the iterator) ends it as "interrupted"."""
-        if self._model is None:
+        if self._model is None or self._calls is None:
             raise EngineError("the engine is not open")
+        self._calls.settle()
         self.stats = None
         self._check(request)
         self.warnings = (*self._opened_with, *_slow(request, self._checkpoint.video_token_id))
         reply: Reply | None = None
-        encoded, filled, cached, started = 0.0, 0.0, 0, perf_counter()
+        encoded, filled, ended, cached, started = 0.0, 0.0, 0.0, 0, perf_counter()
         try:
             text, prefix = self._text_for(request), self._prefix(request)
             if self._recall.find(prefix, text):
@@ -152,9 +155,10 @@ class LlamaCppEngine:
             filled = perf_counter()
             reply = self._reply(request, first, text)
             yield from reply
+            ended = perf_counter()
             self.warnings += self._recall.keep(prefix, text)
         finally:
-            now = perf_counter()
+            now = ended or perf_counter()
             encoded, filled = encoded or now, filled or now
             finish, count = (reply.finish, reply.tokens) if reply else ("interrupted", 0)
             self.stats = StreamStats(finish, count, encoded - started, filled - encoded, now - filled, cached)
@@ -169,7 +173,7 @@ class LlamaCppEngine:
                 "engine": self.name,
                 "device": self.device,
                 "dtype": self.dtype,
-                "weights": fingerprint(self._checkpoint),
+                "weights": f"{fingerprint(self._checkpoint)} {last_changed(self._checkpoint)}",
                 "libraries": f"{vtcli.__version__} {metadata.version('llama-cpp-python')}",
             }
         return Prefix.of(request.layout, request.pixels, self._checkpoint.video_token_id, self._computed)
@@ -196,7 +200,8 @@ class LlamaCppEngine:
         if self._text is not None:
             self._text.close()
             self._text = None
-        assert self._library is not None
+        calls = self._calls
+        assert self._library is not None and calls is not None
         kind = F32 if self.quant == "F32" else F16
         self._text = TextModel(
             self._library,
@@ -206,8 +211,8 @@ class LlamaCppEngine:
             self._on_gpu,
             self._threads,
             1 + _GUESSED,
-            self._calls,
-            lambda: self._calls.stopping,
+            calls,
+            lambda: calls.stopping,
         )
         return self._text
 

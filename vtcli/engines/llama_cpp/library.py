@@ -5,7 +5,7 @@ from __future__ import annotations
 import ctypes
 import os
 import re
-from collections import deque
+import threading
 from functools import cache
 from typing import Any
 
@@ -26,7 +26,7 @@ class Library:
 
         self.llama: Any = llama
         self.mtmd: Any = mtmd
-        self._said: deque[str] = deque(maxlen=20)
+        self._said = threading.local()  # the tower is loaded beside everything else
         self._heard = llama.llama_log_callback(self._hear)  # kept, or the library would call what is gone
         llama.llama_log_set(self._heard, ctypes.c_void_p(0))
         mtmd.mtmd_log_set(self._heard, ctypes.c_void_p(0))
@@ -34,17 +34,17 @@ class Library:
         llama.llama_backend_init()
 
     def last_error(self) -> str:
-        """The last thing it complained of, without the function's name; "" if nothing."""
-        said = self._said[-1] if self._said else "it does not say why"
+        """The last thing it complained of in this thread, without the function's name."""
+        said = getattr(self._said, "last", "it does not say why")
         return re.sub(r"^[\w:~]+: (?:error: )?", "", said).strip()
 
     def forget_errors(self) -> None:
         """So that `last_error` is of what comes now."""
-        self._said.clear()
+        self._said.__dict__.clear()
 
     def _hear(self, level: int, text: bytes, _: object) -> None:
         if level == _ERROR and text.strip():
-            self._said.append(text.decode(errors="replace").strip())
+            self._said.last = text.decode(errors="replace").strip()
 
 
 @cache

@@ -19,6 +19,7 @@ from vtcli.layout import Layout
 F32, F16 = 0, 1  # ggml's types for keys and values
 _BATCH = 512
 _FULL, _ABORTED = 1, 2  # what llama_decode returns
+_KINDS: dict[str, Any] = {"token": ctypes.c_int32, "embd": ctypes.c_float}
 _AXES = 4  # of a position in llama.cpp: time, row, column, and one that is not used
 
 Call = Callable[[Callable[[], None]], None]
@@ -127,7 +128,7 @@ class TextModel:
             chosen = np.ascontiguousarray(ids[part], np.int32)
             where = np.ascontiguousarray(positions[part], np.int32)
             wanted = np.arange(part.start, part.stop) >= len(ids) - logits
-            self._decode(where, wanted, token=chosen.ctypes.data_as(ctypes.POINTER(ctypes.c_int32)))
+            self._decode(where, wanted, "token", chosen)
 
     def _read_video(self, video: NDArray[np.float32], positions: NDArray[np.int64], steps: int) -> None:
         """Reads the clip's cells, (cells, hidden), `steps` of time.
@@ -149,11 +150,14 @@ class TextModel:
                     where = np.ascontiguousarray(rows[:, chosen])  # all times, then all rows, then all columns
                     values = np.ascontiguousarray(video[chosen], np.float32)
                     wanted = np.zeros(len(values), bool)
-                    self._decode(where, wanted, embd=values.ctypes.data_as(ctypes.POINTER(ctypes.c_float)))
+                    self._decode(where, wanted, "embd", values)
             finally:
                 self._llama.llama_set_causal_attn(self._context, True)
 
-    def _decode(self, positions: NDArray[np.int32], wanted: NDArray[np.bool_], **input_: Any) -> None:
+    def _decode(
+        self, positions: NDArray[np.int32], wanted: NDArray[np.bool_], kind: str, values: NDArray[np.generic]
+    ) -> None:
+        """Reads one batch: `kind` "token" with ids int32, or "embd" with embeddings float32."""
         count = len(wanted)
         if self.tokens + count > self.capacity:
             raise EngineError(f"{self.tokens + count} tokens do not fit the {self.capacity} there is room for")
@@ -165,13 +169,14 @@ class TextModel:
             n_seq_id=(ctypes.c_int32 * count)(*[1] * count),
             seq_id=ids,
             logits=logits.ctypes.data_as(ctypes.POINTER(ctypes.c_int8)),
-            **input_,
+            **{kind: values.ctypes.data_as(ctypes.POINTER(_KINDS[kind]))},
         )
         self._library.forget_errors()
         status = 0
 
         def decode() -> None:
             nonlocal status
+            _ = positions, logits, values  # kept for as long as the batch points to them, though nobody waits any more
             status = self._llama.llama_decode(self._context, batch)
 
         self._call(decode)

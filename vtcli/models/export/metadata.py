@@ -10,18 +10,16 @@ from typing import TYPE_CHECKING, Any
 from vtcli import __version__
 from vtcli.errors import ModelError
 from vtcli.models.checkpoint import Checkpoint
-from vtcli.models.gguf_pair import PROJECTOR_TYPE
+from vtcli.models.gguf_pair import FINGERPRINT, PROJECTOR_TYPE
 from vtcli.models.template import find_template
 
 if TYPE_CHECKING:
     from gguf import GGUFWriter
 
 _WINDOW = 112  # pixels; hard-coded in llama.cpp's tools/mtmd/models/qwen2vl.cpp
+_FULL_BLOCKS = [7, 15, 23, 31]  # where config.json does not tell, as for transformers
 _EPSILON = 1e-6  # of the vision tower's norms; hard-coded in transformers' modeling_qwen2_5_vl.py
 _NORMAL, _CONTROL, _USER_DEFINED, _UNUSED = 1, 3, 4, 5
-
-
-FINGERPRINT = "vtcli.source.fingerprint"
 
 
 @dataclass(frozen=True)
@@ -43,16 +41,26 @@ class Vocabulary:
 
 def check_representable(checkpoint: Checkpoint) -> None:
     """Raises ModelError for a checkpoint that llama.cpp would compute otherwise than transformers does."""
+    try:
+        wrong = [what for what, holds in _facts(checkpoint).items() if not holds]
+    except (KeyError, TypeError, ValueError, ZeroDivisionError) as error:
+        raise ModelError(f"{checkpoint.name}: config.json lacks a usable size ({error})") from error
+    if wrong:
+        raise ModelError(f"{checkpoint.name} cannot be a GGUF file: {wrong[0]}")
+
+
+def _facts(checkpoint: Checkpoint) -> dict[str, bool]:
+    """What llama.cpp takes for granted, by what is to be said where it does not hold."""
     text, vision = checkpoint.text_config, checkpoint.vision_config
-    blocks = list(vision.get("fullatt_block_indexes", []))
+    blocks = list(vision.get("fullatt_block_indexes", _FULL_BLOCKS))
     step = blocks[0] + 1 if blocks else 0
     rope = _rope(text)
     head = int(text["hidden_size"]) // int(text["num_attention_heads"])
     depth = int(vision["depth"])
-    facts = {
+    return {
         "frames of a patch are not 2": checkpoint.temporal_patch_size == 2,
         "patches are not merged 2 by 2": checkpoint.merge_size == 2,
-        f"the vision tower's windows are not {_WINDOW} pixels": vision.get("window_size") == _WINDOW,
+        f"the vision tower's windows are not {_WINDOW} pixels": vision.get("window_size", _WINDOW) == _WINDOW,
         "full attention is not in every n-th vision block": bool(blocks)
         and blocks == list(range(step - 1, depth, step)),
         "the activation is not SiLU": {text.get("hidden_act", "silu"), vision.get("hidden_act", "silu")} == {"silu"},
@@ -65,9 +73,6 @@ def check_representable(checkpoint: Checkpoint) -> None:
         "the projector gives another width": int(vision.get("out_hidden_size", text["hidden_size"]))
         == int(text["hidden_size"]),
     }
-    wrong = [what for what, holds in facts.items() if not holds]
-    if wrong:
-        raise ModelError(f"{checkpoint.name} cannot be a GGUF file: {wrong[0]}")
 
 
 def vocabulary(checkpoint: Checkpoint, rows: int) -> Vocabulary:
@@ -81,8 +86,11 @@ def vocabulary(checkpoint: Checkpoint, rows: int) -> Vocabulary:
     ours = json.loads(as_qwen(Backend(BPE())).to_str())
     theirs = json.loads(backend.to_str())
     model = theirs["model"]
-    if model["type"] != "BPE" or any(theirs[part] != ours[part] for part in ("normalizer", "pre_tokenizer")):
+    same = all(_splitting(theirs[part]) == _splitting(ours[part]) for part in ("normalizer", "pre_tokenizer"))
+    if model["type"] != "BPE" or not same:
         raise ModelError(f"{checkpoint.name} has a tokenizer that is not Qwen2's: its GGUF file would read other words")
+    if backend.get_vocab_size() > rows:
+        raise ModelError(f"{checkpoint.name} has {backend.get_vocab_size()} tokens and {rows} embeddings for them")
     words = [f"[PAD{number}]" for number in range(rows)]
     types = [_UNUSED] * rows
     for word, number in model["vocab"].items():
@@ -91,6 +99,13 @@ def vocabulary(checkpoint: Checkpoint, rows: int) -> Vocabulary:
         words[number], types[number] = token.content, _CONTROL if token.special else _USER_DEFINED
     merges = [merge if isinstance(merge, str) else " ".join(merge) for merge in model["merges"]]
     return Vocabulary(words, types, merges)
+
+
+def _splitting(part: Any) -> Any:
+    """What of a part of tokenizer.json decides the tokens; `trim_offsets` only says where in the text they were."""
+    if isinstance(part, dict):
+        return {key: _splitting(value) for key, value in part.items() if key != "trim_offsets"}
+    return [_splitting(each) for each in part] if isinstance(part, list) else part
 
 
 def describe_text(writer: GGUFWriter, checkpoint: Checkpoint, words: Vocabulary, source: Source) -> None:
@@ -134,7 +149,7 @@ def describe_vision(writer: GGUFWriter, checkpoint: Checkpoint, source: Source) 
         "feed_forward_length": vision["intermediate_size"],
         "block_count": vision["depth"],
         "attention.head_count": vision["num_heads"],
-        "n_wa_pattern": int(vision["fullatt_block_indexes"][0]) + 1,
+        "n_wa_pattern": int(vision.get("fullatt_block_indexes", _FULL_BLOCKS)[0]) + 1,
         "image_min_pixels": checkpoint.min_pixels,
         "image_max_pixels": checkpoint.max_pixels,
     }

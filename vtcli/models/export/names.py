@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vtcli.errors import ModelError
+from vtcli.models.checkpoint import Checkpoint
 from vtcli.models.export.stored import Stored
 
 Values = NDArray[np.generic]
@@ -36,6 +37,8 @@ _BLOCK = {
     "mlp.up_proj": "ffn_up",
     "mlp.down_proj": "ffn_down",
 }
+_WITH_BIAS = ("attn_q", "attn_k", "attn_v")  # in the text model
+_WITHOUT_BIAS = ("ln1", "ln2")  # in the vision tower
 _SINGLE = {
     "model.embed_tokens": "token_embd",
     "model.norm": "output_norm",
@@ -44,6 +47,9 @@ _SINGLE = {
     "visual.merger.mlp.0": "mm.0",
     "visual.merger.mlp.2": "mm.2",
 }
+
+
+EMBEDDING = "token_embd.weight"
 
 
 @dataclass(frozen=True)
@@ -69,6 +75,25 @@ def text_pieces(tensors: Mapping[str, Stored], tied: bool) -> list[Piece]:
 def vision_pieces(tensors: Mapping[str, Stored]) -> list[Piece]:
     """The vision tower's tensors."""
     return list(_pieces(tensors, (name for name in tensors if name.startswith("visual."))))
+
+
+def check_complete(checkpoint: Checkpoint, text: Iterable[Piece], vision: Iterable[Piece], tied: bool) -> None:
+    """Raises ModelError where a tensor is missing; llama.cpp would do without some of them, and say something else."""
+    found = {piece.name for piece in (*text, *vision)}
+    layers, blocks = int(checkpoint.text_config["num_hidden_layers"]), int(checkpoint.vision_config["depth"])
+    names = [name for name in _SINGLE.values() if not (tied and name == "output")]
+    biased = [name for name in names if name.startswith("mm.")]
+    for layer in range(layers):
+        names += [f"blk.{layer}.{name}" for name in _LAYER.values()]
+        biased += [f"blk.{layer}.{name}" for name in _WITH_BIAS]
+    for block in range(blocks):
+        of_block = [*_BLOCK.values(), *_WITH_BIAS]
+        names += [f"v.blk.{block}.{name}" for name in of_block]
+        biased += [f"v.blk.{block}.{name}" for name in of_block if name not in _WITHOUT_BIAS]
+    wanted = {"v.patch_embd.weight", *(f"{name}.weight" for name in names), *(f"{name}.bias" for name in biased)}
+    missing = sorted(wanted - found)
+    if missing:
+        raise ModelError(f"{checkpoint.name} lacks {len(missing)} tensors, first {missing[0]}: it is incomplete")
 
 
 def _pieces(tensors: Mapping[str, Stored], names: Iterable[str]) -> Iterator[Piece]:

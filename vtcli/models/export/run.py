@@ -14,17 +14,18 @@ from typing import Any
 
 import numpy as np
 
+from vtcli.background import Background
 from vtcli.cores import cores
 from vtcli.errors import EngineError, ModelError, UsageError, VtError
 from vtcli.install import require
 from vtcli.models import catalogue
 from vtcli.models.checkpoint import Checkpoint
 from vtcli.models.export import metadata
-from vtcli.models.export.names import Piece, text_pieces, vision_pieces
+from vtcli.models.export.names import EMBEDDING, Piece, check_complete, text_pieces, vision_pieces
 from vtcli.models.export.stored import cast, stored_tensors
 from vtcli.models.fingerprint import fingerprint
 from vtcli.models.gguf import is_gguf, read_gguf
-from vtcli.models.gguf_pair import TEXT_ARCHITECTURE
+from vtcli.models.gguf_pair import FINGERPRINT, TEXT_ARCHITECTURE
 
 #: `--quant` → llama.cpp's file type (llama.h, enum llama_ftype) and about how many bits a value takes.
 QUANTS = {
@@ -72,6 +73,7 @@ def export(
     metadata.check_representable(checkpoint)
     tensors = stored_tensors(checkpoint.weights.files)
     text, vision = text_pieces(tensors, _tied(checkpoint)), vision_pieces(tensors)
+    check_complete(checkpoint, text, vision, _tied(checkpoint))
     name = checkpoint.name.rpartition("/")[2]
     exact = "F32" if quant == "F32" else "F16"
     made = Exported(folder / f"{name}-{quant}.gguf", folder / f"mmproj-{name}-{exact}.gguf")
@@ -84,8 +86,8 @@ def export(
     folder.mkdir(parents=True, exist_ok=True)
     _check_space(checkpoint, folder, text, vision, quant, base)
     entry = catalogue.entries().get(checkpoint.name)
-    source = metadata.Source(entry.licence if entry else "", mark)
-    words = metadata.vocabulary(checkpoint, next(p.shape[0] for p in text if p.name == "token_embd.weight"))
+    source = metadata.Source(entry.licence if entry and entry.path == checkpoint.path else "", mark)
+    words = metadata.vocabulary(checkpoint, next(p.shape[0] for p in text if p.name == EMBEDDING))
     tell = progress or (lambda _what, _share: None)
     with _aside(folder) as part:
         if not has_projector:
@@ -121,7 +123,7 @@ def _precision(pieces: Sequence[Piece]) -> str:
 def _is_of(file: Path, mark: str) -> bool:
     """Whether `file` is a projector that was exported from the same weights."""
     try:
-        return is_gguf(file) and read_gguf(file).metadata.get(metadata.FINGERPRINT) == mark
+        return is_gguf(file) and read_gguf(file).metadata.get(FINGERPRINT) == mark
     except ModelError:
         return False
 
@@ -177,7 +179,10 @@ def _write(writer: Any, pieces: Sequence[Piece], kind: str, what: str, tell: Pro
     writer.write_ti_data_to_file()
     for number, piece in enumerate(pieces):
         tell(f"writing the {what}", number / len(pieces))
-        writer.write_tensor_data(cast(piece.read(), piece.source.dtype, _target(piece, kind)))
+        try:
+            writer.write_tensor_data(cast(piece.read(), piece.source.dtype, _target(piece, kind)))
+        except OverflowError as error:
+            raise ModelError(f"{piece.source.name}: {error}; export it as BF16 or F32") from error
     tell(f"writing the {what}", 1.0)
 
 
@@ -192,5 +197,11 @@ def _quantise(source: Path, target: Path, quant: str) -> None:
     options = lib.llama.llama_model_quantize_default_params()
     options.ftype = QUANTS[quant][0]
     options.nthread = cores()
-    if lib.llama.llama_model_quantize(os.fsencode(source), os.fsencode(target), options):
-        raise EngineError(f"llama.cpp cannot quantise to {quant}: {lib.last_error()}")
+
+    def quantise() -> str | None:
+        failed = lib.llama.llama_model_quantize(os.fsencode(source), os.fsencode(target), options)
+        return lib.last_error() if failed else None
+
+    # Takes minutes, in C: beside, so that Ctrl-C is heard.
+    if (reason := Background(quantise).result()) is not None:
+        raise EngineError(f"llama.cpp cannot quantise to {quant}: {reason}")

@@ -13,6 +13,8 @@ from numpy.typing import NDArray
 
 from vtcli.errors import ModelError
 
+_BLOCK = 2**22  # values
+_LARGEST = 65504.0  # of F16
 _DTYPES = {"F32": "<f4", "F16": "<f2", "BF16": "<u2"}  # bfloat16 as the bits it is
 
 
@@ -57,14 +59,21 @@ def _published(name: str) -> str:
 
 
 def cast(values: NDArray[np.generic], dtype: str, target: str) -> NDArray[np.generic]:
-    """`values` of `dtype` as F32, F16 or BF16 (bits, rounded to the nearest, ties to even)."""
+    """`values` of `dtype` as F32, F16 or BF16 (bits, rounded to the nearest, ties to even), a block at a time.
+
+    Raises OverflowError where a number is beyond F16.
+    """
     if dtype == target:
         return values
-    exact = (values.astype("<u4") << 16).view("<f4") if dtype == "BF16" else values.astype("<f4")
-    if target == "F32":
-        return exact
-    if target == "F16":
-        return exact.astype("<f2")
-    bits = exact.view("<u4")
-    rounded: NDArray[np.generic] = ((bits + 0x7FFF + ((bits >> 16) & 1)) >> 16).astype("<u2")
-    return rounded
+    flat, made = values.reshape(-1), np.empty(values.size, _DTYPES[target])
+    for begin in range(0, values.size, _BLOCK):
+        part = slice(begin, begin + _BLOCK)
+        exact = (flat[part].astype("<u4") << 16).view("<f4") if dtype == "BF16" else flat[part].astype("<f4")
+        if target == "BF16":
+            bits = exact.view("<u4")
+            made[part] = (bits + 0x7FFF + ((bits >> 16) & 1)) >> 16
+            continue
+        if target == "F16" and float(np.abs(exact).max()) > _LARGEST:
+            raise OverflowError(f"{float(np.abs(exact).max()):.3g} is beyond what F16 can hold")
+        made[part] = exact
+    return made.reshape(values.shape)
