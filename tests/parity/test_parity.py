@@ -15,7 +15,8 @@ pytest.importorskip("torch")
 pytest.importorskip("transformers")
 
 from tests.parity import runs
-from tests.parity.compare import compare, ours
+from tests.parity.cases import Case
+from tests.parity.compare import Difference, compare, ours
 from vtcli.engines.transformers import TransformersEngine
 from vtcli.models.checkpoint import open_checkpoint
 from vtcli.models.tokenizer import Tokenizer
@@ -59,23 +60,31 @@ GGUF = {"F32": (1e-5, 0.95), "F16": (2e-5, 0.95), "Q8_0": (6e-3, 0.0)}
 
 
 @pytest.mark.parametrize("quant", GGUF)
-def test_gguf_files_say_what_the_reference_says(model: runs.Model, quant: str) -> None:
+def test_gguf_files_say_what_the_reference_says(quant: str) -> None:
     pytest.importorskip("llama_cpp")
+    kl, least = GGUF[quant]
+    same, wrong, count = 0, [], 0
+    for name in runs.MODELS:
+        model = runs.model(name)
+        for case, found in gguf_cases(model, quant):
+            count += 1
+            same += found.tokens
+            if not (found.indices and found.size and found.input_ids and found.positions and found.kl <= kl):
+                wrong.append(f"{name}, {case.name}: {found}")
+    assert not wrong, f"{len(wrong)} of {count} cases:\n" + "\n".join(wrong)
+    assert same >= least * count
+
+
+def gguf_cases(model: runs.Model, quant: str) -> Iterator[tuple[Case, Difference]]:
+    """Every case of the model on its GGUF file, and how far that is from the reference."""
     from vtcli.engines.llama_cpp import LlamaCppEngine
 
     checkpoint = open_checkpoint(runs.gguf(model, quant))
     engine = LlamaCppEngine(checkpoint, Tokenizer(checkpoint.path), "cpu")
     engine.open()
-    reference, same, wrong = runs.run(model), 0, []
-    kl, least = GGUF[quant]
-    shown = replace(model, path=checkpoint.path)
+    reference, shown = runs.run(model), replace(model, path=checkpoint.path)
     for case in model.cases:
         expected = reference[case.name]
         assert not isinstance(expected, str)
-        found = compare(expected, ours(engine, case, runs.clips(), shown))
-        same += found.tokens
-        if not (found.indices and found.size and found.input_ids and found.positions and found.kl <= kl):
-            wrong.append(f"{case.name}: {found}")
+        yield case, compare(expected, ours(engine, case, runs.clips(), shown))
     engine.close()
-    assert not wrong, f"{len(wrong)} of {len(model.cases)} cases:\n" + "\n".join(wrong)
-    assert same >= least * len(model.cases)

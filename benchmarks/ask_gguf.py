@@ -1,7 +1,7 @@
 """One question and a second one to a GGUF model, against llama.cpp's own multimodal program.
 
-    python benchmarks/gguf.py --cli PATH/llama-mtmd-cli      # built from the source in llama-cpp-python's release
-    python benchmarks/gguf.py --layers 4 --blocks 8 --quant Q8_0 --frames 16       # where it is on PATH
+    python benchmarks/ask_gguf.py --cli PATH/llama-mtmd-cli      # built from the source in llama-cpp-python's release
+    python benchmarks/ask_gguf.py --layers 4 --blocks 8 --quant Q8_0 --frames 16       # where it is on PATH
 
 The model is as wide as the 7B, with random weights and fewer layers. Both are whole processes that answer the same
 question with the same number of tokens from the same files and the same frames: vt reads them from the clip, the other
