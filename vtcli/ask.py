@@ -147,7 +147,7 @@ def ask(question: Question, listener: Listener | None = None) -> dict[str, Any]:
     with Guard(question.read_timeout) as guard:
         checkpoint = open_checkpoint(question.model, projector=question.projector)
         tokenizer = Tokenizer(checkpoint.path)
-        engine = _engine(checkpoint, tokenizer, question)
+        engine = choose_engine(checkpoint, tokenizer, question)
         planned = Future[Plan]()
         loading = Background(partial(_load, engine, planned))
         try:
@@ -210,6 +210,33 @@ def reply(engine: Engine, request: Request, listener: Listener | None = None) ->
     return build_trace(events), engine.stats
 
 
+def choose_engine(checkpoint: Checkpoint, tokenizer: Tokenizer, question: Question) -> Engine:
+    """The engine that runs the checkpoint: llama.cpp for GGUF files, transformers for the rest.
+
+    Raises UsageError where another is asked for, EngineError where its libraries are missing.
+    """
+    if question.engine not in ("auto", "transformers", "llama-cpp"):
+        raise UsageError(f"--engine {question.engine}: choose one of auto, transformers, llama-cpp")
+    if checkpoint.is_gguf:
+        if question.engine == "transformers":
+            raise UsageError(f"--engine transformers does not run GGUF files: {checkpoint.path} needs llama-cpp")
+        if question.compile != "auto":
+            raise UsageError("--compile is of the transformers engine: llama.cpp's steps are compiled already")
+        from vtcli.engines.llama_cpp import LlamaCppEngine
+
+        require("the llama.cpp engine", "gguf", "llama_cpp")  # before the video is read in vain
+        return LlamaCppEngine(checkpoint, tokenizer, question.device, question.store)
+    if question.engine == "llama-cpp":
+        raise UsageError(
+            f"--engine llama-cpp runs GGUF files: make one with vt export {checkpoint.path} DIR --quant Q8_0"
+        )
+    from vtcli.engines.loading import require_libraries
+    from vtcli.engines.transformers import TransformersEngine
+
+    require_libraries()  # before the video is read in vain
+    return TransformersEngine(checkpoint, tokenizer, question.device, question.compile, question.store)
+
+
 def _plan(
     question: Question,
     source: Source,
@@ -237,30 +264,6 @@ def _plan(
             f"times, not once (token {checkpoint.video_token_id} of config.json)"
         )
     return Plan(question, checkpoint, tokenizer, info, request, frames, text, tuple(ids))
-
-
-def _engine(checkpoint: Checkpoint, tokenizer: Tokenizer, question: Question) -> Engine:
-    """The engine that runs the checkpoint: llama.cpp for GGUF files, transformers for the rest."""
-    if question.engine not in ("auto", "transformers", "llama-cpp"):
-        raise UsageError(f"--engine {question.engine}: choose one of auto, transformers, llama-cpp")
-    if checkpoint.is_gguf:
-        if question.engine == "transformers":
-            raise UsageError(f"--engine transformers does not run GGUF files: {checkpoint.path} needs llama-cpp")
-        if question.compile != "auto":
-            raise UsageError("--compile is of the transformers engine: llama.cpp's steps are compiled already")
-        from vtcli.engines.llama_cpp import LlamaCppEngine
-
-        require("the llama.cpp engine", "gguf", "llama_cpp")  # before the video is read in vain
-        return LlamaCppEngine(checkpoint, tokenizer, question.device, question.store)
-    if question.engine == "llama-cpp":
-        raise UsageError(
-            f"--engine llama-cpp runs GGUF files: make one with vt export {checkpoint.path} DIR --quant Q8_0"
-        )
-    from vtcli.engines.loading import require_libraries
-    from vtcli.engines.transformers import TransformersEngine
-
-    require_libraries()  # before the video is read in vain
-    return TransformersEngine(checkpoint, tokenizer, question.device, question.compile, question.store)
 
 
 def _notes(plan: Plan, frames: FramePlan) -> tuple[str, ...]:

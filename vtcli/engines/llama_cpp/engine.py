@@ -89,10 +89,6 @@ class LlamaCppEngine:
         if self._model is not None:
             return
         self.prepare()
-        assert self._library is not None
-        self._open()
-
-    def _open(self) -> None:
         lib, checkpoint = self._library, self._checkpoint
         assert lib is not None and checkpoint.projector is not None
         options = lib.llama.llama_model_default_params()

@@ -20,7 +20,6 @@ from pathlib import Path
 
 from vtcli import ask
 from vtcli.engines.base import Engine, SamplingOptions
-from vtcli.engines.transformers import TransformersEngine
 from vtcli.models.checkpoint import open_checkpoint
 from vtcli.models.tokenizer import Tokenizer
 from vtcli.shapes.language import truth
@@ -99,11 +98,8 @@ def _ask(engine: Engine, folder: str, clip: int, path: Path, multiple_choice: bo
 
 
 def _work(folder: str, clips: Sequence[int], name: str, blind: bool) -> list[Item]:
-    import torch
-
-    torch.set_num_threads(1)
     checkpoint = open_checkpoint(folder)
-    engine = TransformersEngine(checkpoint, Tokenizer(checkpoint.path), "cpu")
+    engine = ask.choose_engine(checkpoint, Tokenizer(checkpoint.path), ask.Question("", "", folder, device="cpu"))
     engine.open()
     found = [item for clip in clips for item in ask_clip(engine, folder, clip, clip + 1 if blind else clip, name)]
     engine.close()
@@ -148,7 +144,7 @@ def _percent(values: Sequence[bool]) -> str:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("folder", type=Path)
+    parser.add_argument("folder", type=Path, help="a checkpoint folder, or a GGUF file of it")
     parser.add_argument("--clips", type=int, default=1000, help="8 s test clips")
     parser.add_argument("--other", type=int, default=200, help="clips for the blind set and for the 6 to 24 s set")
     parser.add_argument("--work", type=Path, default=Path("build/tiny"), help="where table and answers go")
