@@ -27,7 +27,7 @@ def make_checkpoint(folder: Path, layers: int, blocks: int) -> Path:
     from safetensors.torch import save_file
     from transformers import Qwen2_5_VLConfig, Qwen2_5_VLForConditionalGeneration
 
-    from vtcli.train.tiny.__main__ import published_name
+    from vtcli.models.weights import published_name
 
     folder.mkdir(parents=True, exist_ok=True)
     tiny = open_checkpoint("tiny")

@@ -20,7 +20,6 @@ from vtcli.engines.base import Compile, Engine, Request, SamplingOptions, Stream
 from vtcli.engines.device import VALUE_BYTES
 from vtcli.engines.prefix import PrefixStore
 from vtcli.errors import ModelError, UsageError
-from vtcli.install import require
 from vtcli.layout import Layout, build_layout
 from vtcli.memory import Clip, check_fit, memory_by_part
 from vtcli.models.checkpoint import Checkpoint, open_checkpoint
@@ -223,8 +222,9 @@ def choose_engine(checkpoint: Checkpoint, tokenizer: Tokenizer, question: Questi
         if question.compile != "auto":
             raise UsageError("--compile is of the transformers engine: llama.cpp's steps are compiled already")
         from vtcli.engines.llama_cpp import LlamaCppEngine
+        from vtcli.engines.llama_cpp.library import require_library
 
-        require("the llama.cpp engine", "gguf", "llama_cpp")  # before the video is read in vain
+        require_library()  # before the video is read in vain
         return LlamaCppEngine(checkpoint, tokenizer, question.device, question.store)
     if question.engine == "llama-cpp":
         raise UsageError(
@@ -258,10 +258,11 @@ def _plan(
     info = guard.probe(source) if guard else probe(source)
     frames = plan_frames(info, request)
     text, ids = tokenizer.encode_prompt(prompt)
-    if ids.count(checkpoint.video_token_id) != 1:
+    video = checkpoint.video_token_id
+    if (count := ids.count(video)) != 1:
         raise ModelError(
-            f"{checkpoint.name}: tokenizer and chat template place the video {ids.count(checkpoint.video_token_id)} "
-            f"times, not once (token {checkpoint.video_token_id} of config.json)"
+            f"{checkpoint.name}: tokenizer and chat template place the video {count} times, not once "
+            f"(token {video} of config.json)"
         )
     return Plan(question, checkpoint, tokenizer, info, request, frames, text, tuple(ids))
 

@@ -3,9 +3,15 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
+
+if TYPE_CHECKING:
+    from vtcli.engines.base import Request
+    from vtcli.engines.transformers import TransformersEngine
 
 SPECIALS = [
     "<|endoftext|>",
@@ -96,3 +102,22 @@ def random_checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
     processor = {"min_pixels": 3136, "max_pixels": 12544, "image_mean": [0.5, 0.5, 0.5], "image_std": [0.2, 0.3, 0.4]}
     (folder / "preprocessor_config.json").write_text(json.dumps(processor))
     return folder
+
+
+@pytest.fixture(scope="module")
+def engine(random_checkpoint: Path) -> Iterator[TransformersEngine]:
+    """The transformers engine on it, open."""
+    from tests.engines.asking import make_engine
+
+    engine = make_engine(random_checkpoint)
+    engine.open()
+    yield engine
+    engine.close()
+
+
+@pytest.fixture(scope="module")
+def request_(random_checkpoint: Path) -> Request:
+    """A question about random frames."""
+    from tests.engines.asking import make_request
+
+    return make_request(random_checkpoint)

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
-from tests.engines.test_transformers import filled, make_engine, make_request, with_sampling
+from tests.engines.asking import filled, make_engine, make_request, with_sampling
 from vtcli.engines.base import Request
 from vtcli.engines.captured import CapturedDecoder, grouped_attention
 from vtcli.engines.decoder import Decoder
@@ -21,14 +21,6 @@ from vtcli.errors import EngineError
 
 torch = pytest.importorskip("torch")
 pytest.importorskip("transformers")
-
-
-@pytest.fixture(scope="module")
-def engine(random_checkpoint: Path) -> Iterator[TransformersEngine]:
-    engine = make_engine(random_checkpoint)
-    engine.open()
-    yield engine
-    engine.close()
 
 
 @pytest.fixture(scope="module")
@@ -179,6 +171,6 @@ def test_compiling_is_chosen(random_checkpoint: Path, request_: Request) -> None
         engine = make_engine(random_checkpoint)
         engine.compile = choice  # type: ignore[assignment]
         engine.open()
-        kinds[choice] = type(engine._decoder_for(short))
+        kinds[choice] = type(engine._reader_for(short))
         engine.close()
     assert kinds == {"auto": Decoder, "off": Decoder, "on": CapturedDecoder}

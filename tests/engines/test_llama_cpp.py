@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 import os
-import signal
 import subprocess
 import sys
-import textwrap
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -16,7 +14,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from tests.engines.test_transformers import filled, make_engine, make_request, with_sampling
+from tests.engines.asking import filled, interrupted, with_sampling
 from tests.parity.compare import begin, divergence
 from vtcli.engines.base import Request
 from vtcli.engines.transformers import TransformersEngine
@@ -73,16 +71,9 @@ def llama(exported: dict[str, Path]) -> Iterator[LlamaCppEngine]:
 
 
 @pytest.fixture(scope="module")
-def reference(random_checkpoint: Path) -> Iterator[TransformersEngine]:
-    engine = make_engine(random_checkpoint)
-    engine.open()
-    yield engine
-    engine.close()
-
-
-@pytest.fixture(scope="module")
-def request_(random_checkpoint: Path) -> Request:
-    return make_request(random_checkpoint)
+def reference(engine: TransformersEngine) -> TransformersEngine:
+    """The engine on the checkpoint itself."""
+    return engine
 
 
 # Seconds between pairs of frames: as of 16 frames in 30 s, an odd rate, 4 frames a second, and more than that, where
@@ -96,10 +87,10 @@ def test_logits_are_those_of_the_checkpoint(
     second_per_grid: float,
 ) -> None:
     request = at(request_, second_per_grid, random_checkpoint)
-    expected = filled(reference, request, reference._decoder_for(request))
+    expected = filled(reference, request, reference._reader_for(request))
     kl, top = divergence(expected, logits(llama, request))
     assert kl < 1e-5 and top
-    decoder, model = reference._decoder_for(request), llama._text_for(request)
+    decoder, model = reference._reader_for(request), llama._reader_for(request)
     for token in np.random.default_rng(0).integers(0, 300, 12).tolist():
         assert divergence(decoder.run([token])[0], model.run([token])[0])[0] < 1e-5
     "".join(llama.stream(request))
@@ -116,7 +107,7 @@ def test_frames_that_share_a_time_need_more_than_llama_cpp_does(
 ) -> None:
     """Why they are read one by one."""
     request = at(request_, 0.1, random_checkpoint)
-    expected = filled(reference, request, reference._decoder_for(request))
+    expected = filled(reference, request, reference._reader_for(request))
     monkeypatch.setattr(text, "_runs", lambda times: [(False, 0, len(times))])
     assert divergence(expected, logits(llama, request))[0] > 1e-4
 
@@ -125,7 +116,7 @@ def test_an_odd_number_of_frames(
     llama: LlamaCppEngine, reference: TransformersEngine, request_: Request, random_checkpoint: Path
 ) -> None:
     request = at(dataclasses.replace(request_, pixels=request_.pixels[:7]), 3.75, random_checkpoint)
-    expected = filled(reference, request, reference._decoder_for(request))
+    expected = filled(reference, request, reference._reader_for(request))
     assert divergence(expected, logits(llama, request))[0] < 1e-5
 
 
@@ -135,7 +126,7 @@ def test_quantised_weights_stay_near(
 ) -> None:
     engine = make_llama(exported[quant])
     engine.open()
-    expected = filled(reference, request_, reference._decoder_for(request_))
+    expected = filled(reference, request_, reference._reader_for(request_))
     kl, _ = divergence(expected, logits(engine, request_))
     assert kl < most
     assert engine.quant == open_checkpoint(exported[quant]).quant
@@ -147,7 +138,7 @@ def test_a_long_prompt_is_read_in_several_batches(
 ) -> None:
     request = at(dataclasses.replace(request_, pixels=np.tile(request_.pixels, (8, 1, 1, 1))), 1.0, random_checkpoint)
     assert request.layout.video_tokens > text._BATCH
-    expected = filled(reference, request, reference._decoder_for(request))
+    expected = filled(reference, request, reference._reader_for(request))
     assert divergence(expected, logits(llama, request))[0] < 1e-5
 
 
@@ -224,7 +215,7 @@ def test_ctrl_c_ends_even_the_reading_of_a_prompt(exported: dict[str, Path], ran
         from dataclasses import replace
         from pathlib import Path
         from tests.engines.test_llama_cpp import at, make_llama
-        from tests.engines.test_transformers import make_request
+        from tests.engines.asking import make_request
         folder = Path({str(random_checkpoint)!r})
         request = make_request(folder)
         request = at(replace(request, pixels=np.tile(request.pixels, (120, 1, 1, 1))), 0.01, folder)
@@ -242,16 +233,8 @@ def test_ctrl_c_ends_even_the_reading_of_a_prompt(exported: dict[str, Path], ran
             fresh.close()
             engine.close()
     """
-    process = subprocess.Popen(
-        [sys.executable, "-c", textwrap.dedent(script)],
-        stdout=subprocess.PIPE,
-        text=True,
-        cwd=Path(__file__).parents[2],
-    )
+    process, sent = interrupted(script)
     assert process.stdout is not None
-    assert process.stdout.readline() == "x\n"
-    process.send_signal(signal.SIGINT)
-    sent = time.monotonic()
     assert process.stdout.readline() == "interrupted\n"
     assert time.monotonic() - sent < 2
     assert process.stdout.readline() == "True\n"  # and it can be asked again

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from tests.engines.test_transformers import make_request, with_sampling
+from tests.engines.asking import make_request, with_sampling
 from vtcli.engines.base import Engine, Request
 from vtcli.engines.prefix import Prefix, PrefixStore
 from vtcli.layout import build_layout

@@ -6,68 +6,21 @@ import dataclasses
 import json
 import os
 import shutil
-import signal
-import subprocess
 import sys
-import textwrap
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
+from tests.engines.asking import GRID, filled, interrupted, make_engine, make_request, with_sampling
 from vtcli.engines.base import Request, SamplingOptions
-from vtcli.engines.decoder import Decoder
 from vtcli.engines.transformers import TransformersEngine
 from vtcli.errors import EngineError, ModelError
-from vtcli.layout import build_layout
-from vtcli.models.checkpoint import open_checkpoint
-from vtcli.models.tokenizer import Tokenizer
-from vtcli.prompt import Prompt
 
 torch = pytest.importorskip("torch")
 pytest.importorskip("transformers")
-
-GRID = (4, 8, 12)
-
-
-def make_engine(folder: Path) -> TransformersEngine:
-    return TransformersEngine(open_checkpoint(folder), Tokenizer(folder), "cpu")
-
-
-@pytest.fixture(scope="module")
-def engine(random_checkpoint: Path) -> Iterator[TransformersEngine]:
-    engine = make_engine(random_checkpoint)
-    engine.open()
-    yield engine
-    engine.close()
-
-
-@pytest.fixture(scope="module")
-def request_(random_checkpoint: Path) -> Request:
-    return make_request(random_checkpoint)
-
-
-def make_request(folder: Path, **sampling: Any) -> Request:
-    checkpoint = open_checkpoint(folder)
-    _, ids = Tokenizer(folder).encode_prompt(Prompt("You are an expert.", "Why did the blue square leave?"))
-    layout = build_layout(ids, GRID, 3.75, video_token_id=checkpoint.video_token_id, tokens_per_second=2)
-    shape = (2 * GRID[0], 14 * GRID[1], 14 * GRID[2], 3)
-    pixels = np.random.default_rng(0).integers(0, 256, shape, np.uint8)
-    return Request(layout, pixels, 3.75, SamplingOptions(**{"max_tokens": 32, "temperature": 0.0} | sampling))
-
-
-def filled(engine: TransformersEngine, request: Request, decoder: Decoder) -> Any:
-    """The first logits, with a decoder that has read the prompt anew."""
-    engine._recall.forget()
-    decoder.restart()
-    return engine._prefill(request, engine._prefix(request), engine._encode(request), decoder)
-
-
-def with_sampling(request: Request, **changes: Any) -> Request:
-    return dataclasses.replace(request, sampling=dataclasses.replace(request.sampling, **changes))
 
 
 def reference_ids(engine: TransformersEngine, request: Request, tokens: int = 32) -> list[int]:
@@ -109,7 +62,7 @@ def test_positions_reach_the_model(engine: TransformersEngine, request_: Request
                 video_grid_thw=torch.tensor([GRID]),
             ).logits[0, -1]
 
-    ours = torch.from_numpy(filled(engine, request_, engine._decoder_for(request_)))
+    ours = torch.from_numpy(filled(engine, request_, engine._reader_for(request_)))
     torch.testing.assert_close(ours, forward(layout.positions), atol=1e-4, rtol=1e-4)
     assert (ours - forward(np.tile(np.arange(layout.input_ids.size), (3, 1)))).abs().max() > 0.01
 
@@ -117,7 +70,7 @@ def test_positions_reach_the_model(engine: TransformersEngine, request_: Request
 def test_every_step_continues_from_the_layout(engine: TransformersEngine, request_: Request) -> None:
     """Step by step with a cache equals one teacher-forced pass with positions last + 1, last + 2, …"""
     layout, tokens = request_.layout, reference_ids(engine, request_, 6)
-    decoder = engine._decoder_for(request_)
+    decoder = engine._reader_for(request_)
     filled(engine, request_, decoder)
     for token in tokens:
         logits = torch.from_numpy(decoder.run([token])[0])
@@ -182,7 +135,7 @@ def test_ctrl_c_ends_a_reply_within_a_second(random_checkpoint: Path) -> None:
         import sys
         sys.path[:0] = {sys.path!r}
         from pathlib import Path
-        from tests.engines.test_transformers import make_engine, make_request
+        from tests.engines.asking import make_engine, make_request
         engine = make_engine(Path({str(random_checkpoint)!r}))
         engine.open()
         try:
@@ -192,16 +145,8 @@ def test_ctrl_c_ends_a_reply_within_a_second(random_checkpoint: Path) -> None:
             print(engine.stats.finish, flush=True)
             engine.close()
     """
-    process = subprocess.Popen(
-        [sys.executable, "-c", textwrap.dedent(script)],
-        stdout=subprocess.PIPE,
-        text=True,
-        cwd=Path(__file__).parents[2],
-    )
+    process, sent = interrupted(script)
     assert process.stdout is not None
-    assert process.stdout.readline() == "x\n"
-    process.send_signal(signal.SIGINT)
-    sent = time.monotonic()
     line = "x\n"
     while line == "x\n":
         line = process.stdout.readline()

@@ -30,7 +30,8 @@ def with_heads_of_the_7b(folder: Path, tied: bool) -> Path:
     from safetensors.torch import save_file
     from transformers import Qwen2_5_VLConfig, Qwen2_5_VLForConditionalGeneration
 
-    from vtcli.train.tiny.__main__ import published_name, untied
+    from vtcli.models.weights import published_name
+    from vtcli.train.tiny.__main__ import untied
 
     folder.mkdir(parents=True)
     for name in (*TOKENIZER_FILES, *PROCESSOR_FILES):

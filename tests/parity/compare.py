@@ -111,12 +111,6 @@ def greedy(
 def begin(engine: TransformersEngine | LlamaCppEngine, request: Request) -> tuple[Any, Steps]:
     """Has the engine read the prompt anew: logits of the first new token, and what goes on from there."""
     engine._recall.forget()
-    prefix = engine._prefix(request)
-    if isinstance(engine, TransformersEngine):
-        decoder = engine._decoder_for(request)
-        decoder.restart()
-        return engine._prefill(request, prefix, engine._encode(request), decoder), decoder
-    text = engine._text_for(request)
-    text.restart()
-    text.begin(request.layout, prefix, engine._vision_tower().encode(request.pixels, engine._calls))
-    return text.finish(request.layout, prefix), text
+    reader: Any = engine._reader_for(request)
+    reader.restart()
+    return engine._read(request, engine._prefix(request), engine._encode(request), reader), reader

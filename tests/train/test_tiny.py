@@ -16,9 +16,10 @@ from transformers import Qwen2_5_VLConfig, Qwen2_5_VLForConditionalGeneration  #
 from vtcli.layout import build_layout  # noqa: E402
 from vtcli.models.checkpoint import open_checkpoint  # noqa: E402
 from vtcli.models.tokenizer import Tokenizer as PromptTokenizer  # noqa: E402
+from vtcli.models.weights import published_name  # noqa: E402
 from vtcli.prompt import build_prompt  # noqa: E402
 from vtcli.shapes.render import write_clip  # noqa: E402
-from vtcli.train.tiny.__main__ import corpus, published_name, untied  # noqa: E402
+from vtcli.train.tiny.__main__ import corpus, untied  # noqa: E402
 from vtcli.train.tiny.checkpoint import SIZE, SPECIAL, TAGS, model_config, train_tokenizer, write_files  # noqa: E402
 from vtcli.train.tiny.data import FRAMES, OPTIONS, Maker, batches, prefix_text, sample_times  # noqa: E402
 from vtcli.train.tiny.fit import Stage, Trainer  # noqa: E402

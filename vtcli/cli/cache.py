@@ -27,7 +27,7 @@ def cache(
         record = {"schema": "vt.cache/1", "folder": str(store.folder), "cleared": count, "bytes": freed}
         text = f"{count} kept videos cleared, {freed / 1e6:.1f} MB"
     else:
-        count, size = len(store.files()), store.bytes()
+        count, size = store.usage()
         record = {"schema": "vt.cache/1", "folder": str(store.folder), "files": count, "bytes": size}
         record["limit"] = store.limit
         text = (

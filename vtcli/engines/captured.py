@@ -25,6 +25,8 @@ class CapturedDecoder(Decoder):
     Every step looks over the whole capacity and masks what has not been written.
     """
 
+    ahead = 0
+
     def __init__(self, model: Any, capacity: int, compiled: bool) -> None:
         super().__init__(model, capacity)
         import torch

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vtcli.engines.keyvalues import KeyValues, Shape
+from vtcli.engines.lookup import GUESSED
 from vtcli.engines.prefix import Prefix
 from vtcli.engines.reply import Logits
 from vtcli.errors import EngineError
@@ -23,6 +24,8 @@ class Decoder:
     Positions are given for the prompt and count up from its end: transformers' releases continue them differently.
     Masks are made here: from no release's own idea of what a cache holds.
     """
+
+    ahead = GUESSED
 
     def __init__(self, model: Any, capacity: int) -> None:
         self.cache = KeyValues(capacity)
@@ -50,16 +53,16 @@ class Decoder:
         import torch
 
         with torch.inference_mode():
-            self._read(embeddings[None], torch.as_tensor(positions, device=self.device)[:, None])
+            self._read(embeddings, torch.as_tensor(positions, device=self.device))
 
     def prompt(self, embeddings: Tensor, positions: Any) -> Logits:
         """Reads tokens as `begin` does, to the prompt's end; logits (vocabulary,) of what follows."""
         import torch
 
         with torch.inference_mode():
-            hidden = self._read(embeddings[None], torch.as_tensor(positions, device=self.device)[:, None])
+            hidden = self._read(embeddings, torch.as_tensor(positions, device=self.device))
             self._offset = int(positions.max()) + 1 - self.cache.length
-            return _numbers(self._head(hidden[0, -1]))
+            return _numbers(self._head(hidden[-1]))
 
     def run(self, tokens: Sequence[int]) -> Logits:
         """Reads `tokens` at the next positions; logits (tokens, vocabulary) of what follows each."""
@@ -67,8 +70,8 @@ class Decoder:
 
         with torch.inference_mode():
             first = self.cache.length + self._offset
-            where = torch.arange(first, first + len(tokens), device=self.device).expand(3, 1, -1)
-            return _numbers(self._head(self._read(self.embed(tokens)[None], where)[0]))
+            where = torch.arange(first, first + len(tokens), device=self.device).expand(3, -1)
+            return _numbers(self._head(self._read(self.embed(tokens), where)))
 
     def restart(self, prefix: Prefix | None = None) -> None:
         """Forgets everything, or all but `prefix`, which was read; the memory is kept."""
@@ -93,15 +96,15 @@ class Decoder:
         self.cache.length -= count
 
     def _read(self, embeddings: Tensor, positions: Tensor) -> Tensor:
-        """Hidden states (1, tokens, hidden) of `embeddings`, (1, tokens, hidden), at `positions`, (3, 1, tokens)."""
-        count = embeddings.shape[1]
+        """Hidden states (tokens, hidden) of `embeddings`, (tokens, hidden), at `positions`, (3, tokens)."""
+        count = len(embeddings)
         hidden: Tensor = self._text(
-            inputs_embeds=embeddings,
-            position_ids=positions,
+            inputs_embeds=embeddings[None],
+            position_ids=positions[:, None],
             attention_mask=masks(self._mask(count)),
             past_key_values=self.cache,
             use_cache=True,
-        ).last_hidden_state
+        ).last_hidden_state[0]
         self.cache.length += count
         return hidden
 

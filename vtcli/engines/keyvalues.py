@@ -39,9 +39,7 @@ class KeyValues:
 
     def update(self, keys: Tensor, values: Tensor, layer: int, *_: object) -> tuple[Tensor, Tensor]:
         """Writes keys and values (1, heads, tokens, size) of a layer behind those kept, and gives all of them."""
-        if layer not in self._layers:
-            self._layers[layer] = self._room(keys), self._room(values)
-        kept_keys, kept_values = self._layers[layer]
+        kept_keys, kept_values = self._room(layer, Shape(keys.shape[1], keys.shape[3], keys.dtype, keys.device))
         if self.index is not None:
             kept_keys.index_copy_(2, self.index, keys)
             kept_values.index_copy_(2, self.index, values)
@@ -74,16 +72,19 @@ class KeyValues:
             return False
         begin = 0
         for layer, (shape, size) in enumerate(zip(shapes, sizes, strict=True)):
-            if layer not in self._layers:
-                room = torch.zeros(1, shape.heads, self.capacity, shape.size, dtype=shape.dtype, device=shape.device)
-                self._layers[layer] = room, torch.zeros_like(room)
-            for kept, half in zip(self._layers[layer], np.split(data[begin : begin + size], 2), strict=True):
+            for kept, half in zip(self._room(layer, shape), np.split(data[begin : begin + size], 2), strict=True):
                 values = torch.from_numpy(half.copy()).view(shape.dtype)
                 kept[:, :, :tokens] = values.reshape(1, shape.heads, tokens, shape.size).to(shape.device)
             begin += size
         self.length = tokens
         return True
 
-    def _room(self, like: Tensor) -> Tensor:
-        batch, heads, _, size = like.shape
-        return like.new_zeros(batch, heads, self.capacity, size)  # what is masked must still be a number
+    def _room(self, layer: int, shape: Shape) -> tuple[Tensor, Tensor]:
+        """A layer's keys and values, made when first asked for."""
+        import torch
+
+        if layer not in self._layers:
+            sizes = 2, 1, shape.heads, self.capacity, shape.size
+            both = torch.zeros(sizes, dtype=shape.dtype, device=shape.device)  # what is masked must still be a number
+            self._layers[layer] = both[0], both[1]
+        return self._layers[layer]

@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from vtcli.engines.device import VALUE_BYTES, Placement
-from vtcli.engines.room import free_memory
+from vtcli.engines.room import WEIGHTS_SHARE, free_memory
 from vtcli.errors import EngineError, ModelError, first_line
 from vtcli.install import require
 from vtcli.models.checkpoint import Checkpoint
@@ -21,8 +21,6 @@ if TYPE_CHECKING:
 
 #: transformers loads under global state (default dtype, initialisation off): two at once spoil each other.
 _LOADING = threading.Lock()
-_SHARE = 0.8
-"""Of a GPU's memory, what weights may take when the keys, values and pictures must fit beside them."""
 
 
 def require_libraries() -> None:
@@ -76,7 +74,7 @@ def _device_map(checkpoint: Checkpoint, placement: Placement) -> str | dict[str,
 
     if placement.device == "cuda" and torch.cuda.device_count() > 1:
         weights = checkpoint.weights.parameters * VALUE_BYTES[placement.dtype]
-        if weights > _SHARE * free_memory("cuda", gpus=1):
+        if weights > WEIGHTS_SHARE * free_memory("cuda", gpus=1):
             return "balanced"
     return {"": placement.device}
 

@@ -9,6 +9,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
+GUESSED = 4
+"""Tokens that engines read ahead where the text repeats itself."""
 _LENGTH = 3
 """Tokens that must agree before what followed them is taken for a guess."""
 

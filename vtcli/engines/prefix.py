@@ -118,9 +118,10 @@ class PrefixStore:
         """What is kept, the longest unused first."""
         return [file for _, _, file in self._kept()]
 
-    def bytes(self) -> int:
-        """What the files take together."""
-        return sum(size for _, size, _ in self._kept())
+    def usage(self) -> tuple[int, int]:
+        """How many files there are, and their bytes together."""
+        kept = self._kept()
+        return len(kept), sum(size for _, size, _ in kept)
 
     def _kept(self) -> list[tuple[int, int, Path]]:
         """When last used, bytes and path of each file; another process may remove one at any moment."""

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+WEIGHTS_SHARE = 0.8
+"""Of a GPU's memory, what weights may take when the keys, values and pictures must fit beside them."""
 CGROUP = Path("/sys/fs/cgroup")
 """Where Linux shows a container its own limits (cgroup v2)."""
 

@@ -13,47 +13,41 @@ from __future__ import annotations
 
 import gc
 from collections.abc import Iterator
-from time import perf_counter
-from typing import TYPE_CHECKING, Any
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
-import vtcli
 from vtcli.cores import ONE_THREAD
-from vtcli.engines.base import Compile, Request, StreamStats
+from vtcli.engines.base import Compile, Request
 from vtcli.engines.captured import CapturedDecoder
 from vtcli.engines.decoder import Decoder
 from vtcli.engines.device import VALUE_BYTES, Placement, place
 from vtcli.engines.loading import import_model_code, load_model, memory_errors, require_libraries
-from vtcli.engines.lookup import Lookup
-from vtcli.engines.prefix import Prefix, PrefixStore, Recall
-from vtcli.engines.reply import Logits, Reply
+from vtcli.engines.local import LocalEngine
+from vtcli.engines.prefix import Prefix, PrefixStore
+from vtcli.engines.reply import Logits
 from vtcli.engines.room import free_memory
 from vtcli.errors import EngineError
 from vtcli.memory import Clip, advice, memory_by_part
 from vtcli.models.checkpoint import Checkpoint
-from vtcli.models.fingerprint import fingerprint, last_changed
 from vtcli.models.tokenizer import Tokenizer
 from vtcli.video.patches import patchify
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-_GUESSED = 4
-"""Tokens read ahead where the text repeats itself."""
 
-
-class TransformersEngine:
+class TransformersEngine(LocalEngine[Decoder]):
     """One checkpoint of the Qwen2.5-VL family on one device. See `engines.base.Engine`.
 
     `tokenizer` is the checkpoint's; `device` one of auto, cuda, mps, cpu; `compile` "on" compiles the steps, which
-    takes a while, "auto" captures them on CUDA and "off" runs them as they come. `store` keeps what is
-    computed of clips.
+    takes a while, "auto" captures them on CUDA and "off" runs them as they come. `store` keeps what is computed of
+    clips.
     """
 
     name = "transformers"
-    quant: str | None = None
 
     def __init__(
         self,
@@ -63,18 +57,9 @@ class TransformersEngine:
         compile: Compile = "auto",
         store: PrefixStore | None = None,
     ) -> None:
-        self._checkpoint = checkpoint
-        self._tokenizer = tokenizer
-        self._model: Any = None
+        super().__init__(checkpoint, tokenizer, device, store)
         self._decoder: Decoder | None = None
-        self._recall = Recall(store)
-        self._computed: dict[str, str] | None = None
         self.compile = compile
-        self.device = device
-        self.dtype = ""
-        self.warnings: tuple[str, ...] = ()
-        self._opened_with: tuple[str, ...] = ()
-        self.stats: StreamStats | None = None
 
     def prepare(self) -> None:
         """Imports the libraries and chooses device and dtype. Raises EngineError (libraries, device)."""
@@ -109,49 +94,20 @@ class TransformersEngine:
             gc.collect()
             torch.cuda.empty_cache()
 
-    def stream(self, request: Request) -> Iterator[str]:
-        """The reply, piece by piece. Leaving early (Ctrl-C, closing the iterator) ends it as "interrupted"."""
-        if self._model is None:
-            raise EngineError("the engine is not open")
-        self.stats = None
-        self._check(request)
-        self.warnings = self._opened_with
+    @contextmanager
+    def _at_work(self, request: Request) -> Iterator[None]:
         import torch
 
-        reply: Reply | None = None
-        encoded, filled, ended, cached, started = 0.0, 0.0, 0.0, 0, perf_counter()
         threads = torch.get_num_threads()
         if self.device == "cpu" and self._checkpoint.weights.parameters <= ONE_THREAD:
             torch.set_num_threads(1)
         try:
             with memory_errors(self.device, lambda: self._remedy(request)):
-                decoder, prefix = self._decoder_for(request), self._prefix(request)
-                if self._recall.find(prefix, decoder):
-                    cached = prefix.tokens
-                video = None if cached else self._encode(request)
-                encoded = perf_counter()
-                first = self._prefill(request, prefix, video, decoder)
-                filled = perf_counter()
-                reply = self._reply(request, first, decoder)
-                yield from reply
-            ended = perf_counter()
-            self.warnings += self._recall.keep(prefix, decoder)
+                yield
         finally:
             torch.set_num_threads(threads)
-            now = ended or perf_counter()
-            encoded, filled = encoded or now, filled or now
-            finish, count = (reply.finish, reply.tokens) if reply else ("interrupted", 0)
-            self.stats = StreamStats(finish, count, encoded - started, filled - encoded, now - filled, cached)
 
-    def _reply(self, request: Request, first: Logits, decoder: Decoder) -> Reply:
-        layout = request.layout
-        text = layout.input_ids[layout.input_ids != self._checkpoint.video_token_id]
-        lookup = None if isinstance(decoder, CapturedDecoder) else Lookup(_GUESSED, text.tolist())
-        ends, characters = self._checkpoint.eos_token_ids, self._tokenizer.detokenizer()
-        return Reply(first, decoder, request.sampling, ends, characters, lookup)
-
-    def _decoder_for(self, request: Request) -> Decoder:
-        """A decoder with room for `request`: the last one where it has."""
+    def _reader_for(self, request: Request) -> Decoder:
         if self._decoder is not None and self._decoder.cache.capacity >= request.capacity:
             return self._decoder
         self._decoder = None  # its memory is free before more is asked for
@@ -174,12 +130,10 @@ class TransformersEngine:
         return advice(checkpoint, clip, value_bytes, self.device, (parts["total"] + parts["weights"]) // 2)
 
     def _check(self, request: Request) -> None:
-        layout = request.layout
-        rows, largest = self._model.get_input_embeddings().num_embeddings, int(layout.input_ids.max())
+        rows, largest = self._model.get_input_embeddings().num_embeddings, int(request.layout.input_ids.max())
         if largest >= rows:
             raise EngineError(f"the tokenizer's id {largest} is beyond the model's {rows} embeddings")
-        if self._checkpoint.grid(*request.pixels.shape[:3]) != layout.grid:
-            raise EngineError(f"frames of the shape {request.pixels.shape} do not fill the grid {layout.grid}")
+        super()._check(request)
 
     def _patches(self, request: Request) -> NDArray[np.float32]:
         of = self._checkpoint
@@ -187,7 +141,6 @@ class TransformersEngine:
         return patchify(request.pixels, of.image_mean, of.image_std, *sizes)[0]
 
     def _encode(self, request: Request) -> Tensor:
-        """The clip's embeddings (video_tokens, hidden)."""
         import torch
 
         with torch.inference_mode():
@@ -199,35 +152,23 @@ class TransformersEngine:
                 getattr(torch, self.device).synchronize()  # so that the time measured is that of the work
             return video
 
-    def _prefix(self, request: Request) -> Prefix:
+    def _libraries(self) -> str:
         import torch
         import transformers
 
-        if self._computed is None:
-            self._computed = {
-                "engine": self.name,
-                "device": self.device,
-                "dtype": self.dtype,
-                "weights": f"{fingerprint(self._checkpoint)} {last_changed(self._checkpoint)}",
-                "libraries": f"{vtcli.__version__} {torch.__version__} {transformers.__version__}",
-            }
-        return Prefix.of(request.layout, request.pixels, self._checkpoint.video_token_id, self._computed)
+        return f"{torch.__version__} {transformers.__version__}"
 
-    def _prefill(self, request: Request, prefix: Prefix, video: Tensor | None, decoder: Decoder) -> Logits:
-        """Runs the whole prompt, or with no `video` what follows the prefix; logits (vocabulary,) of the first token.
+    def _cure(self) -> str:
+        certain = self.device == "cpu" or self.dtype == "float32"
+        remedy = "its weights are damaged, get them again" if certain else "try --device cpu"
+        return f" in {self.dtype} on {self.device}: {remedy}"
 
-        In two parts in any case, so that a prefix that was kept gives the same reply to the last bit.
-        """
+    def _read(self, request: Request, prefix: Prefix, video: Tensor | None, reader: Decoder) -> Logits:
         layout, rest = request.layout, slice(prefix.tokens, None)
         if video is not None:
             begun = slice(prefix.tokens)
-            decoder.begin(self._embeddings(layout.input_ids[begun], video, decoder), layout.positions[:, begun])
-        logits = decoder.prompt(decoder.embed(layout.input_ids[rest]), layout.positions[:, rest])
-        if not np.isfinite(logits).all():
-            certain = self.device == "cpu" or self.dtype == "float32"
-            remedy = "its weights are damaged, get them again" if certain else "try --device cpu"
-            raise EngineError(f"the model computes no numbers in {self.dtype} on {self.device}: {remedy}")
-        return logits
+            reader.begin(self._embeddings(layout.input_ids[begun], video, reader), layout.positions[:, begun])
+        return reader.prompt(reader.embed(layout.input_ids[rest]), layout.positions[:, rest])
 
     def _embeddings(self, ids: NDArray[np.int64], video: Tensor, decoder: Decoder) -> Tensor:
         """A prompt's tokens (tokens, hidden), the clip in its place."""

@@ -95,7 +95,7 @@ def read_gguf(path: Path) -> Gguf:
     return _read(path, stat.st_size, stat.st_mtime_ns)
 
 
-@lru_cache(maxsize=2)
+@lru_cache(maxsize=8)  # a model, and the projectors beside it
 def _read(path: Path, size: int, changed: int) -> Gguf:
     try:
         with path.open("rb") as stream, mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ) as data:

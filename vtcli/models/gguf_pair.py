@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from math import prod
 from pathlib import Path
 from typing import Any
@@ -89,11 +90,11 @@ class Pair:
         if "vtcli.eos_token_ids" in of:
             return {"eos_token_id": of["vtcli.eos_token_ids"]}
         listed = [of[key] for key in ("tokenizer.ggml.eos_token_id", "tokenizer.ggml.eot_token_id") if key in of]
-        words = self._words()
+        words = self._words
         return {"eos_token_id": list(dict.fromkeys([*listed, *(words[end] for end in _ENDS if end in words)]))}
 
     def _config(self) -> dict[str, Any]:
-        text, vision, words = self.text.metadata, self.projector.metadata, self._words()
+        text, vision, words = self.text.metadata, self.projector.metadata, self._words
         own, clip = f"{TEXT_ARCHITECTURE}.", "clip.vision."
         return {
             "model_type": "qwen2_5_vl",
@@ -117,6 +118,7 @@ class Pair:
             },
         }
 
+    @cached_property
     def _words(self) -> Mapping[str, int]:
         return {word: number for number, word in enumerate(self.text.metadata["tokenizer.ggml.tokens"])}
 

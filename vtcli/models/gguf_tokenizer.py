@@ -18,7 +18,7 @@ FAMILY_TEMPLATE = (
     "{% endfor %}<|im_end|>\n{% endfor %}{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
 )
 """What the template of every published Qwen2.5-VL makes of vt's messages."""
-_NORMAL, _CONTROL, _USER_DEFINED, _UNUSED = 1, 3, 4, 5  # llama.cpp's token types
+NORMAL, CONTROL, USER_DEFINED, UNUSED = 1, 3, 4, 5  # llama.cpp's token types
 
 
 def gguf_backend(gguf: Gguf) -> Backend:
@@ -43,19 +43,19 @@ def _backend(gguf: Gguf) -> Backend:
     if (kind, splits) != ("gpt2", "qwen2"):
         raise ModelError(f"{gguf.path} has a tokenizer of the kind {kind}/{splits}, not Qwen2's (gpt2/qwen2)")
     words = of["tokenizer.ggml.tokens"]
-    types = of.get("tokenizer.ggml.token_type") or [_NORMAL] * len(words)
+    types = of.get("tokenizer.ggml.token_type") or [NORMAL] * len(words)
     used = {
         word: (number, kind)
         for number, (word, kind) in enumerate(zip(words, types, strict=True))
-        if kind != _UNUSED and not (kind == _USER_DEFINED and word.startswith("[PAD"))  # rows that stand for nothing
+        if kind != UNUSED and not (kind == USER_DEFINED and word.startswith("[PAD"))  # rows that stand for nothing
     }
     merges = [tuple(merge.split(" ", 1)) for merge in of.get("tokenizer.ggml.merges", [])]
     backend = as_qwen(Backend(BPE({word: number for word, (number, _) in used.items()}, merges)))
     backend.add_tokens(
         [
-            AddedToken(word, special=kind == _CONTROL, normalized=False)
+            AddedToken(word, special=kind == CONTROL, normalized=False)
             for word, (_, kind) in used.items()
-            if kind in (_CONTROL, _USER_DEFINED)
+            if kind in (CONTROL, USER_DEFINED)
         ]
     )
     return backend

@@ -12,8 +12,12 @@ def count_parameters(config: Mapping[str, Any], text: Mapping[str, Any], vision:
     Layers as in transformers' modeling_qwen2_5_vl: biases on q, k, v and throughout the vision tower but for its patch
     embedding; a gated feed-forward in both.
     """
-    tied = bool(config.get("tie_word_embeddings", text.get("tie_word_embeddings", False)))
-    return _text(text, tied) + _vision(vision, int(text["hidden_size"]))
+    return _text(text, is_tied(config, text)) + _vision(vision, int(text["hidden_size"]))
+
+
+def is_tied(config: Mapping[str, Any], text: Mapping[str, Any]) -> bool:
+    """Whether the output layer is the embedding."""
+    return bool(config.get("tie_word_embeddings", text.get("tie_word_embeddings", False)))
 
 
 def _text(config: Mapping[str, Any], tied: bool) -> int:

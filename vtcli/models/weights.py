@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import Any
@@ -42,7 +43,9 @@ def find_weights(folder: Path) -> Weights:
                 "convert them to safetensors"
             )
         raise ModelError(f"{folder} holds no weights (no model.safetensors and no model.safetensors.index.json)")
-    return Weights(files, sum(_count(file) for file in files), sum(file.stat().st_size for file in files))
+    return Weights(
+        files, sum(_values(read_header(file)[0]) for file in files), sum(file.stat().st_size for file in files)
+    )
 
 
 def _shards(folder: Path, index: Path) -> tuple[Path, ...]:
@@ -61,8 +64,11 @@ def _shards(folder: Path, index: Path) -> tuple[Path, ...]:
     return tuple(folder / name for name in names)
 
 
-def _count(file: Path) -> int:
-    """Number of values in a safetensors file, from its header; ModelError if the header or the size is wrong."""
+def read_header(file: Path) -> tuple[dict[str, dict[str, Any]], int]:
+    """The tensors a safetensors file lists (dtype, shape, data_offsets) by name, and where their data begin, bytes.
+
+    Raises ModelError if the header or the file's size is wrong.
+    """
     size = file.stat().st_size
     try:
         with file.open("rb") as stream:
@@ -70,11 +76,20 @@ def _count(file: Path) -> int:
             if length > min(_HEADER_LIMIT, size):
                 raise ValueError("no header")
             header: dict[str, Any] = json.loads(stream.read(length))
-        tensors = [entry for name, entry in header.items() if name != "__metadata__"]
-        end = max((entry["data_offsets"][1] for entry in tensors), default=0)
-        values = sum(int(math.prod(entry["shape"])) for entry in tensors)
+        tensors = {name: entry for name, entry in header.items() if name != "__metadata__"}
+        end = max((entry["data_offsets"][1] for entry in tensors.values()), default=0)
+        _values(tensors)  # fails where a shape is none
     except (ValueError, KeyError, TypeError, AttributeError, IndexError) as error:
         raise ModelError(f"{file} is not a safetensors file (a failed download?)") from error
     if 8 + length + end != size:
         raise ModelError(f"{file} is cut short: {size} of {8 + length + end} bytes (download it again)")
-    return values
+    return tensors, 8 + length
+
+
+def published_name(name: str) -> str:
+    """The tensor's name in published Qwen2.5-VL checkpoints; transformers 5 saves it under a longer one."""
+    return name.replace("model.visual.", "visual.").replace("model.language_model.", "model.")
+
+
+def _values(tensors: Mapping[str, Mapping[str, Any]]) -> int:
+    return sum(int(math.prod(entry["shape"])) for entry in tensors.values())

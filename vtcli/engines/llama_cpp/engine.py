@@ -5,36 +5,32 @@ from __future__ import annotations
 import contextlib
 import os
 from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import partial
 from importlib import metadata
-from time import perf_counter
-from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
-import vtcli
 from vtcli.background import Background
 from vtcli.cores import ONE_THREAD, cores
-from vtcli.engines.base import Request, StreamStats
+from vtcli.engines.base import Request
 from vtcli.engines.llama_cpp.calls import Calls
 from vtcli.engines.llama_cpp.gpu import gpu_layers, gpu_memory, gpu_name
 from vtcli.engines.llama_cpp.library import Library, library
 from vtcli.engines.llama_cpp.text import F16, F32, TextModel
 from vtcli.engines.llama_cpp.vision import VisionTower
-from vtcli.engines.lookup import Lookup
-from vtcli.engines.prefix import Prefix, PrefixStore, Recall
-from vtcli.engines.reply import Reply
+from vtcli.engines.local import LocalEngine
+from vtcli.engines.lookup import GUESSED
+from vtcli.engines.prefix import Prefix, PrefixStore
+from vtcli.engines.reply import Logits
 from vtcli.engines.room import free_memory
 from vtcli.errors import EngineError, ModelError, UsageError
 from vtcli.models.checkpoint import Checkpoint
-from vtcli.models.fingerprint import fingerprint, last_changed
 from vtcli.models.tokenizer import Tokenizer
 
-_GUESSED = 4
-"""Tokens read ahead where the text repeats itself."""
 
-
-class LlamaCppEngine:
+class LlamaCppEngine(LocalEngine[TextModel]):
     """A GGUF model and its projector. See `engines.base.Engine`.
 
     `device` one of auto, cuda, mps, cpu: a GPU is used where this llama.cpp was built for it, for as many layers as
@@ -46,21 +42,11 @@ class LlamaCppEngine:
     def __init__(
         self, checkpoint: Checkpoint, tokenizer: Tokenizer, device: str = "auto", store: PrefixStore | None = None
     ) -> None:
-        self._checkpoint = checkpoint
-        self._tokenizer = tokenizer
+        super().__init__(checkpoint, tokenizer, device, store)
         self._library: Library | None = None
-        self._model: Any = None
         self._vision: Background[VisionTower] | None = None
         self._text: TextModel | None = None
         self._calls: Calls | None = None
-        self._recall = Recall(store)
-        self._computed: dict[str, str] | None = None
-        self.quant = checkpoint.quant
-        self.device = device
-        self.dtype = ""
-        self.warnings: tuple[str, ...] = ()
-        self._opened_with: tuple[str, ...] = ()
-        self.stats: StreamStats | None = None
 
     def prepare(self) -> None:
         """Loads llama.cpp and chooses the device. Raises EngineError."""
@@ -126,53 +112,30 @@ class LlamaCppEngine:
         # A tower that nobody needed may still be loading.
         calls.close(free, wait=vision is None or vision.done)
 
-    def stream(self, request: Request) -> Iterator[str]:
-        """The reply, piece by piece. Leaving early (Ctrl-C, closing the iterator) ends it as "interrupted"."""
-        if self._model is None or self._calls is None:
-            raise EngineError("the engine is not open")
+    @contextmanager
+    def _at_work(self, request: Request) -> Iterator[None]:
+        assert self._calls is not None
         self._calls.settle()
-        self.stats = None
-        self._check(request)
-        self.warnings = (*self._opened_with, *_slow(request, self._checkpoint.video_token_id))
-        reply: Reply | None = None
-        encoded, filled, ended, cached, started = 0.0, 0.0, 0.0, 0, perf_counter()
-        try:
-            text, prefix = self._text_for(request), self._prefix(request)
-            if self._recall.find(prefix, text):
-                cached = prefix.tokens
-                encoded = perf_counter()
-            else:
-                video = self._vision_tower().encode(request.pixels, self._calls)
-                encoded = perf_counter()
-                text.begin(request.layout, prefix, video)
-            first = text.finish(request.layout, prefix)
-            if not np.isfinite(first).all():
-                raise EngineError("the model computes no numbers: its file is damaged, get it again")
-            filled = perf_counter()
-            reply = self._reply(request, first, text)
-            yield from reply
-            ended = perf_counter()
-            self.warnings += self._recall.keep(prefix, text)
-        finally:
-            now = ended or perf_counter()
-            encoded, filled = encoded or now, filled or now
-            finish, count = (reply.finish, reply.tokens) if reply else ("interrupted", 0)
-            self.stats = StreamStats(finish, count, encoded - started, filled - encoded, now - filled, cached)
+        yield
+
+    def _encode(self, request: Request) -> NDArray[np.float32]:
+        assert self._calls is not None
+        return self._vision_tower().encode(request.pixels, self._calls)
+
+    def _read(self, request: Request, prefix: Prefix, video: NDArray[np.float32] | None, reader: TextModel) -> Logits:
+        if video is not None:
+            reader.begin(request.layout, prefix, video)
+        return reader.finish(request.layout, prefix)
+
+    def _libraries(self) -> str:
+        return metadata.version("llama-cpp-python")
+
+    def _cure(self) -> str:
+        return ": its file is damaged, get it again"
 
     def _vision_tower(self) -> VisionTower:
         assert self._vision is not None
         return self._vision.result()
-
-    def _prefix(self, request: Request) -> Prefix:
-        if self._computed is None:
-            self._computed = {
-                "engine": self.name,
-                "device": self.device,
-                "dtype": self.dtype,
-                "weights": f"{fingerprint(self._checkpoint)} {last_changed(self._checkpoint)}",
-                "libraries": f"{vtcli.__version__} {metadata.version('llama-cpp-python')}",
-            }
-        return Prefix.of(request.layout, request.pixels, self._checkpoint.video_token_id, self._computed)
 
     @property
     def _threads(self) -> int:
@@ -182,14 +145,7 @@ class LlamaCppEngine:
     def _on_gpu(self) -> bool:
         return self.device != "cpu"
 
-    def _reply(self, request: Request, first: Any, text: TextModel) -> Reply:
-        words = request.layout.input_ids[request.layout.input_ids != self._checkpoint.video_token_id]
-        lookup = Lookup(_GUESSED, words.tolist())
-        ends, characters = self._checkpoint.eos_token_ids, self._tokenizer.detokenizer()
-        return Reply(first, text, request.sampling, ends, characters, lookup)
-
-    def _text_for(self, request: Request) -> TextModel:
-        """A context with room for `request`: the last one where it has."""
+    def _reader_for(self, request: Request) -> TextModel:
         if self._text is not None and self._text.capacity >= request.capacity:
             return self._text
         self._recall.forget()
@@ -206,21 +162,18 @@ class LlamaCppEngine:
             kind,
             self._on_gpu,
             self._threads,
-            1 + _GUESSED,
+            GUESSED,
             calls,
             lambda: calls.stopping,
         )
         return self._text
 
-    def _check(self, request: Request) -> None:
-        if self._checkpoint.grid(*request.pixels.shape[:3]) != request.layout.grid:
-            raise EngineError(f"frames of the shape {request.pixels.shape} do not fill the grid {request.layout.grid}")
-
-
-def _slow(request: Request, video_token_id: int) -> Iterator[str]:
-    """A warning where steps of the clip share their time (`TextModel`), which takes long on a large model."""
-    layout = request.layout
-    cells = layout.video_tokens // layout.grid[0]
-    times = layout.positions[0, layout.input_ids == video_token_id][::cells]
-    if tied := cells * int((times[1:] == times[:-1]).sum()):
-        yield f"more than 4 frames a second: {tied} tokens are read one by one, which takes long; give fewer frames"
+    def _notes(self, request: Request) -> tuple[str, ...]:
+        """A warning where steps of the clip share their time (`TextModel`), which takes long on a large model."""
+        layout = request.layout
+        cells = layout.video_tokens // layout.grid[0]
+        times = layout.positions[0, layout.input_ids == self._checkpoint.video_token_id][::cells]
+        tied = cells * int((times[1:] == times[:-1]).sum())
+        if not tied:
+            return ()
+        return (f"more than 4 frames a second: {tied} tokens are read one by one, which takes long; give fewer frames",)

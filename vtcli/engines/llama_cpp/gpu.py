@@ -6,10 +6,9 @@ import ctypes
 import sys
 
 from vtcli.engines.llama_cpp.library import Library
+from vtcli.engines.room import WEIGHTS_SHARE
 
 _GPU = 1  # GGML_BACKEND_DEVICE_TYPE_GPU
-_SHARE = 0.8
-"""Of a GPU's memory, what weights may take when the keys, values and pictures must fit beside them."""
 
 
 def gpu_name(library: Library) -> str | None:
@@ -32,7 +31,7 @@ def gpu_memory(library: Library) -> int:
 
 def gpu_layers(library: Library, weights: int, layers: int) -> int:
     """How many layers to run there: all and the output layer (layers + 1) where `weights` bytes fit, else a share."""
-    room = _SHARE * gpu_memory(library)
+    room = WEIGHTS_SHARE * gpu_memory(library)
     return layers + 1 if weights <= room else int(layers * room / weights)
 
 

@@ -47,8 +47,13 @@ class Library:
             self._said.last = text.decode(errors="replace").strip()
 
 
+def require_library() -> None:
+    """EngineError with the command that installs it where llama.cpp is missing."""
+    require("the llama.cpp engine", "gguf", "llama_cpp")
+
+
 @cache
 def library() -> Library:
     """Loads it. Raises EngineError with the command that installs it where it is missing."""
-    require("the llama.cpp engine", "gguf", "llama_cpp")
+    require_library()
     return Library()

@@ -28,8 +28,8 @@ Call = Callable[[Callable[[], None]], None]
 class TextModel:
     """A context of at most `capacity` tokens on a loaded model. Raises EngineError where it cannot be made.
 
-    kind: ggml's type of keys and values. ahead: how many tokens `run` takes at once. call: runs what takes long;
-    `stopping` says whether to give up.
+    kind: ggml's type of keys and values. ahead: how many guesses `run` takes besides one token. call: runs what takes
+    long; `stopping` says whether to give up.
     """
 
     def __init__(
@@ -48,11 +48,12 @@ class TextModel:
         self._llama = llama = library.llama
         self._call = call
         self.capacity = capacity
+        self.ahead = ahead
         self.tokens = 0  # read so far
         self._next = 0  # the next position
         options = llama.llama_context_default_params()
         options.n_ctx, options.n_batch, options.n_ubatch = capacity, _BATCH, _BATCH
-        options.n_outputs_max = options.n_outputs_max_per_seq = ahead
+        options.n_outputs_max = options.n_outputs_max_per_seq = 1 + ahead
         options.n_threads = options.n_threads_batch = threads
         options.type_k = options.type_v = kind
         # Exact on the processor, where it is no faster either; on a GPU it is what makes long clips quick.
@@ -66,7 +67,6 @@ class TextModel:
             raise EngineError(f"llama.cpp has no room for {capacity} tokens: {library.last_error()}")
         self._memory = llama.llama_get_memory(self._context)
         self._vocabulary = int(llama.llama_vocab_n_tokens(llama.llama_model_get_vocab(model)))
-        self._width = int(llama.llama_model_n_embd(model))
 
     def begin(self, layout: Layout, prefix: Prefix, video: NDArray[np.float32]) -> None:
         """Reads the prompt up to the clip's end, the clip by its embeddings (video tokens, hidden)."""

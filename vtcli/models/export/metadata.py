@@ -11,6 +11,7 @@ from vtcli import __version__
 from vtcli.errors import ModelError
 from vtcli.models.checkpoint import Checkpoint
 from vtcli.models.gguf_pair import FINGERPRINT, PROJECTOR_TYPE
+from vtcli.models.gguf_tokenizer import CONTROL, NORMAL, UNUSED, USER_DEFINED
 from vtcli.models.template import find_template
 
 if TYPE_CHECKING:
@@ -19,7 +20,6 @@ if TYPE_CHECKING:
 _WINDOW = 112  # pixels; hard-coded in llama.cpp's tools/mtmd/models/qwen2vl.cpp
 _FULL_BLOCKS = [7, 15, 23, 31]  # where config.json does not tell, as for transformers
 _EPSILON = 1e-6  # of the vision tower's norms; hard-coded in transformers' modeling_qwen2_5_vl.py
-_NORMAL, _CONTROL, _USER_DEFINED, _UNUSED = 1, 3, 4, 5
 
 
 @dataclass(frozen=True)
@@ -92,11 +92,11 @@ def vocabulary(checkpoint: Checkpoint, rows: int) -> Vocabulary:
     if backend.get_vocab_size() > rows:
         raise ModelError(f"{checkpoint.name} has {backend.get_vocab_size()} tokens and {rows} embeddings for them")
     words = [f"[PAD{number}]" for number in range(rows)]
-    types = [_UNUSED] * rows
+    types = [UNUSED] * rows
     for word, number in model["vocab"].items():
-        words[number], types[number] = word, _NORMAL
+        words[number], types[number] = word, NORMAL
     for number, token in backend.get_added_tokens_decoder().items():
-        words[number], types[number] = token.content, _CONTROL if token.special else _USER_DEFINED
+        words[number], types[number] = token.content, CONTROL if token.special else USER_DEFINED
     merges = [merge if isinstance(merge, str) else " ".join(merge) for merge in model["merges"]]
     return Vocabulary(words, types, merges)
 

@@ -26,6 +26,7 @@ from vtcli.models.export.stored import cast, stored_tensors
 from vtcli.models.fingerprint import fingerprint
 from vtcli.models.gguf import is_gguf, read_gguf
 from vtcli.models.gguf_pair import FINGERPRINT, TEXT_ARCHITECTURE
+from vtcli.models.sizes import is_tied
 
 #: `--quant` → llama.cpp's file type (llama.h, enum llama_ftype) and about how many bits a value takes.
 QUANTS = {
@@ -72,8 +73,9 @@ def export(
     require("vt export", "gguf", "gguf", "llama_cpp", "tokenizers")
     metadata.check_representable(checkpoint)
     tensors = stored_tensors(checkpoint.weights.files)
-    text, vision = text_pieces(tensors, _tied(checkpoint)), vision_pieces(tensors)
-    check_complete(checkpoint, text, vision, _tied(checkpoint))
+    tied = is_tied(checkpoint.config, checkpoint.text_config)
+    text, vision = text_pieces(tensors, tied), vision_pieces(tensors)
+    check_complete(checkpoint, text, vision, tied)
     name = checkpoint.name.rpartition("/")[2]
     exact = "F32" if quant == "F32" else "F16"
     made = Exported(folder / f"{name}-{quant}.gguf", folder / f"mmproj-{name}-{exact}.gguf")
@@ -107,11 +109,6 @@ def export(
             os.replace(part / "vision.gguf", made.projector)
         os.replace(result, made.text)
     return made
-
-
-def _tied(checkpoint: Checkpoint) -> bool:
-    config = checkpoint.config
-    return bool(config.get("tie_word_embeddings", checkpoint.text_config.get("tie_word_embeddings", False)))
 
 
 def _precision(pieces: Sequence[Piece]) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable
 from dataclasses import dataclass
 from math import prod
@@ -12,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vtcli.errors import ModelError
+from vtcli.models.weights import published_name, read_header
 
 _BLOCK = 2**22  # values
 _LARGEST = 65504.0  # of F16
@@ -41,21 +41,13 @@ def stored_tensors(files: Iterable[Path]) -> dict[str, Stored]:
     """
     found = {}
     for file in files:
-        with file.open("rb") as stream:
-            length = int.from_bytes(stream.read(8), "little")
-            header = json.loads(stream.read(length))
-        for name, entry in header.items():
-            if name == "__metadata__":
-                continue
+        tensors, begin = read_header(file)
+        for name, entry in tensors.items():
             if entry["dtype"] not in _DTYPES:
                 raise ModelError(f"{file}: {name} holds {entry['dtype']}, which cannot be exported")
-            shape, offset = tuple(entry["shape"]), 8 + length + entry["data_offsets"][0]
-            found[_published(name)] = Stored(file, name, entry["dtype"], shape, offset)
+            shape, offset = tuple(entry["shape"]), begin + entry["data_offsets"][0]
+            found[published_name(name)] = Stored(file, name, entry["dtype"], shape, offset)
     return found
-
-
-def _published(name: str) -> str:
-    return name.replace("model.visual.", "visual.").replace("model.language_model.", "model.")
 
 
 def cast(values: NDArray[np.generic], dtype: str, target: str) -> NDArray[np.generic]:

@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from safetensors.torch import load_file, save_file
 
+from vtcli.models.weights import published_name
 from vtcli.prompt import build_prompt
 from vtcli.shapes.language import response
 from vtcli.shapes.questions import pick
@@ -32,11 +33,6 @@ def corpus() -> Iterator[str]:
         yield response(scene, times, per_grid, question.evidence, question.answer, question.choices)
         if number % 3 == 0:
             yield prefix_text()
-
-
-def published_name(name: str) -> str:
-    """The tensor's name in published Qwen2.5-VL checkpoints."""
-    return name.replace("model.visual.", "visual.").replace("model.language_model.", "model.")
 
 
 def main() -> None:

@@ -1,0 +1,136 @@
+"""What the engines on this machine have in common: the way of a request, whatever computes it."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, nullcontext
+from time import perf_counter
+from typing import Any, Generic, Protocol, TypeVar
+
+import numpy as np
+
+import vtcli
+from vtcli.engines.base import Request, StreamStats
+from vtcli.engines.lookup import Lookup
+from vtcli.engines.prefix import Holder, Prefix, PrefixStore, Recall
+from vtcli.engines.reply import Logits, Reply, Steps
+from vtcli.errors import EngineError
+from vtcli.models.checkpoint import Checkpoint
+from vtcli.models.fingerprint import fingerprint, last_changed
+from vtcli.models.tokenizer import Tokenizer
+
+
+class Reader(Steps, Holder, Protocol):
+    """A text model with what it has read. `ahead`: how many guesses `run` takes besides one token."""
+
+    ahead: int
+
+
+R = TypeVar("R", bound=Reader)
+
+
+class LocalEngine(ABC, Generic[R]):
+    """A checkpoint with its tokenizer and what is kept of clips. See `engines.base.Engine`.
+
+    An engine says how to open and close, what reads a prompt (`_reader_for`), how frames become embeddings (`_encode`)
+    and how the two become the first logits (`_read`).
+    """
+
+    name: str
+
+    def __init__(self, checkpoint: Checkpoint, tokenizer: Tokenizer, device: str, store: PrefixStore | None) -> None:
+        self._checkpoint = checkpoint
+        self._tokenizer = tokenizer
+        self._model: Any = None
+        self._recall = Recall(store)
+        self._computed: dict[str, str] | None = None
+        self._opened_with: tuple[str, ...] = ()
+        self.quant: str | None = checkpoint.quant
+        self.device = device
+        self.dtype = ""
+        self.warnings: tuple[str, ...] = ()
+        self.stats: StreamStats | None = None
+
+    def stream(self, request: Request) -> Iterator[str]:
+        """The reply, piece by piece. Leaving early (Ctrl-C, closing the iterator) ends it as "interrupted"."""
+        if self._model is None:
+            raise EngineError("the engine is not open")
+        self.stats = None
+        self._check(request)
+        self.warnings = (*self._opened_with, *self._notes(request))
+        reply: Reply | None = None
+        encoded, filled, ended, cached, started = 0.0, 0.0, 0.0, 0, perf_counter()
+        try:
+            with self._at_work(request):
+                reader, prefix = self._reader_for(request), self._prefix(request)
+                if self._recall.find(prefix, reader):
+                    cached = prefix.tokens
+                video = None if cached else self._encode(request)
+                encoded = perf_counter()
+                first = self._read(request, prefix, video, reader)
+                if not np.isfinite(first).all():
+                    raise EngineError(f"the model computes no numbers{self._cure()}")
+                filled = perf_counter()
+                reply = self._reply(request, first, reader)
+                yield from reply
+            ended = perf_counter()
+            self.warnings += self._recall.keep(prefix, reader)
+        finally:
+            now = ended or perf_counter()
+            encoded, filled = encoded or now, filled or now
+            finish, count = (reply.finish, reply.tokens) if reply else ("interrupted", 0)
+            self.stats = StreamStats(finish, count, encoded - started, filled - encoded, now - filled, cached)
+
+    @abstractmethod
+    def _reader_for(self, request: Request) -> R:
+        """A reader with room for `request`: the last one where it has."""
+
+    @abstractmethod
+    def _encode(self, request: Request) -> Any:
+        """The clip's embeddings (video tokens, hidden), as `_read` takes them."""
+
+    @abstractmethod
+    def _read(self, request: Request, prefix: Prefix, video: Any, reader: R) -> Logits:
+        """Reads the whole prompt, or with no `video` what follows the prefix; logits (vocabulary,) of what is next.
+
+        In two parts in any case, so that a prefix that was kept gives the same reply to the last bit.
+        """
+
+    @abstractmethod
+    def _libraries(self) -> str:
+        """The versions of what computes: others may give other numbers."""
+
+    @abstractmethod
+    def _cure(self) -> str:
+        """What to do where the model computes no numbers, to be put behind that."""
+
+    def _at_work(self, request: Request) -> AbstractContextManager[None]:
+        """What is to hold while a request is answered."""
+        return nullcontext()
+
+    def _notes(self, request: Request) -> tuple[str, ...]:
+        """Warnings about a request."""
+        return ()
+
+    def _check(self, request: Request) -> None:
+        """Raises EngineError for a request that does not fit the model, or itself."""
+        if self._checkpoint.grid(*request.pixels.shape[:3]) != request.layout.grid:
+            raise EngineError(f"frames of the shape {request.pixels.shape} do not fill the grid {request.layout.grid}")
+
+    def _prefix(self, request: Request) -> Prefix:
+        if self._computed is None:
+            self._computed = {
+                "engine": self.name,
+                "device": self.device,
+                "dtype": self.dtype,
+                "weights": f"{fingerprint(self._checkpoint)} {last_changed(self._checkpoint)}",
+                "libraries": f"{vtcli.__version__} {self._libraries()}",
+            }
+        return Prefix.of(request.layout, request.pixels, self._checkpoint.video_token_id, self._computed)
+
+    def _reply(self, request: Request, first: Logits, reader: R) -> Reply:
+        ids, ends = request.layout.input_ids, self._checkpoint.eos_token_ids
+        text = ids[ids != self._checkpoint.video_token_id]
+        lookup = Lookup(reader.ahead, text.tolist()) if reader.ahead else None
+        return Reply(first, reader, request.sampling, ends, self._tokenizer.detokenizer(), lookup)
