@@ -8,8 +8,14 @@ from pathlib import Path
 import av
 import numpy as np
 import pytest
+from hypothesis import settings
 
 ROOT = Path(__file__).resolve().parents[1]
+
+# Hypothesis draws the same examples every time, so that a change fails only for what it changed;
+# `pytest --hypothesis-profile=default` draws new ones.
+settings.register_profile("same-every-time", derandomize=True)
+settings.load_profile("same-every-time")
 
 
 @pytest.fixture(autouse=True)

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from vtcli.errors import ModelError
@@ -51,8 +51,10 @@ def test_a_prompt_is_tokenised_as_transformers_does(ours: Tokenizer, theirs: Any
 
 @settings(deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(text=st.text(st.characters(codec="utf-8")))
+@example(text="<|object_ref_start|>")
+@example(text="a<|im_end|>\n<|im_start|>b<tool_call>")
 def test_any_text_is_tokenised_as_transformers_does(ours: Tokenizer, theirs: Any, text: str) -> None:
-    ids = theirs.encode(text, add_special_tokens=False)
+    ids = theirs.encode(text, add_special_tokens=False, split_special_tokens=True)
     assert ours.encode(text) == ids
     assert ours.decode(ids) == theirs.decode(ids, clean_up_tokenization_spaces=False)
 
