@@ -11,6 +11,7 @@ from vtcli.cli.ask import ask
 from vtcli.cli.cache import cache
 from vtcli.cli.demo import demo
 from vtcli.cli.doctor import doctor
+from vtcli.cli.eval import app as eval_app
 from vtcli.cli.export import export
 from vtcli.cli.frames import frames
 from vtcli.cli.probe import probe
@@ -26,6 +27,7 @@ app = typer.Typer(
 )
 for command in (ask, demo, probe, frames, trace, export, cache, doctor):
     app.command()(command)
+app.add_typer(eval_app)
 
 
 def _show_version(wanted: bool) -> None:
