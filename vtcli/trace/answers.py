@@ -68,7 +68,7 @@ def read_choice(answer: str, choices: Sequence[str], text: str = "") -> str | No
     if len(given) == 1 and given.isascii() and given.isalpha():
         letter: str | None = given.upper()
     else:
-        letter = _read(given, option_texts(choices), letters) if given else _stated(_plain(text[-_TAIL:]), letters)
+        letter = _read(given, _texts(choices), letters) if given else _stated(_plain(text[-_TAIL:]), letters)
     return letter if letter is not None and letter in letters else None
 
 
@@ -143,7 +143,7 @@ def matching(answer: str, texts: Sequence[str]) -> list[int]:
     return []
 
 
-def option_texts(choices: Sequence[str]) -> list[str]:
+def _texts(choices: Sequence[str]) -> list[str]:
     """The choices without the letters some benchmarks write before them."""
     texts = [_plain(choice) for choice in choices]
     labels = [_LABEL.match(text) for text in texts]
