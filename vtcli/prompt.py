@@ -47,17 +47,18 @@ OPEN_USER_TEMPLATE = USER_TEMPLATE.replace(_LETTER_REQUEST, "provide your answer
 
 @dataclass(frozen=True)
 class Prompt:
-    """The two texts of one question, before the chat template: `system` and `user` (question and instructions)."""
+    """The two texts of one question, before the chat template: `system` and `user` (question and instructions).
+
+    Without a system text, "", the template's own takes its place, as with scripts that send none.
+    """
 
     system: str
     user: str
 
     def messages(self) -> list[dict[str, Any]]:
         """The chat messages as trained: system, then one user turn with the video first and the text second."""
-        return [
-            {"role": "system", "content": [{"type": "text", "text": self.system}]},
-            {"role": "user", "content": [{"type": "video"}, {"type": "text", "text": self.user}]},
-        ]
+        user = {"role": "user", "content": [{"type": "video"}, {"type": "text", "text": self.user}]}
+        return [{"role": "system", "content": [{"type": "text", "text": self.system}]}, user] if self.system else [user]
 
 
 def build_prompt(question: str, choices: Sequence[str] = ()) -> Prompt:

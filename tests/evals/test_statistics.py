@@ -58,6 +58,13 @@ def test_too_few_for_an_interval() -> None:
     assert mean_interval([]) is mean_interval([1.0]) is mean_interval([1.0, 0.0], ["v", "v"]) is None
 
 
+def test_all_right_is_not_sure_to_be() -> None:
+    assert mean_interval([1.0] * 4) == pytest.approx((0.5101, 1.0), abs=1e-4)  # Wilson, 4 of 4
+    assert mean_interval([0.0] * 20) == pytest.approx((0.0, 0.1611), abs=1e-4)
+    assert mean_interval([0.0] * 20, list("ab" * 10)) == pytest.approx((0.0, 0.6576), abs=1e-4)
+    assert mean_interval([0.4] * 20) == pytest.approx((0.4, 0.4))
+
+
 def test_mcnemar() -> None:
     assert mcnemar(0, 0) == mcnemar(5, 5) == 1
     for a, b in product(range(8), repeat=2):

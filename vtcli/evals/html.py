@@ -10,6 +10,7 @@ from vtcli.evals.report import (
     Report,
     Setting,
     category_rows,
+    frames_text,
     headline,
     overview_rows,
     published_rows,
@@ -66,7 +67,7 @@ def page(report: Report) -> str:
 
 def _section(kind: str, report: Report, setting: Setting) -> Iterable[str]:
     record = setting.record
-    yield f"<h2>{_text(setting.frames)} frames</h2><p>{_text(headline(kind, record))}</p>"
+    yield f"<h2>{_text(frames_text(setting.frames))}</h2><p>{_text(headline(kind, record))}</p>"
     for note in shortfalls(record):
         yield f'<p class="note">{_text(note)}</p>'
     if record["chance"] is not None:

@@ -102,24 +102,29 @@ def _used(answers: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     }
 
 
+def frames_text(frames: object) -> str:
+    """How a choice of frames is called: "16 frames", "1 fps"."""
+    return f"{frames} frames" if isinstance(frames, int) else str(frames)
+
+
 def headline(kind: str, record: Mapping[str, Any]) -> str:
     """One line for one choice of frames."""
-    score = record["score"]
+    score, frames = record["score"], frames_text(record["frames"])
     if score is None:
-        return f"{record['frames']} frames: nothing answered yet"
+        return f"{frames}: nothing answered yet"
     if kind == "captioning":
         captions = record["captioning"]
         meteor = "-" if captions["meteor"] is None else f"{captions['meteor']:.2f}"
         return (
-            f"{record['frames']} frames: BLEU@1 {captions['bleu@1']:.2f}, METEOR {meteor}, "
+            f"{frames}: BLEU@1 {captions['bleu@1']:.2f}, METEOR {meteor}, "
             f"ROUGE-L {captions['rouge_l']:.2f} over {captions['n']}"
         )
     grounding = score["grounding"]
     times = f"mIoU {grounding['miou']:.2f}, R@0.5 {grounding['r@0.5']:.2f}" if grounding else ""
     if kind == "grounding":
-        return f"{record['frames']} frames: {times} over {score['n']}"
+        return f"{frames}: {times} over {score['n']}"
     line = (
-        f"{record['frames']} frames: {score['accuracy']:.2f} % right "
+        f"{frames}: {score['accuracy']:.2f} % right "
         f"({score['correct']} of {score['n']}, 95 % interval {range_text(score['interval'])})"
     )
     return f"{line}, {times}" if times else line
@@ -199,7 +204,7 @@ def markdown(report: Report) -> str:
                 ("model", f"{model['name']}, revision {model['revision'] or 'unknown'}, {model['engine']}"),
                 ("prompt", config["prompt"]),
                 ("answers read by", ", ".join(config["extract"])),
-                ("annotations", f"{config['annotations']['name']}, SHA-256 {config['annotations']['sha256']}"),
+                ("annotations", f"{config['annotations']['name']}, SHA-256 {config['annotations']['sha256'] or '-'}"),
                 ("made with", ", ".join(f"{name} {version}" for name, version in config["environment"].items())),
             ],
         ),
@@ -213,7 +218,7 @@ def markdown(report: Report) -> str:
         notes = list(shortfalls(record))
         if record["score"] is None:
             continue
-        lines += ["", f"## {setting.frames} frames", "", *(f"- {note}" for note in notes)]
+        lines += ["", f"## {frames_text(setting.frames)}", "", *(f"- {note}" for note in notes)]
         if record["chance"] is not None:
             lines += [f"- guessing would give {record['chance']:.2f} %"]
         if len(record["score"]["by_extract"]) > 1:

@@ -14,7 +14,7 @@ from typing import Any
 
 from vtcli import __version__
 from vtcli.ask import Question
-from vtcli.batch.items import Item, Shard
+from vtcli.batch.items import Item, Shard, share
 from vtcli.batch.run import Batch
 from vtcli.errors import DataError, UsageError
 from vtcli.evals.benchmarks import shapes
@@ -48,7 +48,6 @@ class Settings:
     samples: int = 1
     prompt: str = "paper"
     extract: tuple[str, ...] = ("paper", "strict")
-    limit: int | None = None
     shard: Shard | None = None
     retry_failed: bool = False
 
@@ -63,7 +62,14 @@ class Source:
     find: Callable[[str], Path | None]
 
 
-def source(name: str, annotations: Path | None, videos: Path | None, limit: int | None, cache: Path) -> Source:
+def source(
+    name: str,
+    annotations: Path | None,
+    videos: Path | None,
+    limit: int | None,
+    cache: Path,
+    offline: bool = False,
+) -> Source:
     """The questions of the benchmark `name`, from `annotations`, else from the videos' folder, else from the hub.
 
     The clips of `shapes` are rendered into `cache` or `videos`. Raises UsageError and DataError.
@@ -82,7 +88,7 @@ def source(name: str, annotations: Path | None, videos: Path | None, limit: int 
         raise UsageError(f"--videos is missing: give the folder that holds the videos of {name}")
     else:
         benchmark, folder = benchmark_named(name), videos
-        file = _annotations(benchmark, annotations, videos)
+        file = _annotations(benchmark, annotations, videos, offline)
     index = Videos(folder)
     tasks = tuple(benchmark.tasks(file))
     if not tasks:
@@ -97,7 +103,7 @@ _SHAPES = Benchmark(
 _OWN = Benchmark(JSONL, "", "choice", own, (), "one's own", "one's own", "", "file", "category")
 
 
-def _annotations(benchmark: Benchmark, given: Path | None, videos: Path) -> Path:
+def _annotations(benchmark: Benchmark, given: Path | None, videos: Path, offline: bool) -> Path:
     if given is not None:
         return benchmark.file(given)
     for name in benchmark.files:
@@ -109,7 +115,7 @@ def _annotations(benchmark: Benchmark, given: Path | None, videos: Path) -> Path
     from huggingface_hub import hf_hub_download
 
     try:
-        return Path(hf_hub_download(benchmark.hub, benchmark.files[0], repo_type="dataset"))
+        return Path(hf_hub_download(benchmark.hub, benchmark.files[0], repo_type="dataset", local_files_only=offline))
     except Exception as error:  # it has a dozen kinds, of three libraries
         raise DataError(
             f"{benchmark.files[0]} of {benchmark.hub} could not be fetched ({type(error).__name__}): "
@@ -211,6 +217,14 @@ def items_of(asked: Sequence[Asked], settings: Settings, prompt: Callable[[Task]
                 extra = {"task": task.id, "frames": frames, "sample": sample}
                 items.append(Item(item_id(task.id, frames, sample), question, extra))
     return items
+
+
+def still_to_ask(run: Run, settings: Settings) -> tuple[int, int]:
+    """How many answers this run (or its shard) is of, and how many of them are there."""
+    items = share(items_of(run.asked, settings, lambda task: Prompt("", task.question)), settings.shard)
+    answers = run.answers()
+    there = [answers[item.id] for item in items if item.id in answers]
+    return len(items), sum(not settings.retry_failed or answer.get("error") is None for answer in there)
 
 
 def environment() -> dict[str, str]:

@@ -176,7 +176,8 @@ def begin_run(folder: Path, config: Mapping[str, Any], asked: Sequence[Asked]) -
         if different := _difference(old, config, asked):
             raise DataError(f"{shown(folder)} is another run: {different}; give another folder with --output")
         frames = [*old.frames, *(each for each in config["frames"] if each not in old.frames)]
-        config = {**config, "frames": frames, "samples": max(old.config["samples"], config["samples"])}
+        more = {"frames": frames, "samples": max(old.config["samples"], config["samples"])}
+        config = {**config, **more, "environment": old.config["environment"]}
     elif folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise DataError(f"{shown(folder)} is there and is no run: give a new or empty folder with --output")
     folder.mkdir(parents=True, exist_ok=True)

@@ -29,7 +29,8 @@ def mean_interval(scores: Sequence[float], clusters: Sequence[Hashable] | None =
     """95 % percentile bootstrap interval of the mean score; None for fewer than two scores (or clusters).
 
     `clusters` says which scores belong together (the video); without it, each stands alone. For more than 2,000
-    clusters of more than 64 kinds the limit of the bootstrap is taken, the normal distribution.
+    clusters of more than 64 kinds the limit of the bootstrap is taken, the normal distribution; where all answers are
+    right or all wrong, of which no resample differs, Wilson's interval.
     """
     import numpy as np
 
@@ -40,6 +41,10 @@ def mean_interval(scores: Sequence[float], clusters: Sequence[Hashable] | None =
     if len(sums) < 2:
         return None
     tails = (1 - LEVEL) / 2
+    if set(scores) in ({0.0}, {1.0}):
+        far = NormalDist().inv_cdf(1 - tails) ** 2
+        reach = far / (len(sums) + far)
+        return (0.0, reach) if scores[0] == 0 else (1 - reach, 1.0)
     kinds, sizes = np.unique(np.stack([sums, counts]), axis=1, return_counts=True)
     rng = np.random.default_rng(SEED)
     if kinds.shape[1] <= _KINDS:  # equal clusters are drawn together: the same, and instant
@@ -49,8 +54,8 @@ def mean_interval(scores: Sequence[float], clusters: Sequence[Hashable] | None =
     else:
         mean = sums.sum() / counts.sum()
         spread = np.sqrt(((sums - mean * counts) ** 2).sum()) / counts.sum()
-        far = NormalDist().inv_cdf(1 - tails) * spread
-        return float(mean - far), float(mean + far)
+        reach = NormalDist().inv_cdf(1 - tails) * spread
+        return float(mean - reach), float(mean + reach)
     low, high = np.quantile(totals[0] / totals[1], [tails, 1 - tails])
     return float(low), float(high)
 

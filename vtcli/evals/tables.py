@@ -38,6 +38,11 @@ def range_text(interval: Sequence[float] | None) -> str:
     return "-" if interval is None else f"{interval[0]:.2f}\u2013{interval[1]:.2f}"
 
 
+def signed_range(interval: Sequence[float] | None) -> str:
+    """An interval of a difference, "-" for none."""
+    return "-" if interval is None else f"{interval[0]:+.2f} to {interval[1]:+.2f}"
+
+
 def _shown(cell: object) -> str:
     return "-" if cell is None else f"{cell:.2f}" if isinstance(cell, float) else str(cell)
 

@@ -1,4 +1,4 @@
-"""`vt eval`: benchmarks, scores, reports and comparisons of models."""
+"""`vt eval score`: how good answers are that any tool has written."""
 
 from __future__ import annotations
 
@@ -8,33 +8,12 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from vtcli.cli import options
+from vtcli.cli.eval import shared
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-FAILED = 3
-"""Exit code where some items failed (docs/cli.md)."""
 
-ExtractOption = Annotated[
-    list[str] | None,
-    typer.Option(
-        "--extract",
-        metavar="RULE",
-        help="How answers are read from replies: strict, paper, a benchmark's own scorer, or all; repeat to compare.",
-        show_default="strict",
-    ),
-]
-
-app = typer.Typer(name="eval", help="Score answers, run benchmarks, compare models.", invoke_without_command=True)
-
-
-@app.callback()
-def root(ctx: typer.Context) -> None:
-    if ctx.invoked_subcommand is None:
-        print(ctx.get_help())
-
-
-@app.command()
 def score(
     file: Annotated[
         str,
@@ -44,7 +23,7 @@ def score(
             show_default=False,
         ),
     ],
-    extract: ExtractOption = None,
+    extract: shared.ExtractOption = None,
     json: options.JsonOption = False,
     debug: options.DebugOption = False,
 ) -> None:
@@ -77,7 +56,7 @@ def _report_troubles(troubles: list[str], shown: int = 5) -> None:
     if len(troubles) > shown:
         warn(f"not scored: {len(troubles) - shown} more lines (--json has all)")
     if troubles:
-        raise typer.Exit(FAILED)
+        raise typer.Exit(shared.FAILED)
 
 
 def score_lines(record: Mapping[str, Any]) -> Iterator[str]:
