@@ -116,5 +116,5 @@ def test_samples() -> None:
 
 
 def test_a_hostile_reply_of_a_megabyte() -> None:
-    for text in ("<time>00:00-00:01</time>" * 40_000, "<answer>" * 100_000, "<time>" * 100_000, "A " * 500_000):
+    for text in ("<time>00:00-00:01</time>" * 10_000, "<answer>" * 100_000, "<time>" * 100_000, "A " * 500_000):
         record(item("1", text, times=[[0, 1]] * 20))

@@ -11,7 +11,7 @@ from vtcli.evals.benchmarks.published import BENCHMARKS, TABLE_1, published
 from vtcli.evals.captions import caption_record
 from vtcli.evals.runs import Run, item_id
 from vtcli.evals.scores import Judged, judge_all, score_record
-from vtcli.evals.tables import Row, markdown_table, range_text
+from vtcli.evals.tables import Row, markdown_table, markdown_text, range_text
 from vtcli.scoring.official import rules_named
 
 SCHEMA = "vt.report/1"
@@ -196,7 +196,7 @@ def markdown(report: Report) -> str:
     config = report.run.config
     model = config["model"]
     lines = [
-        f"# {config['title']}",
+        f"# {markdown_text(config['title'])}",
         "",
         markdown_table(
             ("", ""),
@@ -212,13 +212,13 @@ def markdown(report: Report) -> str:
         markdown_table(*overview_rows(config["kind"], report)),
     ]
     if config["note"]:
-        lines += ["", config["note"]]
+        lines += ["", markdown_text(config["note"])]
     for setting in report.settings:
         record = setting.record
         notes = list(shortfalls(record))
         if record["score"] is None:
             continue
-        lines += ["", f"## {frames_text(setting.frames)}", "", *(f"- {note}" for note in notes)]
+        lines += ["", f"## {markdown_text(frames_text(setting.frames))}", "", *(f"- {note}" for note in notes)]
         if record["chance"] is not None:
             lines += [f"- guessing would give {record['chance']:.2f} %"]
         if len(record["score"]["by_extract"]) > 1:

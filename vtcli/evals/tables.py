@@ -28,7 +28,7 @@ def markdown_table(head: Row, rows: Sequence[Row]) -> str:
     """A Markdown table; pipes and angle brackets are escaped, so that no cell breaks out of it or becomes HTML."""
 
     def line(row: Row) -> str:
-        return "| " + " | ".join(_escaped(sanitise_line(_shown(cell))) for cell in row) + " |"
+        return "| " + " | ".join(markdown_text(_shown(cell)) for cell in row) + " |"
 
     return "\n".join([line(head), "|---" + "|---:" * (len(head) - 1) + "|", *map(line, rows)])
 
@@ -52,7 +52,9 @@ def _padded(text: str, width: int, left: bool) -> str:
     return text + blanks if left else blanks + text
 
 
-def _escaped(text: str) -> str:
+def markdown_text(text: str) -> str:
+    """One line of text that Markdown shows as it is."""
+    text = sanitise_line(text)
     for character in "\\`*_[]|":
         text = text.replace(character, f"\\{character}")
     return text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")

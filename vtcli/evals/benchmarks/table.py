@@ -50,7 +50,7 @@ class Benchmark:
 
     def file(self, path: Path) -> Path:
         """The annotations at `path`: what `files` names in a folder, else `path` itself. Raises DataError."""
-        if path.is_dir() and self.files:
+        if path.is_dir() and self.files and path.name not in self.files:
             for name in self.files:
                 if (path / name).exists():
                     return path / name
