@@ -96,3 +96,46 @@ def test_published_outputs(run: Run, tmp_path: Path, material: Path) -> None:  #
 def test_without_a_command_there_is_help(run: Run) -> None:  # noqa: F811
     done = run("eval")
     assert done.code == 0 and "score" in done.out and done.err == ""
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "says"),
+    [
+        (["nothing"], 2, "there is no benchmark nothing: use one of video-holmes"),
+        (["video-holmes"], 2, "--videos is missing: give the folder that holds the videos of Video-Holmes"),
+        (["video-holmes", "--videos", "/no/such", "--annotations", "/no.json"], 1, "no such file: /no.json"),
+        (["jsonl:OWN", "--videos", "/no/such"], 1, "--videos /no/such: there is no such folder"),
+        (["star", "--videos", "."], 2, "--annotations is missing"),
+        (["star", "--videos", ".", "--annotations", "/no.json"], 1, "no such file: /no.json (the annotations of STAR"),
+        (["jsonl:/no.jsonl"], 1, "/no.jsonl"),
+        (["shapes", "--frames", "16,x"], 2, "--frames 16,x: give a number, or several"),
+        (["shapes", "--frames", "16", "--fps", "1"], 2, "exclude each other"),
+        (["shapes", "--extract", "best"], 2, "--extract best"),
+        (["shapes", "--prompt", "best", "--limit", "1"], 2, "--prompt best"),
+        (["shapes", "--shard", "3/2"], 2, "--shard 3/2"),
+    ],
+)
+def test_bad_runs(run: Run, tmp_path: Path, arguments: list[str], code: int, says: str) -> None:  # noqa: F811
+    pytest.importorskip("torch")
+    record = {"id": 1, "video": "v", "question": "?", "answer": "A", "options": ["x", "y"]}
+    words = [word.replace("OWN", write(tmp_path / "own.jsonl", record)) for word in arguments]
+    done = run("eval", "run", *words, "-m", "tiny", "-o", str(tmp_path / "run"))
+    assert (done.code, done.out) == (code, "") and done.err.startswith("vt: error: ") and says in done.err
+    assert done.err.count("\n") == 1 and not (tmp_path / "run").exists()
+
+
+def test_list(run: Run) -> None:  # noqa: F811
+    done = run("eval", "list")
+    assert done.code == 0 and "video-holmes" in done.out and "description" in done.out
+    records = json.loads(run("eval", "list", "--json").out)
+    validate(records, "benchmarks")
+    one = run("eval", "list", "video-holmes")
+    assert "TencentARC/Video-Holmes" in one.out and "Video-Thinker-7B 43.22" in one.out
+    assert run("eval", "list", "x").code == 2
+
+
+def test_report_and_compare_of_nothing(run: Run, tmp_path: Path) -> None:  # noqa: F811
+    done = run("eval", "report", str(tmp_path))
+    assert done.code == 1 and "is no run: it has no run.json" in done.err
+    done = run("eval", "compare", str(tmp_path), str(tmp_path))
+    assert done.code == 1 and done.err.count("\n") == 1

@@ -84,15 +84,15 @@ def source(
         file = Path(name.removeprefix(JSONL)).expanduser()
         benchmark = replace(_OWN, title=file.name)
         folder = videos or file.parent
-    elif videos is None:
-        raise UsageError(f"--videos is missing: give the folder that holds the videos of {name}")
     else:
-        benchmark, folder = benchmark_named(name), videos
-        file = _annotations(benchmark, annotations, videos, offline)
-    index = Videos(folder)
+        benchmark = benchmark_named(name)
+        if videos is None:
+            raise UsageError(f"--videos is missing: give the folder that holds the videos of {benchmark.title}")
+        folder, file = videos, _annotations(benchmark, annotations, videos, offline)
     tasks = tuple(benchmark.tasks(file))
     if not tasks:
         raise DataError(f"{shown(file)} holds no question of {benchmark.title}")
+    index = Videos(folder)
     return Source(benchmark, tasks[:limit], {"name": file.name, "sha256": _sha256(file)}, index.find)
 
 

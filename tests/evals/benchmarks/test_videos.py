@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
@@ -50,6 +51,17 @@ def test_find(tmp_path: Path, wanted: str, found: str | None) -> None:
 def test_nothing_outside_the_folder(tmp_path: Path, wanted: str) -> None:
     (tmp_path / "secret.mp4").touch()
     assert put(tmp_path / "videos", "abc.mp4").find(wanted) is None
+
+
+@pytest.mark.skipif(os.name == "nt", reason="links need rights there")
+def test_links_are_followed_but_not_in_circles(tmp_path: Path) -> None:
+    (tmp_path / "disk").mkdir()
+    (tmp_path / "disk" / "abc.mp4").touch()
+    (tmp_path / "set").mkdir()
+    (tmp_path / "set" / "videos").symlink_to(tmp_path / "disk")
+    (tmp_path / "disk" / "back").symlink_to(tmp_path / "set")
+    (tmp_path / "disk" / "gone").symlink_to(tmp_path / "nowhere")
+    assert Videos(tmp_path / "set").find("abc") == tmp_path / "set" / "videos" / "abc.mp4"
 
 
 def test_a_folder_that_is_none(tmp_path: Path) -> None:

@@ -23,8 +23,9 @@ class Videos:
             raise DataError(f"--videos {shown(folder)}: there is no such folder")
         self.folder = folder
         self._by_stem: dict[str, list[Path]] = defaultdict(list)
+        seen: set[tuple[int, int]] = set()
         for place, folders, files in os.walk(folder, followlinks=True):
-            folders.sort()
+            folders[:] = [name for name in sorted(folders) if _is_new(Path(place, name), seen)]
             for name in sorted(files):
                 path = Path(place, name)
                 if path.suffix.lower() in SUFFIXES:
@@ -53,6 +54,19 @@ class Videos:
                 break
             same += 1
         return same, path.suffix.lower() == wanted.suffix.lower()
+
+
+def _is_new(folder: Path, seen: set[tuple[int, int]]) -> bool:
+    """Whether a folder is met for the first time: links may lead back to where one comes from."""
+    try:
+        found = folder.stat()
+    except OSError:
+        return False
+    place = found.st_dev, found.st_ino
+    if place in seen:
+        return False
+    seen.add(place)
+    return True
 
 
 def _stem(name: PurePosixPath) -> str:
