@@ -83,6 +83,7 @@ def test_grounding() -> None:
     assert (found["n"], found["spans"], found["untimed"]) == (3, 4, 1)
     assert found["miou"] == pytest.approx(100 * (1 + 0.5 + 0.4 + 0) / 4)
     assert (found["r@0.3"], found["r@0.5"], found["r@0.7"]) == (75, 50, 25)
+    assert (found["r1@0.3"], found["r1@0.5"], found["r1@0.7"]) == pytest.approx((66.6667, 33.3333, 33.3333))
     assert found["union_miou"] == pytest.approx(100 * (2 / 3 + 0.4 + 0) / 3, abs=1e-3)
     assert found["rec@iou"] == pytest.approx(100 * (5 + 4 + 0) / 15, abs=1e-3)
     assert found["acc@iou"] == pytest.approx(100 * 5 / 15, abs=1e-3)

@@ -30,9 +30,14 @@ PAPER_RECALLS = (0.3, 0.5, 0.7)
 
 @dataclass(frozen=True, slots=True)
 class Grounding:
-    """Times told against the true ones: `best` IoU of each true span, and of all together; `told` is how many."""
+    """Times told against the true ones.
+
+    `best`: for each true span the best IoU of any time told; `first`: of the first time told with any true span;
+    `union`: of all together. `precision`: QVHighlights' average precision. `told`: how many times.
+    """
 
     best: tuple[float, ...]
+    first: float
     union: float
     precision: float
     told: int
@@ -107,7 +112,13 @@ def ground(reply: str, truth: Sequence[Span]) -> Grounding:
     best = best_ious(told, truth)
     reached = [threshold for threshold in QVHIGHLIGHTS_THRESHOLDS if max(best) >= threshold]
     precision = sum(average_precision(told[:QVHIGHLIGHTS_MOST], truth, threshold) for threshold in reached)
-    return Grounding(tuple(best), union_iou(told, truth), precision / len(QVHIGHLIGHTS_THRESHOLDS), len(told))
+    return Grounding(
+        best=tuple(best),
+        first=max(best_ious(told[:1], truth)),
+        union=union_iou(told, truth),
+        precision=precision / len(QVHIGHLIGHTS_THRESHOLDS),
+        told=len(told),
+    )
 
 
 def score_record(judged: Judged) -> dict[str, Any]:
@@ -165,8 +176,9 @@ def clusters(scored: Sequence[Scored]) -> list[str] | None:
 def grounding_record(scored: Sequence[Scored]) -> dict[str, Any] | None:
     """Temporal grounding in percent; None where no question has true times.
 
-    `miou`, `r@…`: over all true spans, the best IoU of any time told (the paper). `union_miou`: IoU of everything told
-    with everything true, over questions; `rec@iou` and `acc@iou`: the share of questions where that reaches 0.1 … 0.5,
+    `miou`, `r@…`: over all true spans, the best IoU of any time told (the paper); `r1@…`: over questions, the IoU of
+    the first time told with any true span (Charades-STA, QVHighlights). `union_miou`: IoU of everything told with
+    everything true, over questions; `rec@iou` and `acc@iou`: the share of questions where that reaches 0.1 … 0.5,
     without and with a right answer, averaged (CG-Bench). `map`: mean average precision at IoU 0.5 … 0.95
     (QVHighlights), with the times ranked as they were written. `untimed`: replies that tell no time.
     """
@@ -184,6 +196,10 @@ def grounding_record(scored: Sequence[Scored]) -> dict[str, Any] | None:
         "miou": _percent(sum(best), len(best)),
         "miou_interval": percent(mean_interval(best, spread)),
         **{f"r@{level}": _percent(sum(iou >= level for iou in best), len(best)) for level in PAPER_RECALLS},
+        **{
+            f"r1@{level}": _percent(sum(grounding.first >= level for _, grounding in items), len(items))
+            for level in PAPER_RECALLS
+        },
         "union_miou": _percent(sum(unions), len(unions)),
         "rec@iou": _percent(sum(iou >= step for iou in unions for step in steps), len(unions) * len(steps)),
         "acc@iou": _percent(

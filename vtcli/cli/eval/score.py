@@ -88,7 +88,7 @@ def score_lines(record: Mapping[str, Any]) -> Iterator[str]:
             f"times of {grounding['n']} replies against {grounding['spans']} true ones, "
             f"{grounding['untimed']} replies tell none"
         )
-        names = ("miou", "r@0.3", "r@0.5", "r@0.7", "union_miou", "rec@iou", "acc@iou", "map")
+        names = ("miou", "r@0.3", "r@0.5", "r@0.7", "r1@0.5", "union_miou", "rec@iou", "acc@iou", "map")
         yield text_table(names, [[grounding[name] for name in names]])
     if record["samples"]:
         samples = record["samples"]

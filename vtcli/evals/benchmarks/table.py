@@ -163,7 +163,8 @@ _ALL = (
     ),
     Benchmark(
         "qvhighlights", "QVHighlights", "grounding", grounding.qvhighlights, ("highlight_val_release.jsonl",),
-        "github: jayleicn/moment_detr, data/", "there", "CC BY-NC-SA 4.0", "source", "",
+        "github: jayleicn/moment_detr, data/", "there", "CC BY-NC-SA 4.0", "file", "",
+        note="vt's map is MR-full-mAP, its r1@0.5 and r1@0.7 are MR-full-R1 of the official script.",
     ),
     Benchmark(
         "tvgbench", "TVGBench", "grounding", grounding.tvgbench, ("tvgbench.json",), "github: www-Ye/Time-R1",
