@@ -169,10 +169,11 @@ def show_answer(question: Question, json: bool, quiet: bool, color: options.Colo
     if json:
         print(dump_json(record, sys.stdout.encoding))
     elif record["answer"]:
-        _print_answer(sanitise(record["answer"]), make_console(color))
+        print_answer(sanitise(record["answer"]), make_console(color))
 
 
-def _print_answer(answer: str, console: Console) -> None:
+def print_answer(answer: str, console: Console) -> None:
+    """Prints an answer that is safe to print."""
     if console.is_terminal:
         console.print(answer, style="bold green", soft_wrap=True)
     else:  # to the character: Rich expands tabs

@@ -10,6 +10,7 @@ from vtcli import __version__
 from vtcli.cli.ask import ask
 from vtcli.cli.batch import batch
 from vtcli.cli.cache import cache
+from vtcli.cli.chat import chat
 from vtcli.cli.demo import demo
 from vtcli.cli.doctor import doctor
 from vtcli.cli.export import export
@@ -25,7 +26,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for command in (ask, batch, demo, probe, frames, trace, export, cache, doctor):
+for command in (ask, chat, batch, demo, probe, frames, trace, export, cache, doctor):
     app.command()(command)
 
 
