@@ -203,7 +203,7 @@ class Output:
             shutil.copymode(self._place, aside)
             handle = self._replace(handle, aside)
         except BaseException:
-            if handle >= 0:
+            with contextlib.suppress(OSError):
                 os.close(handle)
             with contextlib.suppress(OSError):
                 os.unlink(aside)
