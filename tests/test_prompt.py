@@ -5,7 +5,7 @@ from hashlib import sha256
 import pytest
 
 from vtcli.errors import UsageError
-from vtcli.prompt import OPEN_USER_TEMPLATE, SYSTEM_PROMPT, USER_TEMPLATE, build_prompt
+from vtcli.prompt import OPEN_USER_TEMPLATE, SYSTEM_PROMPT, USER_TEMPLATE, Prompt, build_prompt
 
 
 def test_texts_are_the_papers_byte_for_byte() -> None:
@@ -30,6 +30,15 @@ def test_an_open_question_changes_only_the_request_for_a_letter() -> None:
     assert prompt.user == OPEN_USER_TEMPLATE.replace("{Question}", " {Question} \n", 1)
     before, after = OPEN_USER_TEMPLATE.split("provide your answer")
     assert USER_TEMPLATE.startswith(before) and USER_TEMPLATE.endswith(after)
+
+
+def test_later_turns_follow_without_the_video() -> None:
+    messages = Prompt("system", "first", ("a reply", "second")).messages()
+    assert messages[:2] == Prompt("system", "first").messages()
+    assert [(m["role"], m["content"]) for m in messages[2:]] == [
+        ("assistant", [{"type": "text", "text": "a reply"}]),
+        ("user", [{"type": "text", "text": "second"}]),
+    ]
 
 
 def test_messages_put_the_video_first() -> None:

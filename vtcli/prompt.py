@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import cycle
 from string import ascii_uppercase
 from typing import Any
 
@@ -47,18 +48,26 @@ OPEN_USER_TEMPLATE = USER_TEMPLATE.replace(_LETTER_REQUEST, "provide your answer
 
 @dataclass(frozen=True)
 class Prompt:
-    """The two texts of one question, before the chat template: `system` and `user` (question and instructions).
+    """The texts of one question, before the chat template: `system` and `user` (question and instructions).
 
-    Without a system text, "", the template's own takes its place, as with scripts that send none.
+    Without a system text, "", the template's own takes its place, as with scripts that send none. `later` holds what
+    followed in a conversation: what the model wrote, then the next question, and so on in turns. The paper knows none.
     """
 
     system: str
     user: str
+    later: tuple[str, ...] = ()
 
     def messages(self) -> list[dict[str, Any]]:
         """The chat messages as trained: system, then one user turn with the video first and the text second."""
-        user = {"role": "user", "content": [{"type": "video"}, {"type": "text", "text": self.user}]}
-        return [{"role": "system", "content": [{"type": "text", "text": self.system}]}, user] if self.system else [user]
+        return [
+            *([{"role": "system", "content": [{"type": "text", "text": self.system}]}] if self.system else []),
+            {"role": "user", "content": [{"type": "video"}, {"type": "text", "text": self.user}]},
+            *(
+                {"role": role, "content": [{"type": "text", "text": text}]}
+                for role, text in zip(cycle(("assistant", "user")), self.later, strict=False)
+            ),
+        ]
 
 
 def build_prompt(question: str, choices: Sequence[str] = ()) -> Prompt:

@@ -12,12 +12,15 @@ from typing import Any
 import pytest
 
 from tests.batch.conftest import Make
+from vtcli.ask import Plan, make_plan
 from vtcli.batch.items import Item, Shard
 from vtcli.batch.merge import merge
 from vtcli.batch.run import IN_A_ROW, Batch
 from vtcli.engines.base import Request, SamplingOptions
 from vtcli.errors import EngineError, UsageError, VtError
+from vtcli.memory import memory_by_part
 from vtcli.session import Session
+from vtcli.video.source import resolve
 
 pytest.importorskip("torch")
 
@@ -217,6 +220,26 @@ def test_an_engine_that_is_gone_ends_the_run_and_costs_nothing(make: Make, sessi
     assert ids(lines(output)) == ["a0"]
     assert len(run(items, session, output)) == len(items) - 1
     assert not any(record["error"] for record in lines(output))
+
+
+def test_a_question_that_does_not_fit_costs_itself(make: Make, output: Path) -> None:
+    small = make(questions=1, frames=2)
+    with Session(small[0].question) as session:
+        session.engine.prepare()
+        plan = _plan_of(make(questions=1)[0], session)
+        needed = memory_by_part(session.checkpoint, plan.clip(), 4)["total"]
+        session.engine.free_memory = lambda: needed - 1  # type: ignore[method-assign]
+        items = [small[0], *make(questions=1)[1:3], small[3]]
+        records = run(items, session, output)
+    assert [record["error"] and record["error"]["type"] for record in records] == [
+        None, "EngineError", "EngineError", None,
+    ]  # fmt: skip
+    assert "would fit" in records[1]["error"]["message"]
+
+
+def _plan_of(item: Item, session: Session) -> Plan:
+    with resolve(item.question.video) as source:
+        return make_plan(item.question, source, session.checkpoint, session.tokenizer)
 
 
 def test_shards_are_merged_into_what_one_run_writes(make: Make, session: Session, tmp_path: Path) -> None:

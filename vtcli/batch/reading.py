@@ -15,7 +15,7 @@ from types import TracebackType
 from vtcli.ask import Plan, Question, make_plan
 from vtcli.batch.items import Clip
 from vtcli.cores import cores
-from vtcli.errors import UsageError
+from vtcli.errors import UsageError, VideoError
 from vtcli.models.checkpoint import Checkpoint
 from vtcli.models.tokenizer import Tokenizer
 from vtcli.video.guard import Guard
@@ -158,6 +158,8 @@ class ReadAhead:
         with self._changed:
             while not self._closed and number != self._wanted and sum(self._sizes.values()) + size > self._limit:
                 self._changed.wait()
+            if self._closed:  # before a process is started anew
+                raise VideoError("nobody waits for it any more")
             self._sizes[number] = size
         return perf_counter() - begin
 

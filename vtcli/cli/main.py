@@ -10,11 +10,13 @@ from vtcli import __version__
 from vtcli.cli.ask import ask
 from vtcli.cli.batch import batch
 from vtcli.cli.cache import cache
+from vtcli.cli.chat import chat
 from vtcli.cli.demo import demo
 from vtcli.cli.doctor import doctor
 from vtcli.cli.eval import app as eval_app
 from vtcli.cli.export import export
 from vtcli.cli.frames import frames
+from vtcli.cli.history import history
 from vtcli.cli.probe import probe
 from vtcli.cli.trace import trace
 
@@ -26,7 +28,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for command in (ask, batch, demo, probe, frames, trace, export, cache, doctor):
+for command in (ask, chat, batch, demo, probe, frames, trace, export, cache, history, doctor):
     app.command()(command)
 app.add_typer(eval_app)
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from vtcli.trace.text import sanitise_line
 from vtcli.trace.times import format_time
+from vtcli.video.text import shown
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -58,7 +59,7 @@ class Counter:
             self._begin, self._first = now, self._done
         if error is not None:
             self._failed += 1
-            self.warn(f"{name}: {error}" if name not in error else error)
+            self.warn(error if shown(name) in error else f"{shown(name)}: {error}")
         if self._bar:
             self._bar.update(self._task, completed=self._done, facts=" · ".join(self._facts(now)))
         elif not self._quiet and now - self._last_line >= _EVERY and self._done < self._total:

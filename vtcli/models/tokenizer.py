@@ -71,7 +71,8 @@ class Tokenizer:
                 text = text.replace(mark, original)
             return text
 
-        hidden = Prompt(self._hide(prompt.system, quote), self._hide(prompt.user, quote))
+        system, user, *later = (self._hide(text, quote) for text in (prompt.system, prompt.user, *prompt.later))
+        hidden = Prompt(system, user, tuple(later))
         rendered = render(self._template, hidden.messages(), self._variables())
         ids: list[int] = []
         for piece in self._pattern.split(rendered) if self._pattern else [rendered]:
