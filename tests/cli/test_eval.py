@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import gzip
 import json
+import os
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from tests.cli.conftest import Run, run  # noqa: F401  # the fixture
-from tests.e2e.conftest import validate
+from tests.e2e.conftest import ROOT, validate
 
 ESCAPE = "\x1b]0;owned\x07"
 
@@ -59,7 +63,7 @@ def test_hostile_categories_reach_no_terminal(run: Run, tmp_path: Path) -> None:
         (["."], 1, "is a folder"),
         (["EMPTY"], 1, "the file is empty"),
         (["EMPTY", "--extract", "best"], 2, "--extract best: use one of strict, paper"),
-        ([], 2, "Missing argument 'FILE'"),
+        ([], 2, "Missing argument 'FILE|-'"),
     ],
 )
 def test_bad_input(run: Run, tmp_path: Path, arguments: list[str], code: int, says: str) -> None:  # noqa: F811
@@ -74,6 +78,14 @@ def test_a_file_of_another_format_names_the_field_that_is_missing(run: Run, tmp_
     assert done.code == 1 and done.err == (
         "vt: error: there is no prediction to score: line 1: the field 'id' is missing\n"
     )
+
+
+def test_standard_input(tmp_path: Path) -> None:
+    line = json.dumps(item(1, "A")).encode()
+    for data in (line, gzip.compress(line)):
+        command = [sys.executable, "-m", "vtcli", "eval", "score", "-", "--json"]
+        done = subprocess.run(command, input=data, capture_output=True, env=os.environ | {"PYTHONPATH": str(ROOT)})
+        assert json.loads(done.stdout)["accuracy"] == 100, done.stderr
 
 
 def test_published_outputs(run: Run, tmp_path: Path, material: Path) -> None:  # noqa: F811

@@ -133,9 +133,9 @@ class _Page(html.parser.HTMLParser):
 
 def test_no_text_of_others_becomes_markup(tmp_path: Path) -> None:
     model = CONFIG["model"] | {"name": HOSTILE, "engine": HOSTILE}
-    config = CONFIG | {"title": HOSTILE, "note": HOSTILE, "prompt": HOSTILE, "model": model, "frames": [16, 32]}
+    config = CONFIG | {"title": HOSTILE, "note": HOSTILE, "prompt": HOSTILE, "model": model, "frames": [16, "0.5 fps"]}
     run = begin_run(tmp_path / "run", config, asked(times=True))
-    for frames in (16, 32):
+    for frames in (16, "0.5 fps"):
         answer(run, [f"<answer>A</answer></pre>{HOSTILE}", "ERROR", "B"], frames)
     write_report(make_report(run))
     text = (run.folder / "report.html").read_text("utf-8")
@@ -189,6 +189,11 @@ def test_a_folder_of_other_things_is_not_written_into(tmp_path: Path) -> None:
         ("run.json", "{", "not JSON"),
         ("run.json", '{"schema": "vt.run/2"}', "no run of this version"),
         ("run.json", '{"schema": "vt.run/1"}', "is damaged"),
+        ("run.json", json.dumps(CONFIG | {"frames": [[16]]}), "is damaged"),
+        ("run.json", json.dumps(CONFIG | {"frames": ["/../../x fps"]}), "is damaged"),
+        ("run.json", json.dumps(CONFIG | {"samples": "2"}), "is damaged"),
+        ("run.json", json.dumps(CONFIG | {"model": {"name": 3}}), "is damaged"),
+        ("tasks.jsonl", json.dumps(asked()[0].as_json() | {"id": [1]}), "is damaged: TypeError"),
         ("tasks.jsonl", None, "has no tasks.jsonl"),
         ("tasks.jsonl", "{}", "is damaged: KeyError"),
         ("tasks.jsonl", '{"id": 1', "is damaged"),

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import gzip
+import io
 import json
 import math
+import sys
 import zlib
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack
@@ -54,7 +56,10 @@ class Trouble:
 
 
 def read_predictions(path: Path) -> Iterator[Prediction | Trouble]:
-    """The predictions of a file in order, and in their place what is none. Raises DataError for an unreadable file."""
+    """The predictions of a file ("-": standard input) in order, and in their place what is none.
+
+    Raises DataError for an unreadable file.
+    """
     for number, line in _lines(path):
         if line is None:
             yield Trouble(number, None, "the file is cut off or damaged here; what comes before it counts")
@@ -132,11 +137,9 @@ def _lines(path: Path) -> Iterator[tuple[int, bytes | None]]:
     number = 0
     try:
         with ExitStack() as stack:
-            file = stack.enter_context(open(path, "rb"))
-            head = file.read(2)
-            file.seek(0)
+            file = sys.stdin.buffer if str(path) == "-" else stack.enter_context(open(path, "rb"))
             stream: BinaryIO = file
-            if head == b"\x1f\x8b":
+            if cast(io.BufferedReader, file).peek(2)[:2] == b"\x1f\x8b":
                 stream = cast(BinaryIO, stack.enter_context(gzip.open(file)))
             while line := stream.readline(LONGEST_LINE):
                 number += 1

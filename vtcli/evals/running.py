@@ -126,7 +126,6 @@ def _annotations(benchmark: Benchmark, given: Path | None, videos: Path, offline
 def start(folder: Path, source: Source, settings: Settings, session: Session) -> Run:
     """Makes the run's folder, or goes on with the one there. Raises DataError, UsageError."""
     benchmark, question = source.benchmark, settings.question
-    prompt_for(settings.prompt, benchmark.official)  # refuses a name that is none
     found = {name: source.find(name) for name in dict.fromkeys(task.video for task in source.tasks)}
     asked = [Asked(task, str(path) if (path := found[task.video]) else None) for task in source.tasks]
     if not any(each.path for each in asked):
@@ -164,8 +163,10 @@ def start(folder: Path, source: Source, settings: Settings, session: Session) ->
 
 
 def choices(settings: Settings) -> tuple[int | str, ...]:
-    """The choices of frames by the names reports have for them."""
-    return settings.frames if settings.frames is not None else (f"{settings.question.fps:g} fps",)
+    """The choices of frames by the names reports have for them: 16, "0.5 fps"."""
+    if settings.frames is not None:
+        return settings.frames
+    return (f"{settings.question.fps:.6f}".rstrip("0").rstrip(".") + " fps",)
 
 
 @dataclass(frozen=True)

@@ -12,6 +12,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,6 +26,7 @@ from vtcli.trace.text import dump_json
 from vtcli.video.text import shown
 
 SCHEMA = "vt.run/1"
+_FPS = re.compile(r"\d{1,6}(\.\d{1,6})? fps", re.ASCII)
 RUN, TASKS, ANSWERS = "run.json", "tasks.jsonl", "answers.jsonl"
 
 
@@ -56,6 +58,9 @@ class Asked:
     def from_json(cls, record: Mapping[str, Any]) -> Asked:
         answer = record["answer"]
         letters = frozenset(answer) if isinstance(answer, list) else frozenset[str]()
+        texts = (*(record[name] for name in ("id", "video", "question", "text")), *letters, *record["category"])
+        if not all(isinstance(text, str) for text in (*texts, *(record["options"] or ()), *(record["captions"] or ()))):
+            raise TypeError("a field is no text")
         return cls(
             Task(
                 id=record["id"],
@@ -155,15 +160,33 @@ def open_run(folder: Path) -> Run:
     if not isinstance(config, Mapping) or config.get("schema") != SCHEMA:
         raise DataError(f"{shown(folder)} is no run of this version: its {RUN} does not say {SCHEMA}")
     try:
-        lines = (folder / TASKS).read_text(encoding="utf-8").splitlines()
+        lines = (folder / TASKS).read_bytes().splitlines()
         asked = tuple(Asked.from_json(json.loads(line)) for line in lines)
-        if not all(key in config for key in ("benchmark", "kind", "model", "frames", "samples", "extract")):
-            raise KeyError(RUN)
+        _check(config)
     except FileNotFoundError:
         raise DataError(f"{shown(folder)} has no {TASKS}: it is not a whole run") from None
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise DataError(f"{shown(folder)} is damaged: {type(error).__name__} in {TASKS} or {RUN}") from None
     return Run(folder, config, asked)
+
+
+def _check(config: Mapping[str, Any]) -> None:
+    """Raises KeyError or TypeError where run.json lacks what reports need of it."""
+    texts = ("benchmark", "title", "kind", "note", "prompt")
+    parts = ("annotations", "model", "environment")
+    good = (
+        all(isinstance(config[name], str) for name in texts)
+        and all(isinstance(config[name], Mapping) for name in parts)
+        and all(
+            isinstance(each, str) for each in (config["model"]["name"], config["model"]["engine"], *config["extract"])
+        )
+        and all(type(each) is int or _FPS.fullmatch(each) for each in config["frames"])  # they name files
+        and type(config["samples"]) is int
+        and {"name", "sha256"} <= set(config["annotations"])
+        and "revision" in config["model"]
+    )
+    if not good:
+        raise TypeError(RUN)
 
 
 def begin_run(folder: Path, config: Mapping[str, Any], asked: Sequence[Asked]) -> Run:

@@ -27,14 +27,14 @@ def compare(
     from vtcli.cli.console import warn
     from vtcli.evals.compare import compare, side
     from vtcli.scoring.official import rules_named
-    from vtcli.trace.text import dump_json
+    from vtcli.trace.text import dump_json, sanitise
 
     rules = rules_named(extract or ["strict"])
     record = compare(side(a, frames, rules), side(b, frames, rules))
     if json:
         print(dump_json(record, sys.stdout.encoding))
     else:
-        print("\n".join(_lines(record)))
+        print(sanitise("\n".join(_lines(record))))
     for name in ("a", "b"):
         if left := record[name]["n"] - record["common"]:
             warn(f"{left} questions of {name.upper()} are not in the other and do not count")
@@ -42,12 +42,11 @@ def compare(
 
 def _lines(record: Mapping[str, Any]) -> Iterator[str]:
     from vtcli.evals.tables import signed_range, text_table
-    from vtcli.trace.text import sanitise_line
 
     a, b = record["a"], record["b"]
     for letter, one in (("A", a), ("B", b)):
         frames = f", {one['frames']} frames" if one["frames"] is not None else ""
-        yield f"{letter}  {one['accuracy']:.2f} %  {sanitise_line(one['name'])}{frames}"
+        yield f"{letter}  {one['accuracy']:.2f} %  {one['name']}{frames}"
     yield (
         f"B - A {record['difference']:+.2f} points, 95 % interval {signed_range(record['interval'])}, "
         f"on {record['common']} questions"

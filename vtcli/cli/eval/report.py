@@ -28,7 +28,7 @@ def report(
     from vtcli.evals.report import make_report, paper_table
     from vtcli.evals.runs import open_run
     from vtcli.evals.tables import text_table
-    from vtcli.trace.text import dump_json
+    from vtcli.trace.text import dump_json, sanitise
 
     reports = [make_report(open_run(folder), extract) for folder in folders]
     for each in reports:
@@ -38,9 +38,9 @@ def report(
     elif json:
         print(dump_json({"schema": "vt.reports/1", "reports": [r.as_json() for r in reports]}, sys.stdout.encoding))
     elif len(reports) == 1:
-        print("\n".join(report_lines(reports[0])))
+        print(sanitise("\n".join(report_lines(reports[0]))))
     else:
-        print(text_table(*paper_table(reports)))
+        print(sanitise(text_table(*paper_table(reports))))
 
 
 def write_report(report: Report) -> None:
@@ -66,10 +66,9 @@ def report_lines(report: Report) -> Iterator[str]:
     """A run for people: a headline a choice of frames, what is missing, and tables."""
     from vtcli.evals.report import category_rows, headline, published_rows, shortfalls
     from vtcli.evals.tables import text_table
-    from vtcli.trace.text import sanitise_line
 
     kind = report.run.config["kind"]
-    yield f"{sanitise_line(report.run.config['title'])}: {sanitise_line(report.run.name)}"
+    yield f"{report.run.config['title']}: {report.run.name}"
     for setting in report.settings:
         record = setting.record
         yield headline(kind, record)
@@ -92,4 +91,4 @@ def report_lines(report: Report) -> Iterator[str]:
             yield ""
             yield text_table(*published_rows(report.run.name, record))
         yield ""
-    yield f"all answers and the report are in {sanitise_line(str(report.run.folder))}"
+    yield f"all answers and the report are in {report.run.folder}"

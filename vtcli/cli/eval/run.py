@@ -120,6 +120,7 @@ def run(
     from vtcli.cli.ask import make_question
     from vtcli.cli.batch import parse_shard
     from vtcli.cli.console import make_console
+    from vtcli.evals.benchmarks.prompts import prompt_for
     from vtcli.evals.running import Settings, source
     from vtcli.scoring.official import rules_named
     from vtcli.settings import cache_folder
@@ -153,6 +154,7 @@ def run(
     )
     rules_named(extract or [])  # refuses early
     found = source(benchmark, annotations, videos, limit, cache_folder() / "evals", offline)
+    prompt_for(prompt, found.benchmark.official)
     rules = rules_named(extract or [*dict.fromkeys(("paper", "strict", found.benchmark.rule))])
     settings = Settings(base, counts, samples, prompt, rules, parse_shard(shard), retry_failed)
     _run(found, settings, output, make_console(color, stderr=True), json, quiet)
@@ -161,13 +163,16 @@ def run(
 def _run(found: Source, settings: Settings, output: Path | None, console: Console, json: bool, quiet: bool) -> None:
     from vtcli.cli.eval.report import report_lines, write_report
     from vtcli.cli.progress import Counter
+    from vtcli.evals.benchmarks.table import SHAPES
     from vtcli.evals.report import make_report
     from vtcli.evals.running import answer_all, environment, start, still_to_ask
     from vtcli.session import Session
-    from vtcli.trace.text import dump_json, sanitise_line
+    from vtcli.trace.text import dump_json, sanitise, sanitise_line
 
     with Session(settings.question) as session:
         folder = output or Path("vt-eval") / _file_name(f"{found.benchmark.name}-{session.checkpoint.name}")
+        if found.benchmark.name == SHAPES and not quiet:
+            console.print("making the clips that are not there yet", soft_wrap=True)
         run = start(folder, found, settings, session)
         total, done = still_to_ask(run, settings)
         before = make_report(run, settings.extract[:1])
@@ -193,7 +198,7 @@ def _run(found: Source, settings: Settings, output: Path | None, console: Consol
     if json:
         print(dump_json(report.as_json(), sys.stdout.encoding))
     elif not quiet:
-        print("\n".join(report_lines(report)))
+        print(sanitise("\n".join(report_lines(report))))
     if any(setting.record["missing"] or setting.record["failed"] for setting in report.settings):
         raise typer.Exit(shared.FAILED)
 

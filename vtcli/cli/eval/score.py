@@ -18,8 +18,8 @@ def score(
     file: Annotated[
         str,
         typer.Argument(
-            metavar="FILE",
-            help="JSON lines (.jsonl, .jsonl.gz): id, response, answer; options, category, times.",
+            metavar="FILE|-",
+            help="JSON lines, also gzipped; - for standard input: id, response, answer; options, category, times.",
             show_default=False,
         ),
     ],
@@ -34,14 +34,14 @@ def score(
     from vtcli.evals.predictions import read_predictions
     from vtcli.evals.scores import judge_all, score_record
     from vtcli.scoring.official import rules_named
-    from vtcli.trace.text import dump_json
+    from vtcli.trace.text import dump_json, sanitise
 
     judged = judge_all(read_predictions(Path(file)), rules_named(extract or ["strict"]))
     record = score_record(judged)
     if json:
         print(dump_json(record, sys.stdout.encoding))
     else:
-        print("\n".join(score_lines(record)))
+        print(sanitise("\n".join(score_lines(record))))
     if record["duplicates"]:
         warn(f"{record['duplicates']} lines have the id of a later one and do not count")
     _report_troubles([str(trouble) for trouble in judged.troubles])
