@@ -210,6 +210,8 @@ def _counts(frames: str | None, fps: float | None) -> tuple[int, ...] | None:
     if fps is not None:
         if frames is not None:
             raise UsageError("--frames and --fps exclude each other: give one")
+        if not 0.001 <= fps <= 1000:
+            raise UsageError(f"--fps {fps:g}: give 0.001 to 1000 frames a second")
         return None
     text = str(options.PAPER_FRAMES) if frames is None else frames
     if not re.fullmatch(r"\d{1,5}(,\d{1,5})*", text, re.ASCII):
