@@ -71,7 +71,8 @@ class Tokenizer:
                 text = text.replace(mark, original)
             return text
 
-        hidden = Prompt(self._hide(prompt.system, quote), self._hide(prompt.user, quote))
+        system = None if prompt.system is None else self._hide(prompt.system, quote)
+        hidden = Prompt(system, self._hide(prompt.user, quote))
         rendered = render(self._template, hidden.messages(), self._variables())
         ids: list[int] = []
         for piece in self._pattern.split(rendered) if self._pattern else [rendered]:
