@@ -121,8 +121,8 @@ def prepare(question: Question, guard: Guard | None = None, weights: bool = True
     The file is probed by `guard`, or else in this process and for as long as it takes. Raises UsageError (question,
     flags), ModelError (checkpoint), VideoError (file).
     """
-    prompt = build_prompt(question.question, question.choices)
     checkpoint = open_checkpoint(question.model, weights, question.projector)
+    prompt = build_prompt(question.question, question.choices, checkpoint.prompt)
     with resolve(question.video, question.fps, question.stream, question.read_timeout) as source:
         return _plan(question, source, checkpoint, Tokenizer(checkpoint.path), prompt, guard)
 
@@ -142,9 +142,9 @@ def ask(question: Question, listener: Listener | None = None) -> dict[str, Any]:
     device is not begun. Raises VtError in its kinds, and KeyboardInterrupt as soon as it arrives.
     """
     begin = perf_counter()
-    prompt = build_prompt(question.question, question.choices)
     with Guard(question.read_timeout) as guard:
         checkpoint = open_checkpoint(question.model, projector=question.projector)
+        prompt = build_prompt(question.question, question.choices, checkpoint.prompt)
         tokenizer = Tokenizer(checkpoint.path)
         engine = choose_engine(checkpoint, tokenizer, question)
         planned = Future[Plan]()

@@ -13,7 +13,9 @@ from vtcli.cli.demo import demo
 from vtcli.cli.doctor import doctor
 from vtcli.cli.export import export
 from vtcli.cli.frames import frames
+from vtcli.cli.models import models
 from vtcli.cli.probe import probe
+from vtcli.cli.pull import pull
 from vtcli.cli.trace import trace
 
 app = typer.Typer(
@@ -24,7 +26,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for command in (ask, demo, probe, frames, trace, export, cache, doctor):
+for command in (ask, demo, pull, models, probe, frames, trace, export, cache, doctor):
     app.command()(command)
 
 
