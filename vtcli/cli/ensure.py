@@ -99,9 +99,8 @@ def _agreed(problem: str, wanted: str) -> bool:
         known = {str(one): one for one in choose.variants(reference.entry)}
         variant, checkpoint = known.get(wanted), known.get(reference.entry.name)
         if variant and checkpoint:
-            listed = any(variant.quant in one.quants for one in reference.entry.gguf)
-            download = variant if listed or variant.quant is None else checkpoint
-            size = f", a download of about {download.bytes / 1e9:.1f} GB"
-            if download is not variant:
-                size += f" to make {variant.bytes / 1e9:.1f} GB of"
-    return confirm(f"vt: {problem}. {wanted} suits it{size}: get it now?", default=False)
+            published = variant.quant is None or any(variant.quant in one.quants for one in reference.entry.gguf)
+            download = variant if published else checkpoint
+            made = "" if published else f", of which {variant.bytes / 1e9:.1f} GB are made"
+            size = f" ({download.bytes / 1e9:.1f} GB to download{made})"
+    return confirm(f"vt: {problem}. Get {wanted}, which suits this machine{size}?", default=False)
