@@ -27,7 +27,7 @@ class Machine:
             "HF_HUB_DOWNLOAD_TIMEOUT": "1",
             "HF_HUB_ETAG_TIMEOUT": "2",
             "VT_HOME": str(folder / "vt"),
-            "PYTHONPATH": str(ROOT),
+            "PYTHONPATH": os.pathsep.join([str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])]),
         }
 
     def start(self, *arguments: str, **environment: str) -> subprocess.Popen[str]:
