@@ -13,7 +13,7 @@ import sys
 from pathlib import Path
 
 PAGE = Path(__file__).resolve().parents[1] / "docs" / "cli.md"
-COMMANDS = ("ask", "demo", "pull", "models", "probe", "frames", "trace", "export", "cache", "doctor")
+COMMANDS = ("ask", "chat", "batch", "demo", "pull", "models", "probe", "frames", "trace", "export", "cache", "doctor")
 WIDTH = "100"
 
 INTRODUCTION = """\
@@ -32,9 +32,12 @@ nothing else: `vt ask --json` prints [schema/answer.schema.json](schema/answer.s
 [schema/doctor.schema.json](schema/doctor.schema.json), `vt models --json`
 [schema/models.schema.json](schema/models.schema.json), `vt pull --json`
 [schema/pull.schema.json](schema/pull.schema.json).
+`vt chat --json` prints an answer record a line. `vt batch`
+writes its answers to a file, a line each ([schema/line.schema.json](schema/line.schema.json)), and with `--json` prints
+[schema/batch.schema.json](schema/batch.schema.json).
 
-**Exit codes.** 0 done; 1 it failed, with one line on stderr (`vt: error: …`); 2 wrong usage; 130 interrupted. There is
-no traceback without `--debug`.
+**Exit codes.** 0 done; 1 it failed, with one line on stderr (`vt: error: …`); 2 wrong usage; 3 `vt batch`
+finished, but some of it failed; 130 interrupted. There is no traceback without `--debug`.
 
 **Colour.** `--color`, `NO_COLOR`, `FORCE_COLOR` and `TERM=dumb` are honoured; where the output is not a terminal it is
 plain text without links.

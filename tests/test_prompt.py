@@ -53,6 +53,15 @@ def test_a_plain_model_is_asked_the_question_alone() -> None:
     assert asked == "Why?\nA. rain\nB. cold\nAnswer with the option's letter."
 
 
+def test_later_turns_follow_without_the_video() -> None:
+    messages = Prompt("system", "first", ("a reply", "second")).messages()
+    assert messages[:2] == Prompt("system", "first").messages()
+    assert [(m["role"], m["content"]) for m in messages[2:]] == [
+        ("assistant", [{"type": "text", "text": "a reply"}]),
+        ("user", [{"type": "text", "text": "second"}]),
+    ]
+
+
 def test_messages_put_the_video_first() -> None:
     prompt = build_prompt("q")
     assert prompt.messages() == [

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import cycle
 from string import ascii_uppercase
 from typing import Any
 
@@ -62,18 +63,24 @@ VIDEO_R1_TEXT = " Please provide your text answer within the <answer> </answer> 
 class Prompt:
     """The texts of one question, before the chat template: `user` (question and instructions) and `system`.
 
-    Without a system text the template puts in its own.
+    Without a system text the template puts in its own. `later` holds what followed in a conversation: what the model
+    wrote, then the next question, and so on in turns. The paper knows none.
     """
 
     system: str | None
     user: str
+    later: tuple[str, ...] = ()
 
     def messages(self) -> list[dict[str, Any]]:
         """The chat messages as trained: system if any, then one user turn with the video first, the text second."""
-        system = (
-            [{"role": "system", "content": [{"type": "text", "text": self.system}]}] if self.system is not None else []
-        )
-        return [*system, {"role": "user", "content": [{"type": "video"}, {"type": "text", "text": self.user}]}]
+        user = {"role": "user", "content": [{"type": "video"}, {"type": "text", "text": self.user}]}
+        later = [
+            {"role": role, "content": [{"type": "text", "text": text}]}
+            for role, text in zip(cycle(("assistant", "user")), self.later, strict=False)
+        ]
+        if self.system is None:
+            return [user, *later]
+        return [{"role": "system", "content": [{"type": "text", "text": self.system}]}, user, *later]
 
 
 def build_prompt(question: str, choices: Sequence[str] = (), style: str = "video-thinker") -> Prompt:

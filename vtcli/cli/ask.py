@@ -54,6 +54,75 @@ def ask(
     debug: options.DebugOption = False,
 ) -> None:
     """Ask one question about a video: the trace goes to stderr, the answer to stdout."""
+    asked = make_question(
+        video=video,
+        question=question,
+        model=model,
+        mmproj=mmproj,
+        engine=engine,
+        endpoint=endpoint,
+        device=device,
+        compile=compile,
+        keep=not (no_cache or dry_run),
+        yes=yes,
+        offline=offline,
+        frames=frames,
+        fps=fps,
+        max_pixels=max_pixels,
+        start=start,
+        end=end,
+        stream=stream,
+        reader=reader,
+        read_timeout=read_timeout,
+        choices=tuple(choice or ()),
+        max_tokens=max_tokens,
+        temperature=temperature,
+        top_p=top_p,
+        seed=seed,
+        html=html,
+        quiet=quiet,
+        color=color,
+    )
+    if dry_run:
+        show_plan(asked, json)
+    else:
+        show_answer(asked, json, quiet, color)
+
+
+def make_question(
+    *,
+    video: str,
+    question: str,
+    model: str | None,
+    mmproj: str | None,
+    engine: options.Engine,
+    endpoint: str | None,
+    device: options.Device | None,
+    compile: options.Compile,
+    keep: bool,
+    yes: bool,
+    offline: bool,
+    frames: int | None,
+    fps: float | None,
+    max_pixels: int | None,
+    start: float | None,
+    end: float | None,
+    stream: int | None,
+    reader: options.Reader,
+    read_timeout: float,
+    choices: tuple[str, ...],
+    max_tokens: int,
+    temperature: float,
+    top_p: float,
+    seed: int | None,
+    html: str | None,
+    quiet: bool,
+    color: options.Color,
+) -> Question:
+    """What the flags that commands share come to, with the user's defaults. `keep`: between processes.
+
+    The model is on this machine afterwards: with `yes`, or when agreed to on the terminal, it is pulled.
+    """
     _refuse_what_is_missing(engine, endpoint, html)
     from vtcli.engines.base import SamplingOptions
     from vtcli.errors import UsageError
@@ -70,13 +139,13 @@ def ask(
     from vtcli.ask import Question
     from vtcli.cli.ensure import ensure_model
 
-    asked = Question(
+    return Question(
         video=video,
         question=question,
         model=ensure_model(named, yes, offline, quiet, color),
         projector=Path(mmproj).expanduser() if mmproj else None,
         engine=engine,
-        choices=tuple(choice or ()),
+        choices=choices,
         frames=frames,
         fps=fps,
         start=start,
@@ -87,13 +156,9 @@ def ask(
         read_timeout=options.read_limit(read_timeout),
         device=device_used,
         compile=compile,
-        store=None if no_cache or dry_run else _store(),
+        store=_store() if keep else None,
         sampling=SamplingOptions(max_tokens=max_tokens, temperature=temperature, top_p=top_p, seed=seed),
     )
-    if dry_run:
-        show_plan(asked, json)
-    else:
-        show_answer(asked, json, quiet, color)
 
 
 def show_answer(question: Question, json: bool, quiet: bool, color: options.Color) -> None:
@@ -114,10 +179,11 @@ def show_answer(question: Question, json: bool, quiet: bool, color: options.Colo
     if json:
         print(dump_json(record, sys.stdout.encoding))
     elif record["answer"]:
-        _print_answer(sanitise(record["answer"]), make_console(color))
+        print_answer(sanitise(record["answer"]), make_console(color))
 
 
-def _print_answer(answer: str, console: Console) -> None:
+def print_answer(answer: str, console: Console) -> None:
+    """Prints an answer that is safe to print."""
     if console.is_terminal:
         console.print(answer, style="bold green", soft_wrap=True)
     else:  # to the character: Rich expands tabs

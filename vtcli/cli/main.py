@@ -8,7 +8,9 @@ import typer
 
 from vtcli import __version__
 from vtcli.cli.ask import ask
+from vtcli.cli.batch import batch
 from vtcli.cli.cache import cache
+from vtcli.cli.chat import chat
 from vtcli.cli.demo import demo
 from vtcli.cli.doctor import doctor
 from vtcli.cli.export import export
@@ -26,7 +28,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for command in (ask, demo, pull, models, probe, frames, trace, export, cache, doctor):
+for command in (ask, chat, batch, demo, pull, models, probe, frames, trace, export, cache, doctor):
     app.command()(command)
 
 
