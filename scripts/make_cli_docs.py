@@ -13,7 +13,21 @@ import sys
 from pathlib import Path
 
 PAGE = Path(__file__).resolve().parents[1] / "docs" / "cli.md"
-COMMANDS = ("ask", "chat", "batch", "demo", "pull", "models", "probe", "frames", "trace", "export", "cache", "doctor")
+COMMANDS = (
+    "ask",
+    "chat",
+    "batch",
+    "demo",
+    "pull",
+    "models",
+    "probe",
+    "frames",
+    "trace",
+    "export",
+    "cache",
+    "history",
+    "doctor",
+)
 WIDTH = "100"
 
 INTRODUCTION = """\

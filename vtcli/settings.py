@@ -17,6 +17,7 @@ from vtcli.errors import UsageError
 
 if TYPE_CHECKING:
     from vtcli.engines.prefix import PrefixStore
+    from vtcli.history import History
 
 CACHE = "4 GB"
 """Of a 7B in bfloat16, 16 frames take about 80 MB."""
@@ -24,11 +25,15 @@ CACHE = "4 GB"
 
 @dataclass(frozen=True)
 class Settings:
-    """The keys config.toml may hold; None where the user set nothing. `cache` is a size such as "4 GB"."""
+    """The keys config.toml may hold; None where the user set nothing.
+
+    `cache` is a size such as "4 GB", `history` "on" or "off".
+    """
 
     model: str | None = None
     device: str | None = None
     cache: str | None = None
+    history: str | None = None
 
 
 def config_file() -> Path:
@@ -56,6 +61,16 @@ def data_folder() -> Path:
     from platformdirs import user_data_path
 
     return user_data_path("vt", appauthor=False)
+
+
+def history() -> History | None:
+    """The history, None where config.toml switches it off. Raises UsageError for another setting than on and off."""
+    from vtcli.history import History
+
+    chosen = load_settings().history or "on"
+    if chosen not in ("on", "off"):
+        raise UsageError(f'{config_file()}: history is "on" or "off", not {chosen!r}')
+    return History(data_folder() / "history.db") if chosen == "on" else None
 
 
 def prefix_store() -> PrefixStore:

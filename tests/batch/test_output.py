@@ -142,6 +142,13 @@ def test_what_cannot_be_written_is_said_in_one_line(tmp_path: Path) -> None:
         Output(Path(os.devnull))
 
 
+def test_what_a_killed_run_left_beside_the_file_goes(path: Path) -> None:
+    for name in (".out.jsonl.abc.part", ".other.jsonl.abc.part"):
+        path.with_name(name).touch()
+    Output(path).close()
+    assert [file.name for file in path.parent.iterdir() if file.suffix == ".part"] == [".other.jsonl.abc.part"]
+
+
 def test_nothing_is_left_where_nothing_was_written(path: Path) -> None:
     Output(path).close()
     assert not path.exists()
@@ -227,6 +234,7 @@ def test_killed_at_any_moment_nothing_is_lost_or_doubled(path: Path) -> None:
         known |= set(found)
     assert kills >= KILLS // 2  # a fast machine may be done sooner
     assert ids(path) == [str(number) for number in range(300)]
+    assert [file.name for file in path.parent.iterdir() if file.suffix == ".part"] == []
 
 
 def _last(path: Path) -> list[str]:

@@ -8,6 +8,7 @@ gives again. What a run that was cut off left of a last line is removed; any oth
 from __future__ import annotations
 
 import contextlib
+import glob
 import json
 import os
 import shutil
@@ -28,6 +29,7 @@ OPENING = b'{"schema": "vt.answer/1", "id": '
 """How every line begins, and so what tells the rest of one from a file that is something else."""
 _LONGEST = 1 << 26  # bytes of a line
 _SYNC = 1.0  # seconds
+_PART = ".part"
 _BINARY = getattr(os, "O_BINARY", 0) | getattr(os, "O_CLOEXEC", 0)
 
 
@@ -56,6 +58,7 @@ class Output:
         self._file = self._open()
         self._size = 0
         self._synced = time.monotonic()
+        self._sweep()
 
     def read(self) -> Iterator[tuple[int, dict[str, Any]]]:
         """Every line's number and record; mends the end of the file and fills `lines`. Raises VtError."""
@@ -160,6 +163,13 @@ class Output:
                 return file
             os.close(file)
 
+    def _sweep(self) -> None:
+        """Removes what a run that was killed while it rewrote the file left: under the lock it is no one's."""
+        folder, name = os.path.split(self._place)
+        for part in Path(folder).glob(f"{glob.escape(_aside(name))}*{_PART}"):
+            with contextlib.suppress(OSError):
+                part.unlink()
+
     def _is_ours(self) -> bool:
         """Whether the open file is the one of that name."""
         try:
@@ -188,7 +198,7 @@ class Output:
     def _rewrite(self, order: Iterable[str]) -> None:
         """The lines of these ids and no others, in this order, in one step: at every moment the file is whole."""
         folder, name = os.path.split(self._place)
-        handle, aside = tempfile.mkstemp(prefix=f".{name}.", suffix=".part", dir=folder)
+        handle, aside = tempfile.mkstemp(prefix=_aside(name), suffix=_PART, dir=folder)
         lines: dict[str, Line] = {}
         size = 0
         try:
@@ -234,6 +244,11 @@ class Output:
 
     def _unwritable(self, error: OSError, kept: str) -> VtError:
         return VtError(f"{self._name} cannot be written: {error.strerror or error}; {kept}")
+
+
+def _aside(name: str) -> str:
+    """How the names begin of files that take the place of `name` when they are whole."""
+    return f".{name}."
 
 
 def _record(raw: bytes) -> dict[str, Any] | None:

@@ -156,7 +156,7 @@ class Batch:
                 raise VtError(f"{where} is of another shard or of other items: give each shard an --output of its own")
             if item is None:
                 raise VtError(
-                    f"{where}: the id {shown(record['id'])} is not among the {len(items)} items asked about now; "
+                    f"{where}: the id {_short(record['id'])} is not among the {len(items)} items asked about now; "
                     "give another --output, or all the videos and questions of before"
                 )
             if different := _difference(record, item, self._settings[item.id]):

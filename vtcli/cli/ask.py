@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
     from vtcli.ask import Question
     from vtcli.engines.prefix import PrefixStore
+    from vtcli.history import History
 
 
 def ask(
@@ -86,7 +87,9 @@ def ask(
     if dry_run:
         show_plan(asked, json)
     else:
-        show_answer(asked, json, quiet, color)
+        from vtcli.settings import history
+
+        show_answer(asked, json, quiet, color, history())
 
 
 def make_question(
@@ -161,11 +164,15 @@ def make_question(
     )
 
 
-def show_answer(question: Question, json: bool, quiet: bool, color: options.Color) -> None:
-    """Answers `question`: trace and warnings on stderr unless `quiet`, the answer or the record on stdout."""
+def show_answer(question: Question, json: bool, quiet: bool, color: options.Color, past: History | None = None) -> None:
+    """Answers `question`: trace and warnings on stderr unless `quiet`, the answer or the record on stdout.
+
+    The record is kept in `past`.
+    """
     from vtcli.ask import ask as run
     from vtcli.cli.console import make_console
     from vtcli.cli.follow import Follower
+    from vtcli.cli.history import remember
     from vtcli.trace.text import dump_json, sanitise, sanitise_line
 
     console = make_console(color, stderr=True)
@@ -180,6 +187,8 @@ def show_answer(question: Question, json: bool, quiet: bool, color: options.Colo
         print(dump_json(record, sys.stdout.encoding))
     elif record["answer"]:
         print_answer(sanitise(record["answer"]), make_console(color))
+    sys.stdout.flush()  # before anything else may fail
+    remember(past, record, quiet)
 
 
 def print_answer(answer: str, console: Console) -> None:

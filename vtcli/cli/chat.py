@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from vtcli.chat import Chat
+    from vtcli.history import History
 
 PROMPT = "> "
 HELP = """\
@@ -106,9 +107,11 @@ def chat(
     )
     from vtcli.chat import Chat
     from vtcli.cli.console import make_console
+    from vtcli.settings import history as kept_history
 
+    past = kept_history()
     with Chat(base, history) as conversation:
-        talk = _Talk(conversation, make_console(color, stderr=True), make_console(color), json, quiet)
+        talk = _Talk(conversation, make_console(color, stderr=True), make_console(color), json, quiet, past)
         if talk.run():
             raise typer.Exit(1)
 
@@ -116,8 +119,9 @@ def chat(
 class _Talk:
     """The loop of question and answer, at a terminal or from a pipe."""
 
-    def __init__(self, chat: Chat, aside: Console, out: Console, json: bool, quiet: bool) -> None:
+    def __init__(self, chat: Chat, aside: Console, out: Console, json: bool, quiet: bool, past: History | None) -> None:
         self._chat = chat
+        self._past = past
         self._aside = aside
         self._out = out
         self._json = json
@@ -154,6 +158,7 @@ class _Talk:
         """Asks and prints; whether there was an answer."""
         from vtcli.cli.ask import print_answer
         from vtcli.cli.follow import Follower
+        from vtcli.cli.history import remember
         from vtcli.errors import EngineError, UsageError, VtError
         from vtcli.trace.text import dump_json, sanitise
 
@@ -178,6 +183,7 @@ class _Talk:
         elif record["answer"]:
             print_answer(sanitise(record["answer"]), self._out)
             sys.stdout.flush()  # whoever asked through a pipe may wait for it
+        remember(self._past, record, self._quiet)
         return error is None
 
     def _command(self, name: str, argument: str = "") -> None:
