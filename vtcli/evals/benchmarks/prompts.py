@@ -1,4 +1,4 @@
-"""What a model is asked: the paper's prompt, Video-R1's for the baselines, and each benchmark's own."""
+"""What a model is asked: in the words it was trained on, or in those of a benchmark's own script."""
 
 from __future__ import annotations
 
@@ -7,43 +7,19 @@ from string import ascii_uppercase
 
 from vtcli.errors import UsageError
 from vtcli.evals.benchmarks.tasks import Task
-from vtcli.prompt import OPEN_USER_TEMPLATE, SYSTEM_PROMPT, USER_TEMPLATE, Prompt
+from vtcli.prompt import PROMPTS, Prompt
 
 Wording = Callable[[Task], str]
 
 
-def paper(task: Task) -> Prompt:
-    """Video-Thinker's: as `vtcli.prompt.build_prompt`, but one option is allowed (five questions of MVBench)."""
-    if not task.gold.options:
-        return Prompt(SYSTEM_PROMPT, OPEN_USER_TEMPLATE.replace("{Question}", task.question))
-    question = f"{task.question}\nOptions:\n{lettered(task, '. ')}\n"
-    return Prompt(SYSTEM_PROMPT, USER_TEMPLATE.replace("{Question}", question))
+#: `--prompt` → the style of `vtcli.prompt`.
+STYLES = {"paper": "video-thinker", "video-r1": "video-r1", "plain": "plain"}
 
 
-def video_r1(task: Task) -> Prompt:
-    """tulerfeng/Video-R1's, for it and its kin: no system text of its own, one think and one answer."""
-    if task.gold.options:
-        question = f"{task.question}Options:\n{lettered(task, '. ')}\n"
-        form = "provide only the single option letter (e.g., A, B, C, D, etc.)"
-    else:
-        question, form = task.question, "provide your text answer"
-    return Prompt("", f"{_VIDEO_R1.replace('{Question}', question)} Please {form} within the <answer> </answer> tags.")
-
-
-_VIDEO_R1 = (
-    "{Question}\nPlease think about this question as if you were a human pondering deeply. Engage in an internal "
-    "dialogue using expressions such as 'let me think', 'wait', 'Hmm', 'oh, I see', 'let's break it down', etc, or "
-    "other natural language thought expressions It's encouraged to include self-reflection or verification in the "
-    "reasoning process. Provide your detailed reasoning between the <think> </think> tags, and then give your final "
-    "answer between the <answer> </answer> tags."
-)
-
-
-def plain(task: Task) -> str:
-    """Question and options, with a request for the letter: what most official scripts come to."""
-    if not task.gold.options:
-        return task.question
-    return f"{task.question}\n{lettered(task, '. ')}\nAnswer with the option's letter from the given choices directly."
+def styled(task: Task, style: str) -> Prompt:
+    """As `vtcli.prompt.build_prompt`, but one option is allowed: five questions of MVBench have one."""
+    options = f"{lettered(task, '. ')}\n" if task.gold.options else ""
+    return PROMPTS[style](task.question, options)
 
 
 def video_holmes(task: Task) -> str:
@@ -77,7 +53,7 @@ def vrbench(task: Task) -> str:
         "2. Conclude with the best option letter(A/B/C/D) at last.\n\n# Output Format:\n"
         "<Step 1> Description of event/observation \n<Step 2> Description of event/observation \n...  \n"
         "<Answer> [Option letter]\n\n# Multiple Choice Question\n"
-        f"{task.question}\n{lettered(task, '. ')}\n\n# Video Summary\n{task.context}\n"
+        f"Question: {task.question}\nOptions:\n{lettered(task, ': ')}\n\n# Video Summary\n{task.context}\n"
     )
 
 
@@ -96,14 +72,10 @@ def lettered(task: Task, mark: str, between: str = "\n") -> str:
 
 def prompt_for(name: str, official: Wording | None) -> Callable[[Task], Prompt]:
     """The prompt `--prompt` names. Raises UsageError where there is none of that name."""
-    if name == "paper":
-        return paper
-    if name == "video-r1":
-        return video_r1
-    if name == "plain":
-        return lambda task: Prompt("", plain(task))
-    if name == "official" and official is not None:
-        return lambda task: Prompt("", official(task))
-    if name == "official":
-        raise UsageError("--prompt official: this benchmark publishes no prompt; use paper, video-r1 or plain")
-    raise UsageError(f"--prompt {name}: use one of paper, official, video-r1, plain")
+    if name in STYLES:
+        return lambda task: styled(task, STYLES[name])
+    if name != "official":
+        raise UsageError(f"--prompt {name}: use one of {', '.join(STYLES)}, official")
+    if official is None:
+        raise UsageError(f"--prompt official: none is known of this benchmark; use {', '.join(STYLES)}")
+    return lambda task: Prompt(None, official(task))

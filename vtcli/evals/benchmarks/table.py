@@ -100,7 +100,7 @@ _ALL = (
     Benchmark(
         "star", "STAR", "choice", choice.star, ("STAR_val.json",),
         "https://bobbywu.com/STAR: STAR_val.json", "Charades_v1_480 of prior.allenai.org/projects/charades",
-        "Apache-2.0; Charades is non-commercial", "file", "question family", official=prompts.plain, note=_OWN_SPLIT,
+        "Apache-2.0; Charades is non-commercial", "file", "question family", note=_OWN_SPLIT,
     ),
     Benchmark(
         "scalelong", "ScaleLong (Video-Thinker's questions)", "choice", choice.video_r1, (), _R1, "ScaleLong's authors",
@@ -112,28 +112,28 @@ _ALL = (
     ),
     Benchmark(
         "lvbench", "LVBench", "choice", choice.lvbench, ("video_info.meta.jsonl",), "hub: THUDM/LVBench",
-        "YouTube, by the keys", "CC BY-NC-SA 4.0", "source", "question type", "video-mme", prompts.plain,
+        "YouTube, by the keys", "CC BY-NC-SA 4.0", "source", "question type", "video-mme", None,
         "THUDM/LVBench",
         f"A question counts in each of its types. {_OWN_SPLIT}",
     ),
     Benchmark(
         "mvbench", "MVBench", "choice", choice.mvbench, ("json", "eval_mvbench.json"), "hub: OpenGVLab/MVBench, json/",
-        "video/*.zip there", "own terms of its sources", "file", "task", "mvbench", prompts.plain,
+        "video/*.zip there", "own terms of its sources", "file", "task", "mvbench",
         note="The official score is the mean of the tasks; they are equally large. Folders of frames are not read.",
     ),
     Benchmark(
         "video-mme", "Video-MME", "choice", choice.video_mme, ("video_mme.json", "eval_videomme.json"),
         "hub: lmms-lab/Video-MME (Parquet: save it as JSON)", "videos there", "research only", "file",
-        "duration and task type", "video-mme", prompts.plain,
+        "duration and task type", "video-mme",
     ),
     Benchmark(
         "video-mmmu", "Video-MMMU", "choice", choice.video_mmmu, (),
         "hub: lmms-lab/VideoMMMU (Parquet: save it as JSON)", "videos there", "own terms",
-        "description", "configuration", official=prompts.plain,
+        "description", "configuration",
     ),
     Benchmark(
         "mmvu", "MMVU", "choice", choice.mmvu, ("validation.json", "eval_mmvu.json"), "hub: yale-nlp/MMVU",
-        "videos there", "own terms", "file", "subject", "tw-grpo", prompts.plain, "yale-nlp/MMVU",
+        "videos there", "own terms", "file", "subject", "tw-grpo", None, "yale-nlp/MMVU",
         "Checked on the 625 multiple-choice questions in Video-R1's schema; the official file by description.",
     ),
     Benchmark(
@@ -144,11 +144,10 @@ _ALL = (
     Benchmark(
         "next-qa", "NExT-QA (and IntentQA)", "choice", choice.next_qa, ("test.csv", "val.csv"),
         "github: doc-doc/NExT-QA, dataset/nextqa", "NExTVideo there", "MIT", "file", "question type",
-        official=prompts.plain,
     ),
     Benchmark(
         "next-gqa", "NExT-GQA", "choice", grounding.next_gqa, (), "github: doc-doc/NExT-GQA, datasets/nextgqa (folder)",
-        "NExTVideo of NExT-QA", "MIT", "file", "question type", official=prompts.plain,
+        "NExTVideo of NExT-QA", "MIT", "file", "question type",
         note="Answers, and the times at which the video shows them.",
     ),
     Benchmark(
