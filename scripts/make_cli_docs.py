@@ -13,7 +13,21 @@ import sys
 from pathlib import Path
 
 PAGE = Path(__file__).resolve().parents[1] / "docs" / "cli.md"
-COMMANDS = ("ask", "chat", "batch", "demo", "probe", "frames", "trace", "export", "cache", "history", "doctor")
+COMMANDS = (
+    "ask",
+    "chat",
+    "batch",
+    "demo",
+    "pull",
+    "models",
+    "probe",
+    "frames",
+    "trace",
+    "export",
+    "cache",
+    "history",
+    "doctor",
+)
 WIDTH = "100"
 
 INTRODUCTION = """\
@@ -29,7 +43,10 @@ nothing else: `vt ask --json` prints [schema/answer.schema.json](schema/answer.s
 [schema/probe.schema.json](schema/probe.schema.json),
 `vt frames --json` [schema/frames.schema.json](schema/frames.schema.json), `vt trace --json`
 [schema/trace.schema.json](schema/trace.schema.json), `vt doctor --json`
-[schema/doctor.schema.json](schema/doctor.schema.json). `vt chat --json` prints an answer record a line. `vt batch`
+[schema/doctor.schema.json](schema/doctor.schema.json), `vt models --json`
+[schema/models.schema.json](schema/models.schema.json), `vt pull --json`
+[schema/pull.schema.json](schema/pull.schema.json).
+`vt chat --json` prints an answer record a line. `vt batch`
 writes its answers to a file, a line each ([schema/line.schema.json](schema/line.schema.json)), and with `--json` prints
 [schema/batch.schema.json](schema/batch.schema.json).
 

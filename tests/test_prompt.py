@@ -32,6 +32,27 @@ def test_an_open_question_changes_only_the_request_for_a_letter() -> None:
     assert USER_TEMPLATE.startswith(before) and USER_TEMPLATE.endswith(after)
 
 
+def test_video_r1_is_asked_in_its_own_way() -> None:
+    """Its text (tulerfeng/Video-R1): no system turn, options without a newline before, and what is wanted last."""
+    prompt = build_prompt("Why?", ["rain", "cold"], "video-r1")
+    assert prompt.system is None
+    assert prompt.user.startswith("Why?Options:\nA. rain\nB. cold\n\nPlease think about this question as if you were a")
+    assert prompt.user.endswith(" Please provide only the single option letter (e.g., A, B, C, D, etc.) within the "
+                                "<answer> </answer> tags.")  # fmt: skip
+    assert build_prompt("Why?", style="video-r1").user.endswith(
+        "<answer> </answer> tags. Please provide your text answer within the <answer> </answer> tags."
+    )
+    assert prompt.messages() == [
+        {"role": "user", "content": [{"type": "video"}, {"type": "text", "text": prompt.user}]}
+    ]
+
+
+def test_a_plain_model_is_asked_the_question_alone() -> None:
+    assert build_prompt("Why?", style="plain") == Prompt(None, "Why?")
+    asked = build_prompt("Why?", ["rain", "cold"], "plain").user
+    assert asked == "Why?\nA. rain\nB. cold\nAnswer with the option's letter."
+
+
 def test_later_turns_follow_without_the_video() -> None:
     messages = Prompt("system", "first", ("a reply", "second")).messages()
     assert messages[:2] == Prompt("system", "first").messages()

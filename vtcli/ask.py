@@ -41,8 +41,8 @@ class Question:
 
     `video` is a file, an address, "-" for standard input, or a folder of pictures; of a folder `fps` says how many a
     second they are, and `frames` chooses. `stream` is the file's video stream, None for FFmpeg's choice. `choices` are
-    the options' texts without letters, () for an open question; `prompt` what the model is told, None for the paper's
-    words around the two. `frames` or `fps` (frames a second) choose the frames;
+    the options' texts without letters, () for an open question; `prompt` what the model is told, None for the
+    words around the two that it was trained with. `frames` or `fps` (frames a second) choose the frames;
     `start` and `end` (seconds) bound the part looked at; `max_pixels` bounds one frame, None for the paper's
     128·28·28. `model` is a folder, a GGUF file or a catalogue name; `projector` the GGUF file of its vision tower where
     that does not lie beside it. `engine` is one of auto, transformers, llama-cpp; `device` one of auto, cuda, mps, cpu;
@@ -71,9 +71,9 @@ class Question:
     store: PrefixStore | None = None
     sampling: SamplingOptions = field(default_factory=SamplingOptions)
 
-    def wording(self) -> Prompt:
-        """The texts the model is given. Raises UsageError for a question that cannot be asked."""
-        return self.prompt or build_prompt(self.question, self.choices)
+    def wording(self, style: str = "video-thinker") -> Prompt:
+        """The texts the model is given, `style` as of `Checkpoint.prompt`. Raises UsageError for no real question."""
+        return self.prompt or build_prompt(self.question, self.choices, style)
 
 
 @dataclass(frozen=True, eq=False)
@@ -91,7 +91,7 @@ class Plan:
 
     def asking(self, question: Question) -> Plan:
         """The same frames for another question about them. Raises UsageError."""
-        text, ids = _encode(self.checkpoint, self.tokenizer, question.wording())
+        text, ids = _encode(self.checkpoint, self.tokenizer, question.wording(self.checkpoint.prompt))
         return replace(self, question=question, prompt=text, prompt_ids=ids)
 
     def layout(self, frames: FramePlan | None = None) -> Layout:
@@ -273,7 +273,7 @@ def make_plan(
     question: Question, source: Source, checkpoint: Checkpoint, tokenizer: Tokenizer, guard: Guard | None = None
 ) -> Plan:
     """As `prepare`, of a video and a model that are at hand."""
-    prompt = question.wording()
+    prompt = question.wording(checkpoint.prompt)
     request = _frame_request(question, checkpoint, *source.sampling(question.frames, question.fps))
     info = guard.probe(source) if guard else probe(source)
     frames = plan_frames(info, request)

@@ -26,7 +26,7 @@ class Chat:
 
     def __init__(self, question: Question, history: bool = False) -> None:
         begin = perf_counter()
-        nothing_yet = replace(question, prompt=build_prompt("?", question.choices))
+        nothing_yet = replace(question, question="?")
         self.history = history
         self.records: list[dict[str, Any]] = []
         self._turns: list[tuple[str, str]] = []
@@ -53,7 +53,7 @@ class Chat:
         """
         begin = perf_counter()
         load = self.wait()
-        user = build_prompt(text, self._base.choices)
+        user = build_prompt(text, self._base.choices, self._session.checkpoint.prompt)
         plan = self.plan.asking(replace(self._base, question=text, prompt=self._with_turns(user)))
         self._session.check_fit(plan)
         record = self._session.answer(plan, self.frames, Spent(load, self._read, begin), listener)

@@ -1,7 +1,7 @@
 """Where vt keeps its own files, and the defaults a user may set in config.toml.
 
 Order of precedence for `model` and `device`: the flag, then VT_MODEL / VT_DEVICE (read by the command
-line), then config.toml. Weights never live here: they stay in the Hugging Face cache.
+line), then config.toml. What is downloaded never lives here: it stays in the Hugging Face cache.
 """
 
 from __future__ import annotations
@@ -55,7 +55,7 @@ def cache_folder() -> Path:
 
 
 def data_folder() -> Path:
-    """Where what cannot be computed again is kept: VT_HOME, or the platform's folder (~/.local/share/vt on Linux)."""
+    """Where what vt made for the user is kept: VT_HOME, or the platform's folder (~/.local/share/vt on Linux)."""
     if home := os.environ.get("VT_HOME"):
         return Path(home)
     from platformdirs import user_data_path

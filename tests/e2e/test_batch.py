@@ -187,7 +187,7 @@ def test_ctrl_c_keeps_what_is_there_and_leaves_no_process(random_checkpoint: Pat
     import psutil
 
     output = tmp_path / "out.jsonl"
-    command = (*ask_of_each(tmp_path, 12), "-m", str(random_checkpoint), "--max-tokens", "4000")
+    command = (*ask_of_each(tmp_path, 12), "-m", str(random_checkpoint), "--max-tokens", "400")
     process = start(*command, start_new_session=True)
     wait_for_lines(output, 1, process)
     children = psutil.Process(process.pid).children(recursive=True)

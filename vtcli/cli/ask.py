@@ -65,6 +65,7 @@ def ask(
         device=device,
         compile=compile,
         keep=not (no_cache or dry_run),
+        yes=yes,
         offline=offline,
         frames=frames,
         fps=fps,
@@ -80,6 +81,8 @@ def ask(
         top_p=top_p,
         seed=seed,
         html=html,
+        quiet=quiet,
+        color=color,
     )
     if dry_run:
         show_plan(asked, json)
@@ -100,6 +103,7 @@ def make_question(
     device: options.Device | None,
     compile: options.Compile,
     keep: bool,
+    yes: bool,
     offline: bool,
     frames: int | None,
     fps: float | None,
@@ -115,8 +119,13 @@ def make_question(
     top_p: float,
     seed: int | None,
     html: str | None,
+    quiet: bool,
+    color: options.Color,
 ) -> Question:
-    """What the flags that commands share come to, with the user's defaults. `keep`: between processes."""
+    """What the flags that commands share come to, with the user's defaults. `keep`: between processes.
+
+    The model is on this machine afterwards: with `yes`, or when agreed to on the terminal, it is pulled.
+    """
     _refuse_what_is_missing(engine, endpoint, html)
     from vtcli.engines.base import SamplingOptions
     from vtcli.errors import UsageError
@@ -127,15 +136,16 @@ def make_question(
         raise UsageError("--offline and a video on a server exclude each other: download it first")
     if seed is not None and not 0 <= seed < 2**63:
         raise UsageError(f"--seed {seed}: give a number from 0 to 2^63 - 1")
-    model_used, device_used = _defaults(model, device)
+    named, device_used = _defaults(model, device)
     from pathlib import Path
 
     from vtcli.ask import Question
+    from vtcli.cli.ensure import ensure_model
 
     return Question(
         video=video,
         question=question,
-        model=model_used,
+        model=ensure_model(named, yes, offline, quiet, color),
         projector=Path(mmproj).expanduser() if mmproj else None,
         engine=engine,
         choices=choices,
@@ -231,19 +241,12 @@ def _store() -> PrefixStore | None:
     return store if store.limit else None
 
 
-def _defaults(model: str | None, device: str | None) -> tuple[str, str]:
+def _defaults(model: str | None, device: str | None) -> tuple[str | None, str]:
     """Model and device with config.toml's defaults under the flags and the environment."""
-    from vtcli.errors import ModelError
     from vtcli.settings import load_settings
 
     settings = load_settings()
-    model = model or settings.model
-    if not model:
-        raise ModelError(
-            "no model given: name a Qwen2.5-VL checkpoint folder or GGUF file with -m DIR|FILE or VT_MODEL "
-            "(the embedded demo model is used by `vt demo` and `-m tiny` only)"
-        )
-    return model, device or settings.device or "auto"
+    return model or settings.model, device or settings.device or "auto"
 
 
 def _refuse_what_is_missing(engine: str, endpoint: str | None, html: str | None) -> None:

@@ -128,6 +128,7 @@ def batch(
         device=device,
         compile=compile,
         keep=False,  # in memory, from one question about a video to the next; a run would fill the disk with the rest
+        yes=yes,
         offline=offline,
         frames=frames,
         fps=fps,
@@ -143,6 +144,8 @@ def batch(
         top_p=top_p,
         seed=seed,
         html=None,
+        quiet=quiet,
+        color=color,
     )
     part = _shard(shard)
     warnings: list[str] = []

@@ -86,6 +86,7 @@ def chat(
         device=device,
         compile=compile,
         keep=not no_cache,
+        yes=yes,
         offline=offline,
         frames=frames,
         fps=fps,
@@ -101,6 +102,8 @@ def chat(
         top_p=top_p,
         seed=seed,
         html=None,
+        quiet=quiet,
+        color=color,
     )
     from vtcli.chat import Chat
     from vtcli.cli.console import make_console

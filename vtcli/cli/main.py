@@ -16,7 +16,9 @@ from vtcli.cli.doctor import doctor
 from vtcli.cli.export import export
 from vtcli.cli.frames import frames
 from vtcli.cli.history import history
+from vtcli.cli.models import models
 from vtcli.cli.probe import probe
+from vtcli.cli.pull import pull
 from vtcli.cli.trace import trace
 
 app = typer.Typer(
@@ -27,7 +29,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for command in (ask, chat, batch, demo, probe, frames, trace, export, cache, history, doctor):
+for command in (ask, chat, batch, demo, pull, models, probe, frames, trace, export, cache, history, doctor):
     app.command()(command)
 
 

@@ -71,7 +71,8 @@ class Tokenizer:
                 text = text.replace(mark, original)
             return text
 
-        system, user, *later = (self._hide(text, quote) for text in (prompt.system, prompt.user, *prompt.later))
+        user, *later = (self._hide(text, quote) for text in (prompt.user, *prompt.later))
+        system = None if prompt.system is None else self._hide(prompt.system, quote)
         hidden = Prompt(system, user, tuple(later))
         rendered = render(self._template, hidden.messages(), self._variables())
         ids: list[int] = []
