@@ -72,5 +72,5 @@ def test_settings_tell_what_decides_an_answer() -> None:
     assert len(set(found)) == len(found)
     assert settings_of(Item("x", asked), "w", "e", "other") != settings_of(Item("x", asked), "w", "e", "s")
     assert settings_of(Item("x", replace(asked, device="cuda", choices=("a", "b"))), "w", "e", "s") == settings_of(
-        Item("y", asked), "w", "e"
+        Item("y", asked), "w", "e", "s"
     )
