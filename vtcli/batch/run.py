@@ -58,7 +58,8 @@ class Batch:
         self._session = session
         self._reads: ReadAhead | None = None
         self._readers = readers
-        self._settings = settings_by_id(items, fingerprint(session.checkpoint)[:16], session.engine.name)
+        of = session.checkpoint
+        self._settings = settings_by_id(items, fingerprint(of)[:16], session.engine.name, of.prompt)
         self._shard = _Place(shard, items, self._settings) if shard else None
         self._items = share(items, shard)
         self.warnings: list[str] = []
