@@ -125,7 +125,12 @@ def run(
     from vtcli.scoring.official import rules_named
     from vtcli.settings import cache_folder
 
-    counts = _counts(frames, fps)
+    counts, part = _counts(frames, fps), parse_shard(shard)
+    rules_named(extract or [])  # refuses early
+    found = source(benchmark, annotations, videos, limit, cache_folder() / "evals", offline)
+    prompt_for(prompt, found.benchmark.official)
+    rules = rules_named(extract or [*dict.fromkeys(("paper", "strict", found.benchmark.rule))])
+    # Last, as it may fetch a model.
     base = make_question(
         video="",
         question="",
@@ -136,6 +141,7 @@ def run(
         device=device,
         compile=compile,
         keep=False,
+        yes=yes,
         offline=offline,
         frames=counts[0] if counts else None,
         fps=fps,
@@ -151,12 +157,10 @@ def run(
         top_p=top_p,
         seed=seed,
         html=None,
+        quiet=quiet,
+        color=color,
     )
-    rules_named(extract or [])  # refuses early
-    found = source(benchmark, annotations, videos, limit, cache_folder() / "evals", offline)
-    prompt_for(prompt, found.benchmark.official)
-    rules = rules_named(extract or [*dict.fromkeys(("paper", "strict", found.benchmark.rule))])
-    settings = Settings(base, counts, samples, prompt, rules, parse_shard(shard), retry_failed)
+    settings = Settings(base, counts, samples, prompt, rules, part, retry_failed)
     _run(found, settings, output, make_console(color, stderr=True), json, quiet)
 
 
