@@ -31,7 +31,7 @@ from vtcli.trace.parser import Event, TraceParser
 from vtcli.video.guard import READ_LIMIT, Guard
 from vtcli.video.probe import VideoInfo, probe
 from vtcli.video.reader import Frames, read_frames
-from vtcli.video.sampling import FramePlan, FrameRequest, plan_frames
+from vtcli.video.sampling import FramePlan, FrameRequest, check_request, plan_frames
 from vtcli.video.source import Source, resolve
 
 
@@ -274,20 +274,21 @@ def make_plan(
 ) -> Plan:
     """As `prepare`, of a video and a model that are at hand."""
     prompt = question.wording(checkpoint.prompt)
-    low, high = checkpoint.frame_pixels(question.max_pixels)
-    count, fps = source.sampling(question.frames, question.fps)
-    request = FrameRequest(
-        frames=count,
-        fps=fps,
-        start=question.start,
-        end=question.end,
-        min_pixels=low,
-        max_pixels=high,
-    )
+    request = _frame_request(question, checkpoint, *source.sampling(question.frames, question.fps))
     info = guard.probe(source) if guard else probe(source)
     frames = plan_frames(info, request)
     text, ids = _encode(checkpoint, tokenizer, prompt)
     return Plan(question, checkpoint, tokenizer, info, request, frames, text, ids)
+
+
+def check_frames(question: Question, checkpoint: Checkpoint) -> None:
+    """Raises UsageError where the question asks for frames that no video has: none at all, or an end before a start."""
+    check_request(_frame_request(question, checkpoint, question.frames, question.fps))
+
+
+def _frame_request(question: Question, checkpoint: Checkpoint, frames: int | None, fps: float | None) -> FrameRequest:
+    low, high = checkpoint.frame_pixels(question.max_pixels)
+    return FrameRequest(frames, fps, question.start, question.end, low, high)
 
 
 def _encode(checkpoint: Checkpoint, tokenizer: Tokenizer, prompt: Prompt) -> tuple[str, tuple[int, ...]]:

@@ -7,7 +7,7 @@ from time import perf_counter
 from types import TracebackType
 from typing import Any
 
-from vtcli.ask import Listener, Plan, Question, make_plan, read
+from vtcli.ask import Listener, Plan, Question, Spent, make_plan, read
 from vtcli.prompt import Prompt, build_prompt
 from vtcli.record import failed_record
 from vtcli.session import Session
@@ -56,7 +56,7 @@ class Chat:
         user = build_prompt(text, self._base.choices, self._session.checkpoint.prompt)
         plan = self.plan.asking(replace(self._base, question=text, prompt=self._with_turns(user)))
         self._session.check_fit(plan)
-        record = self._session.answer(plan, self.frames, load, self._read, begin, listener)
+        record = self._session.answer(plan, self.frames, Spent(load, self._read, begin), listener)
         self._read = 0.0
         record["turn"] = len(self._turns) + 1
         self._turns.append((user.user, record["text"]))

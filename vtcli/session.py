@@ -51,12 +51,10 @@ class Session:
         engine, free = self.engine, self._loading.result()
         check_fit(self.checkpoint, plan.clip(), VALUE_BYTES[engine.dtype], engine.device, free)
 
-    def answer(
-        self, plan: Plan, frames: Frames, load: float, read: float, begin: float, listener: Listener | None = None
-    ) -> dict[str, Any]:
-        """The record of a question whose frames are read. `load`, `read`, `begin` as of `Spent`. Raises EngineError."""
+    def answer(self, plan: Plan, frames: Frames, spent: Spent, listener: Listener | None = None) -> dict[str, Any]:
+        """The record of a question whose frames are read. Raises EngineError."""
         self.wait()
-        return answer(self.engine, plan, frames, lay_out(plan, frames), Spent(load, read, begin), listener)
+        return answer(self.engine, plan, frames, lay_out(plan, frames), spent, listener)
 
     def close(self) -> None:
         """Frees the model; what is still being loaded is freed when it is."""

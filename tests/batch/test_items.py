@@ -68,8 +68,9 @@ def test_settings_tell_what_decides_an_answer() -> None:
         replace(asked, prompt=Prompt("s", "u")),
         replace(asked, prompt=Prompt("s", "v")),
     ]
-    found = [str(settings_of(Item("x", each), "w", "e")) for each in (asked, *others)]
+    found = [str(settings_of(Item("x", each), "w", "e", "s")) for each in (asked, *others)]
     assert len(set(found)) == len(found)
-    assert settings_of(Item("x", replace(asked, device="cuda", choices=("a", "b"))), "w", "e") == settings_of(
-        Item("y", asked), "w", "e"
+    assert settings_of(Item("x", asked), "w", "e", "other") != settings_of(Item("x", asked), "w", "e", "s")
+    assert settings_of(Item("x", replace(asked, device="cuda", choices=("a", "b"))), "w", "e", "s") == settings_of(
+        Item("y", asked), "w", "e", "s"
     )

@@ -142,6 +142,19 @@ def test_what_cannot_be_written_is_said_in_one_line(tmp_path: Path) -> None:
         Output(Path(os.devnull))
 
 
+def test_a_line_after_which_ctrl_c_came_at_once_stays(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    output = Output(path)
+
+    def pressed() -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(output, "_sync", pressed)
+    with pytest.raises(KeyboardInterrupt):
+        output.append(record("a"))
+    output.close()
+    assert ids(path) == ["a"]
+
+
 def test_what_a_killed_run_left_beside_the_file_goes(path: Path) -> None:
     for name in (".out.jsonl.abc.part", ".other.jsonl.abc.part"):
         path.with_name(name).touch()

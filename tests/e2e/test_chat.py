@@ -67,7 +67,7 @@ def test_a_question_that_fails_is_told_and_the_next_is_answered(talk: Any, clip:
     done = talk(b"\xff\n/none\nwhat?", *flags, "--json", "-q")
     assert done.code == 1
     failed, answered = map(json.loads, done.out.splitlines())
-    validate(failed | {"id": "x", "settings": settings_of(Item("x", Question(clip, "", "")), "", "")}, "line")
+    validate(failed | {"id": "x", "settings": settings_of(Item("x", Question(clip, "", "")), "", "", "")}, "line")
     assert (failed["error"]["type"], answered["error"], answered["turn"]) == ("UsageError", None, 1)
     assert [line[:10] for line in done.err.splitlines()] == ["vt: error:", "vt: error:"]
 

@@ -55,8 +55,8 @@ def digest(value: object) -> str:
     return hashlib.sha256(json.dumps(value).encode()).hexdigest()[:_DIGITS]
 
 
-def settings_of(item: Item, weights: str, engine: str) -> dict[str, Any]:
-    """What, besides question and video, decides the answer. `weights`: the model's fingerprint.
+def settings_of(item: Item, weights: str, engine: str, style: str) -> dict[str, Any]:
+    """What, besides question and video, decides the answer. `weights`: the model's fingerprint; `style`: its prompt's.
 
     The device is not among them: a run may go on on another machine, and each line says where it was answered.
     """
@@ -75,16 +75,16 @@ def settings_of(item: Item, weights: str, engine: str) -> dict[str, Any]:
         "temperature": sampling.temperature,
         "top_p": sampling.top_p,
         "seed": sampling.seed,
-        "prompt": digest(astuple(asked.prompt)) if asked.prompt else None,
+        "prompt": digest(astuple(asked.prompt)) if asked.prompt else style,
     }
 
 
-def settings_by_id(items: Iterable[Item], weights: str, engine: str) -> dict[str, dict[str, Any]]:
+def settings_by_id(items: Iterable[Item], weights: str, engine: str, style: str) -> dict[str, dict[str, Any]]:
     """The settings of each item; those that are equal are one object."""
     known: dict[tuple[Any, ...], dict[str, Any]] = {}
     of = {}
     for item in items:
-        settings = settings_of(item, weights, engine)
+        settings = settings_of(item, weights, engine, style)
         of[item.id] = known.setdefault(tuple(settings.values()), settings)
     return of
 

@@ -152,8 +152,8 @@ class Output:
             return
         with contextlib.suppress(OSError):
             os.fsync(self._file)
-        if self._fresh and not os.fstat(self._file).st_size and self._is_ours():
-            with contextlib.suppress(OSError):
+            # Its own word, not `_size`: Ctrl-C may have come just after a line was written.
+            if self._fresh and os.fstat(self._file).st_size == 0 and self._is_ours():
                 os.unlink(self._place)
         os.close(self._file)
         self._file = -1

@@ -16,7 +16,7 @@ from time import perf_counter
 from types import TracebackType
 from typing import Any
 
-from vtcli.ask import Plan
+from vtcli.ask import Plan, Spent, check_frames
 from vtcli.batch.items import Item, Shard, check_ids, digest, in_turn, settings_by_id, share, video_name
 from vtcli.batch.output import Output
 from vtcli.batch.reading import Read, ReadAhead
@@ -37,7 +37,7 @@ class Batch:
     What the file already holds of these items counts as done; errors do too, unless `retry_failed`. `shard` leaves the
     other parts' items to other runs with files of their own. `readers` are the processes that read ahead, None for a
     number that suits the machine. Raises VtError where the file is another run's, or holds answers of other items, of
-    another model or of other settings; UsageError where items share an id.
+    another model or of other settings; UsageError where items share an id, or ask for frames that no video has.
     """
 
     def __init__(
@@ -53,9 +53,13 @@ class Batch:
         check_ids(items)
         for reader in sorted({item.question.reader for item in items}):
             choose_reader(reader)  # one that is missing would fail every item
+        for item in items:
+            check_frames(item.question, session.checkpoint)
         self._session = session
+        self._reads: ReadAhead | None = None
         self._readers = readers
-        self._settings = settings_by_id(items, fingerprint(session.checkpoint)[:16], session.engine.name)
+        of = session.checkpoint
+        self._settings = settings_by_id(items, fingerprint(of)[:16], session.engine.name, of.prompt)
         self._shard = _Place(shard, items, self._settings) if shard else None
         self._items = share(items, shard)
         self.warnings: list[str] = []
@@ -84,15 +88,17 @@ class Batch:
         left = in_turn([item for item in self._items if item.id not in self._output.lines])
         if left:
             self._session.start()
-            with ReadAhead(left, self._session.checkpoint, self._session.tokenizer, self._readers) as reads:
-                for record in _hold_back(self._answers(reads)):
-                    self._output.append(record)
-                    yield record
+            self._reads = ReadAhead(left, self._session.checkpoint, self._session.tokenizer, self._readers)
+            for record in _hold_back(self._answers(self._reads)):
+                self._output.append(record)
+                yield record
         if warning := self._output.put_in_order(item.id for item in self._items):
             self.warnings.append(warning)
 
     def close(self) -> None:
-        """The file is complete as far as the run went, and free for the next."""
+        """Reads no more; the file is complete as far as the run went, and free for the next."""
+        if self._reads is not None:
+            self._reads.close()
         self._output.close()
 
     def __enter__(self) -> Batch:
@@ -108,12 +114,10 @@ class Batch:
             seconds = read.seconds
             for item in read.clip.items:
                 load = self._session.wait()
-                yield self._answer(item, read, load, seconds, begin)
+                yield self._answer(item, read, Spent(load, seconds, begin))
                 begin, seconds = perf_counter(), 0.0
 
-    def _answer(
-        self, item: Item, read: Read, load: float, seconds: float, begin: float
-    ) -> tuple[dict[str, Any], Exception | None]:
+    def _answer(self, item: Item, read: Read, spent: Spent) -> tuple[dict[str, Any], Exception | None]:
         plan, broken = read.plan, None
         try:
             item.question.wording()
@@ -124,7 +128,7 @@ class Batch:
                 plan = plan.asking(item.question)
             self._session.check_fit(plan)
             try:
-                record = self._session.answer(plan, read.frames, load, seconds, begin)
+                record = self._session.answer(plan, read.frames, spent)
             except Exception as error:
                 broken = error
                 raise

@@ -76,7 +76,7 @@ class FramePlan:
 
 def plan_frames(info: VideoInfo, request: FrameRequest) -> FramePlan:
     """The frames of `info` that answer `request`. Raises UsageError for a request that cannot mean anything."""
-    _check(request)
+    check_request(request)
     warnings: list[str] = []
     first, last = _window(info, request, warnings)
     total = last - first + 1
@@ -124,7 +124,8 @@ def smart_resize(
     return new_height, new_width
 
 
-def _check(request: FrameRequest) -> None:
+def check_request(request: FrameRequest) -> None:
+    """Raises UsageError for a request that cannot mean anything, whatever the video."""
     if request.fps is not None:
         if not (math.isfinite(request.fps) and request.fps > 0):
             raise UsageError(f"--fps must be above 0, not {request.fps:g}")
