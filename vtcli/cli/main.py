@@ -13,6 +13,7 @@ from vtcli.cli.cache import cache
 from vtcli.cli.chat import chat
 from vtcli.cli.demo import demo
 from vtcli.cli.doctor import doctor
+from vtcli.cli.eval import app as eval_app
 from vtcli.cli.export import export
 from vtcli.cli.frames import frames
 from vtcli.cli.history import history
@@ -31,6 +32,7 @@ app = typer.Typer(
 )
 for command in (ask, chat, batch, demo, pull, models, probe, frames, trace, export, cache, history, doctor):
     app.command()(command)
+app.add_typer(eval_app)
 
 
 def _show_version(wanted: bool) -> None:
