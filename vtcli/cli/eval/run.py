@@ -136,6 +136,7 @@ def run(
         device=device,
         compile=compile,
         keep=False,
+        yes=yes,
         offline=offline,
         frames=counts[0] if counts else None,
         fps=fps,
@@ -151,6 +152,8 @@ def run(
         top_p=top_p,
         seed=seed,
         html=None,
+        quiet=quiet,
+        color=color,
     )
     rules_named(extract or [])  # refuses early
     found = source(benchmark, annotations, videos, limit, cache_folder() / "evals", offline)
