@@ -13,21 +13,8 @@ import sys
 from pathlib import Path
 
 PAGE = Path(__file__).resolve().parents[1] / "docs" / "cli.md"
-COMMANDS = (
-    "ask",
-    "chat",
-    "batch",
-    "demo",
-    "pull",
-    "models",
-    "probe",
-    "frames",
-    "trace",
-    "export",
-    "cache",
-    "history",
-    "doctor",
-)
+COMMANDS = ("ask", "chat", "batch", "demo", "pull", "models", "probe", "frames", "trace", "export", "cache")
+COMMANDS += ("history", "doctor")
 GROUPS = {"eval": ("list", "run", "score", "report", "compare")}
 WIDTH = "100"
 
