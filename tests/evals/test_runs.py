@@ -64,6 +64,7 @@ def line(id: str, text: str, error: str | None = None) -> dict[str, Any]:
         "id": id,
         "text": text,
         "finish": "stop",
+        "warnings": [] if error else [f"guessed {HOSTILE}"],
         "model": {"device": "cpu"},
         "sampling": None if error else {"frames": 16},
         "usage": None if error else {"completion_tokens": 5},
@@ -97,10 +98,11 @@ def test_a_report_counts_what_is_missing_failed_and_not_yet_answered(tmp_path: P
     assert (record["score"]["n"], record["score"]["accuracy"], record["accuracy_all"]) == (4, 50, 33.3333)
     assert record["chance"] == 50 and record["published"]["Video-Thinker-7B"] == 43.22
     assert record["used"] == {
-        "frames": {"16": 3}, "completion_tokens": 5.0, "cut": 0, "model_seconds": 2.0, "devices": ["cpu"]
+        "frames": {"16": 3}, "completion_tokens": 5.0, "cut": 0, "model_seconds": 2.0, "devices": ["cpu"],
+        "warnings": [{"text": f"guessed {HOSTILE}", "n": 3}],
     }  # fmt: skip
     text = "\n".join(report_lines(report))
-    assert "1 of 6 questions have no video: 33.33 % over all of them" in text
+    assert "1 of 6 questions have no video: 33.33 % over all of them" in text and "3 answers: guessed" in text
     assert "Video-Thinker-7B (published)" in text and "1 could not be answered" in text
     assert not set(text) & {"\x1b", "\u202e"}
 
@@ -173,6 +175,12 @@ def test_another_run_is_refused(tmp_path: Path, change: dict[str, Any], says: st
     begin_run(tmp_path / "run", CONFIG, asked())
     with pytest.raises(DataError, match=says):
         begin_run(tmp_path / "run", CONFIG | change, asked() if change else asked(5))
+
+
+def test_a_folder_that_was_being_made_is_made_anew(tmp_path: Path) -> None:
+    begin_run(tmp_path / "run", CONFIG, asked())
+    (tmp_path / "run" / "run.json").rename(tmp_path / "run" / ".run.json.7.part")
+    assert begin_run(tmp_path / "run", CONFIG, asked(2)).asked == tuple(asked(2))
 
 
 def test_a_folder_of_other_things_is_not_written_into(tmp_path: Path) -> None:

@@ -82,7 +82,7 @@ def source(
         )
     if name.startswith(JSONL):
         file = Path(name.removeprefix(JSONL)).expanduser()
-        benchmark = replace(_OWN, title=file.name)
+        benchmark = replace(_OWN, name=f"{JSONL}{file.stem}", title=file.name)
         folder = videos or file.parent
     else:
         benchmark = benchmark_named(name)
@@ -171,15 +171,15 @@ def choices(settings: Settings) -> tuple[int | str, ...]:
 
 @dataclass(frozen=True)
 class Progress:
-    """How far a run is: `scored` is the answer that just came."""
+    """The answer that just came, and its record."""
 
     scored: Scored
     record: dict[str, Any]
-    done: int
-    total: int
 
 
-def answer_all(run: Run, source: Source, settings: Settings, session: Session) -> Iterator[Progress]:
+def answer_all(
+    run: Run, source: Source, settings: Settings, session: Session, warn: Callable[[str], None]
+) -> Iterator[Progress]:
     """Asks what is left and judges each answer as it comes, by the first rule. Closes nothing but its own file."""
     tasks = {each.task.id: each.task for each in run.asked}
     items = items_of(run.asked, settings, prompt_for(settings.prompt, source.benchmark.official))
@@ -190,7 +190,9 @@ def answer_all(run: Run, source: Source, settings: Settings, session: Session) -
         for record in batch:
             task, sample = tasks[record["extra"]["task"]], record["extra"]["sample"]
             scored = judge_one(prediction_of(task, record, sample), settings.extract[:1])
-            yield Progress(scored, record, batch.done, batch.total)
+            yield Progress(scored, record)
+        for warning in batch.warnings:
+            warn(warning)
 
 
 def items_of(asked: Sequence[Asked], settings: Settings, prompt: Callable[[Task], Prompt]) -> list[Item]:

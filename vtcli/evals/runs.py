@@ -170,6 +170,11 @@ def open_run(folder: Path) -> Run:
     return Run(folder, config, asked)
 
 
+def _is_beginning(file: Path) -> bool:
+    """Whether a file may be what a run left that was killed while its folder was made."""
+    return file.name == TASKS or (file.name.startswith(".") and file.name.endswith(".part"))
+
+
 def _check(config: Mapping[str, Any]) -> None:
     """Raises KeyError or TypeError where run.json lacks what reports need of it."""
     texts = ("benchmark", "title", "kind", "note", "prompt")
@@ -201,7 +206,7 @@ def begin_run(folder: Path, config: Mapping[str, Any], asked: Sequence[Asked]) -
         frames = [*old.frames, *(each for each in config["frames"] if each not in old.frames)]
         more = {"frames": frames, "samples": max(old.config["samples"], config["samples"])}
         config = {**config, **more, "environment": old.config["environment"]}
-    elif folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+    elif folder.exists() and (not folder.is_dir() or not all(map(_is_beginning, folder.iterdir()))):
         raise DataError(f"{shown(folder)} is there and is no run: give a new or empty folder with --output")
     folder.mkdir(parents=True, exist_ok=True)
     write_whole(folder / TASKS, "".join(dump_json(each.as_json()) + "\n" for each in asked))
