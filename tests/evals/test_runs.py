@@ -261,9 +261,11 @@ def test_several_runs_make_the_papers_table(tmp_path: Path) -> None:
         run = begin_run(tmp_path / name, config, asked())
         answer(run, replies)
         reports.append(make_report(run))
-    head, rows = paper_table(reports)
+    again = begin_run(tmp_path / "again", CONFIG | {"model": CONFIG["model"] | {"name": "one"}}, asked())
+    answer(again, "AABB")
+    head, rows = paper_table([*reports, make_report(again)])
     assert head == ("model", "frames", "video-holmes")
-    assert rows[-2:] == [("one", "16", "75.00"), ("two", "16", "25.00")]
+    assert rows[-3:] == [("one", "16", "75.00"), ("two", "16", "25.00"), ("one (again)", "16", "50.00")]
     assert ("Video-Thinker-7B (published)", "16", "43.22") in rows
 
 

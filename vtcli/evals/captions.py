@@ -26,7 +26,7 @@ def caption_of(reply: str) -> str:
 def require_packages() -> None:
     """Raises UsageError where the packages are missing."""
     try:
-        for name in ("nltk.translate.meteor_score", "rouge_score.rouge_scorer", "sacrebleu.metrics"):
+        for name in ("nltk.translate.meteor_score", "rouge_score.rouge_scorer", "sacrebleu.metrics.bleu"):
             import_module(name)
     except ImportError:
         raise UsageError(INSTALL) from None
@@ -40,7 +40,7 @@ def caption_record(replies: Sequence[str], references: Sequence[str]) -> dict[st
     require_packages()
     from nltk.translate.meteor_score import meteor_score
     from rouge_score.rouge_scorer import RougeScorer
-    from sacrebleu.metrics import BLEU
+    from sacrebleu.metrics.bleu import BLEU
 
     texts = [caption_of(reply) for reply in replies]
     bleu = BLEU(max_ngram_order=1, lowercase=True).corpus_score(texts, [list(references)])

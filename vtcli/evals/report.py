@@ -260,8 +260,11 @@ def paper_table(reports: Sequence[Report]) -> tuple[Row, list[Row]]:
             score = setting.record["score"]
             if score is None:
                 continue
-            cells = found.setdefault((report.run.name, str(setting.frames)), {})
-            cells[report.run.config["benchmark"]] = _figure(report.run.config["kind"], setting.record)
+            name, benchmark = report.run.name, report.run.config["benchmark"]
+            if benchmark in found.get((name, str(setting.frames)), {}):  # another run of the same
+                name = f"{name} ({report.run.folder.name})"
+            cells = found.setdefault((name, str(setting.frames)), {})
+            cells[benchmark] = _figure(report.run.config["kind"], setting.record)
     rows: list[Row] = [
         (
             f"{model} (published)",
