@@ -4,6 +4,7 @@ VtError
 ├── UsageError    the command was given something that cannot mean anything (exit 2)
 ├── VideoError    a video that cannot be read as asked
 ├── ModelError    a checkpoint that is missing, incomplete, unsafe or of another kind
+├── TrainError    training data that cannot be used, or a run that cannot go on
 └── EngineError   an engine that is not installed or failed while running
 
 Every message is one line that says what is wrong and what to do.
@@ -30,6 +31,10 @@ class VideoError(VtError):
 
 class ModelError(VtError):
     """The checkpoint is missing, incomplete, unsafe or of another architecture."""
+
+
+class TrainError(VtError):
+    """Training data cannot be used, or a run cannot be begun or go on."""
 
 
 class EngineError(VtError):

@@ -47,17 +47,22 @@ OPEN_USER_TEMPLATE = USER_TEMPLATE.replace(_LETTER_REQUEST, "provide your answer
 
 @dataclass(frozen=True)
 class Prompt:
-    """The two texts of one question, before the chat template: `system` and `user` (question and instructions)."""
+    """The two texts of one question, before the chat template: `system` and `user` (question and instructions).
 
-    system: str
+    `system` None leaves that turn to the template; `videos` stand before the user's text.
+    """
+
+    system: str | None
     user: str
+    videos: int = 1
 
     def messages(self) -> list[dict[str, Any]]:
         """The chat messages as trained: system, then one user turn with the video first and the text second."""
-        return [
-            {"role": "system", "content": [{"type": "text", "text": self.system}]},
-            {"role": "user", "content": [{"type": "video"}, {"type": "text", "text": self.user}]},
-        ]
+        shown = [{"type": "video"}] * self.videos
+        user = {"role": "user", "content": [*shown, {"type": "text", "text": self.user}]}
+        if self.system is None:
+            return [user]
+        return [{"role": "system", "content": [{"type": "text", "text": self.system}]}, user]
 
 
 def build_prompt(question: str, choices: Sequence[str] = ()) -> Prompt:
