@@ -64,7 +64,7 @@ def read_choice(answer: str, choices: Sequence[str], text: str = "") -> str | No
         return None
     letters = ascii_uppercase[: len(choices)]
     given = _plain(answer)
-    letter = _read(given, _texts(choices), letters) if given else _stated(_plain(text[-_TAIL:]), letters)
+    letter = _read(given, option_texts(choices), letters) if given else _stated(_plain(text[-_TAIL:]), letters)
     return letter if letter is not None and letter in letters else None
 
 
@@ -79,7 +79,7 @@ def _read(answer: str, texts: Sequence[str], letters: str) -> str | None:
     if len(short) == 1 and short.isupper():
         return short
     for candidate in dict.fromkeys((answer, short, lines[0] if lines else "")):
-        matches = _same(candidate, texts)
+        matches = matching(candidate, texts)
         if len(matches) > 1:
             return None
         if matches:
@@ -92,7 +92,7 @@ def _labelled(answer: str, texts: Sequence[str], letters: str) -> str | None:
     if reasoned := _REASONED.match(answer):
         return reasoned[1]
     bare = re.match(r"([A-Z])(?:,|\s)", answer)
-    if bare and bare[1] in letters and letters.index(bare[1]) in _same(answer[bare.end() :], texts):
+    if bare and bare[1] in letters and letters.index(bare[1]) in matching(answer[bare.end() :], texts):
         return bare[1]
     labelled = _LABELLED.match(answer)
     if labelled is None or re.match(r"[A-Za-z]\.", labelled[2]):  # "U.S.", "e.g."
@@ -100,7 +100,7 @@ def _labelled(answer: str, texts: Sequence[str], letters: str) -> str | None:
     if labelled[1].islower() and not labelled[2][:1].isspace():
         return None
     letter, rest = labelled[1].upper(), labelled[2]
-    if letter in letters and letters.index(letter) in _same(rest, texts):
+    if letter in letters and letters.index(letter) in matching(rest, texts):
         return letter
     more = _MORE.match(rest)
     next_label = re.search(r"(?m)^\s{0,8}[(\[]?([A-Z])[.):\]]", rest)  # the options repeated, not one of them chosen
@@ -129,7 +129,7 @@ def _without_lead(answer: str) -> str:
     return (answer.lstrip(_AROUND)[lead.end() :] if lead else answer).strip(_AROUND)
 
 
-def _same(answer: str, texts: Sequence[str]) -> list[int]:
+def matching(answer: str, texts: Sequence[str]) -> list[int]:
     """Which texts equal `answer`, but for case, blanks and outer punctuation; if none do, but for all punctuation."""
     for normal in (_normal, _words):
         wanted = normal(answer)
@@ -139,7 +139,7 @@ def _same(answer: str, texts: Sequence[str]) -> list[int]:
     return []
 
 
-def _texts(choices: Sequence[str]) -> list[str]:
+def option_texts(choices: Sequence[str]) -> list[str]:
     """The choices without the letters some benchmarks write before them."""
     labels = [re.match(r"\s*[(\[]?([A-Z])[.):\]]\s*(?=\S)", _plain(choice)) for choice in choices]
     if all(label and label[1] == letter for label, letter in zip(labels, ascii_uppercase, strict=False)):

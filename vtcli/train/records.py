@@ -15,15 +15,16 @@ from pathlib import Path
 from string import ascii_uppercase
 from typing import Any
 
-from vtcli.errors import TrainError
+from vtcli.errors import DataError
+from vtcli.scoring.elements import contents
+from vtcli.scoring.gold import resolve
+from vtcli.scoring.rules import number
 from vtcli.trace.text import sanitise_line
 from vtcli.video.source import is_address
 
 #: Video-R1's, and questions for a stretch of time, whose answers are spans.
 KINDS = ("multiple choice", "numerical", "OCR", "free-form", "regression", "temporal grounding")
 SUFFIXES = (".json", ".jsonl", ".parquet")
-_LABEL = re.compile(r"\s*([A-Z])[.):]\s*(\S.*)", re.DOTALL)
-_ANSWER = re.compile(r"<answer>(.*?)</answer>", re.DOTALL | re.IGNORECASE)
 _SPAN = re.compile(r"(\d+(?:\.\d+)?)\s*(?:-|to|,)\s*(\d+(?:\.\d+)?)")
 
 
@@ -85,12 +86,12 @@ class _BadError(Exception):
 def read_records(files: Sequence[str | Path], roots: Mapping[str, str] | None = None) -> Read:
     """The records of all `files`; `roots` maps a data_source to the folder of its videos, "" standing for any other.
 
-    Raises TrainError for a file that is missing or of another kind.
+    Raises DataError for a file that is missing or of another kind.
     """
     read, folders = Read(), roots or {}
     for source in folders.values():
         if not Path(source).expanduser().is_dir():
-            raise TrainError(f"no such folder of videos: {source}")
+            raise DataError(f"no such folder of videos: {source}")
     for name in files:
         file = Path(name).expanduser()
         for number, values in enumerate(_rows(file), 1):
@@ -105,9 +106,9 @@ def read_records(files: Sequence[str | Path], roots: Mapping[str, str] | None = 
 def _rows(file: Path) -> Iterator[Any]:
     """The records of a file as they stand there; a line that is no JSON is given as that text."""
     if file.suffix not in SUFFIXES:
-        raise TrainError(f"{file}: training data are {', '.join(SUFFIXES)} files")
+        raise DataError(f"{file}: training data are {', '.join(SUFFIXES)} files")
     if not file.is_file():
-        raise TrainError(f"no such file of training data: {file}")
+        raise DataError(f"no such file of training data: {file}")
     try:
         if file.suffix == ".parquet":
             yield from _parquet(file)
@@ -119,10 +120,10 @@ def _rows(file: Path) -> Iterator[Any]:
         else:
             rows = json.loads(file.read_bytes())
             if not isinstance(rows, list):
-                raise TrainError(f"{file} holds no list of records")
+                raise DataError(f"{file} holds no list of records")
             yield from rows
     except (OSError, ValueError, RecursionError) as error:
-        raise TrainError(f"{file} cannot be read: it is no {file.suffix} file, or was cut short") from error
+        raise DataError(f"{file} cannot be read: it is no {file.suffix} file, or was cut short") from error
 
 
 def _json(line: str) -> Any:
@@ -155,8 +156,7 @@ def _record(values: Any, place: str, folder: Path, roots: Mapping[str, str]) -> 
     if shown not in ("video", "text"):
         raise _BadError("fields", f"data_type {shown!r} is neither video nor text")
     source = _text(values, "data_source", "")
-    options = _options(values.get("options"), kind)
-    answer = _answer(_text(values, "solution"), options, kind)
+    answer, options = _answer(_text(values, "solution"), _options(values.get("options"), kind), kind)
     return Record(
         place=place,
         problem=_text(values, "problem"),
@@ -181,48 +181,33 @@ def _text(values: Mapping[str, Any], name: str, default: str | None = None) -> s
     return value
 
 
-def _options(values: Any, kind: str) -> tuple[str, ...]:
-    """Texts without letters: those given as "A. text" lose them, and must stand in order."""
+def _options(values: Any, kind: str) -> list[str]:
     if kind != "multiple choice":
-        return ()
+        return []
     if isinstance(values, Mapping):
         values = [f"{letter}. {text}" for letter, text in values.items()]
     if not isinstance(values, list) or not all(isinstance(each, str) and each.strip() for each in values):
         raise _BadError("fields", "options are no list of texts")
     if not 2 <= len(values) <= len(ascii_uppercase):
         raise _BadError("fields", f"{len(values)} options: there must be 2 to {len(ascii_uppercase)}")
-    labels = [_LABEL.fullmatch(each) for each in values]
-    texts = [label[2].strip() for label, want in zip(labels, ascii_uppercase, strict=False) if label and label[1] == want]
-    if len(texts) == len(values):
-        return tuple(texts)
-    if any(label is not None and label[1] == want for label, want in zip(labels[1:], ascii_uppercase[1:], strict=False)):
-        raise _BadError("fields", "options are not lettered A, B, C … in order")
-    return tuple(each.strip() for each in values)
+    return values
 
 
-def _answer(solution: str, options: Sequence[str], kind: str) -> str:
-    """What stands in `<answer>`; of a multiple choice, its letter."""
-    found = _ANSWER.search(solution)
-    answer = (found[1] if found else solution).strip()
+def _answer(solution: str, options: Sequence[str], kind: str) -> tuple[str, tuple[str, ...]]:
+    """What stands in `<answer>`, of a multiple choice its letter; and the options' texts without letters."""
+    if options:
+        try:
+            gold = resolve(solution, options)
+        except DataError as error:
+            raise _BadError("answer", str(error)) from None
+        return str(gold), gold.options
+    found = contents(solution)
+    answer = found[0] if found else solution.strip()
     if not answer:
         raise _BadError("answer", "the solution is empty")
-    if kind in ("numerical", "regression"):
-        try:
-            float(answer.replace(",", ""))
-        except ValueError:
-            raise _BadError("answer", f"the solution {answer[:40]!r} is no number") from None
-    if kind != "multiple choice":
-        return answer
-    letters = ascii_uppercase[: len(options)]
-    if len(answer) == 1 and answer in letters:
-        return answer
-    same = [letter for letter, text in zip(letters, options, strict=True) if text == answer]
-    label = _LABEL.fullmatch(answer)
-    if label and label[1] in letters and options[letters.index(label[1])] == label[2].strip():
-        same = [label[1]]
-    if len(same) != 1:
-        raise _BadError("answer", f"the solution {answer[:40]!r} is none of the {len(options)} options")
-    return same[0]
+    if kind in ("numerical", "regression") and number(answer) is None:
+        raise _BadError("answer", f"the solution {answer[:40]!r} is no number")
+    return answer, ()
 
 
 def _videos(path: Any, shown: str, folder: Path, source: str, roots: Mapping[str, str]) -> Iterator[Path]:
