@@ -25,7 +25,8 @@ _VIDEO_R1_KINDS = {
     "OCR": " Please transcribe text from the image/video clearly and provide your text answer within the <answer> "
     "</answer> tags.",
     "free-form": _TEXT,
-    "temporal grounding": _TEXT,  # not one of Video-R1's
+    "temporal grounding": _TEXT,  # this and the next are not Video-R1's
+    "exact": _TEXT,
 }
 
 

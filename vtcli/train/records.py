@@ -18,14 +18,15 @@ from typing import Any
 from vtcli.errors import DataError
 from vtcli.scoring.elements import contents
 from vtcli.scoring.gold import resolve
+from vtcli.scoring.rewards import PROBLEM_TYPES
 from vtcli.scoring.rules import number
 from vtcli.trace.text import sanitise_line
+from vtcli.trace.times import parse_range
 from vtcli.video.source import is_address
 
-#: Video-R1's, and questions for a stretch of time, whose answers are spans.
-KINDS = ("multiple choice", "numerical", "OCR", "free-form", "regression", "temporal grounding")
+#: Video-R1's; questions for a stretch of time, whose answers are spans; and those whose answers' words are exact.
+KINDS = (*PROBLEM_TYPES, "temporal grounding", "exact")
 SUFFIXES = (".json", ".jsonl", ".parquet")
-_SPAN = re.compile(r"(\d+(?:\.\d+)?)\s*(?:-|to|,)\s*(\d+(?:\.\d+)?)")
 
 
 @dataclass(frozen=True)
@@ -234,7 +235,8 @@ def _inside(name: str) -> str:
 def _spans(times: Any, answer: str) -> tuple[tuple[float, float], ...]:
     """True stretches: the field `times`, [[start, end], …] in seconds, or those an answer names."""
     if times is None:
-        found = [(float(start), float(end)) for start, end in _SPAN.findall(answer)]
+        named = parse_range(answer)
+        found = [named] if named else []
     else:
         try:
             found = [(float(start), float(end)) for start, end in times]

@@ -47,7 +47,7 @@ def record_of(number: int) -> dict[str, object]:
         "problem_id": number,
         "problem": question.text,
         "data_type": "video",
-        "problem_type": "multiple choice" if options else "free-form",
+        "problem_type": "multiple choice" if options else "exact",
         "options": options,
         "process": process,
         "solution": f"<answer>{answer}</answer>",
