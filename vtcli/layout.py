@@ -99,7 +99,9 @@ def expand(prompt_ids: Sequence[int], shapes: Sequence[Shape], video_token_id: i
     ids = np.asarray(prompt_ids, dtype=np.int64)
     where = np.flatnonzero(ids == video_token_id)
     if where.size != len(shapes):
-        raise ValueError(f"the prompt holds {where.size} video tokens, not {'one' if len(shapes) == 1 else len(shapes)}")
+        raise ValueError(
+            f"the prompt holds {where.size} video tokens, not {'one' if len(shapes) == 1 else len(shapes)}"
+        )
     times = np.ones(ids.size, np.int64)
     times[where] = [video_token_count(shape.grid, merge_size) for shape in shapes]
     return np.repeat(ids, times)

@@ -15,6 +15,7 @@ from vtcli.cli.export import export
 from vtcli.cli.frames import frames
 from vtcli.cli.probe import probe
 from vtcli.cli.trace import trace
+from vtcli.cli.train import train
 
 app = typer.Typer(
     name="vt",
@@ -24,7 +25,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for command in (ask, demo, probe, frames, trace, export, cache, doctor):
+for command in (ask, demo, probe, frames, trace, export, train, cache, doctor):
     app.command()(command)
 
 

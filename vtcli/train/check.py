@@ -50,7 +50,9 @@ def check(read: Read, encoder: Encoder, data: Data, sft: Sft | None, progress: P
             kind = "missing" if bad.startswith("no such file") else "broken"
             problems.append(Problem(record.place, kind, bad))
             continue
-        tokens = len(encoder.prompt_ids(record)) + sum(_tokens(encoder, each) for each in found if isinstance(each, _Size))
+        tokens = len(encoder.prompt_ids(record)) + sum(
+            _tokens(encoder, each) for each in found if isinstance(each, _Size)
+        )
         most = max(most, tokens)
         whole = tokens + (len(encoder.reply_ids(record)) if sft is not None else 0)
         if tokens > data.max_prompt_tokens:
@@ -132,6 +134,7 @@ def _size(video: Path, store: FrameStore, decode: bool) -> _Size:
         raise VideoError(f"no such file: {video}")
     if decode:
         clip = store.clip(video)
-        return _Size(*clip.pixels.shape[:3], clip.warnings)
+        frames, height, width, _ = clip.pixels.shape
+        return _Size(frames, height, width, clip.warnings)
     plan = store.probe(video)
     return _Size(len(plan.indices), plan.height, plan.width, plan.warnings)

@@ -40,6 +40,7 @@ class VideoGRPOTrainer(VideoTrainer, GRPOTrainer):  # type: ignore[misc]
     drawing: Drawing
     recipe_stage: Grpo
     wants_shuffled: bool
+    _buffered_inputs: Any
 
     def _get_train_sampler(self, dataset: Any = None) -> Sampler[int]:
         return GroupSampler(
@@ -53,7 +54,8 @@ class VideoGRPOTrainer(VideoTrainer, GRPOTrainer):  # type: ignore[misc]
     def _generate_and_score_completions(self, inputs: list[dict[str, Any]]) -> dict[str, Any]:
         self._rows = [row["number"] for row in inputs]
         self._prompts = {number: self.encoder.prompt(self.records[number]) for number in dict.fromkeys(self._rows)}
-        return super()._generate_and_score_completions(inputs) | {"rows": self._rows}
+        batch: dict[str, Any] = super()._generate_and_score_completions(inputs)
+        return batch | {"rows": self._rows}
 
     def _prepare_inputs(self, generation_batch: Any) -> Any:
         """As TRL's, without shuffling the rows: the completions of a prompt stay together, to be computed together."""
@@ -67,9 +69,9 @@ class VideoGRPOTrainer(VideoTrainer, GRPOTrainer):  # type: ignore[misc]
         self._rows = inputs["rows"]
         return super()._compute_loss(model, inputs)
 
-    def roll_out(self, prompts: list[str], trainer: Any) -> dict[str, Any]:
-        """TRL's rollout function: `self._rows` tells which records the prompts are of."""
-        stage, step, group = self.recipe_stage, self.state.global_step, self.num_generations
+    def complete(self) -> dict[str, Any]:
+        """Completions of the records in `self._rows`, as TRL's rollout functions give them."""
+        step, group = self.state.global_step, self.num_generations
         numbers = _groups(self._rows, group)
         encoded = [self._prompts[number] for number in numbers]
         shown = sum(len(prompt.patches) for prompt in encoded)
@@ -212,10 +214,10 @@ def grpo_trainer(
         train_dataset=data,
         processing_class=library_tokenizer(encoder.tokenizer, checkpoint),
         peft_config=lora_config(recipe.lora, recipe.train_vision) if recipe.lora else None,
-        rollout_func=lambda prompts, trainer: trainer.roll_out(prompts, trainer),
+        rollout_func=lambda prompts, trainer: trainer.complete(),
     )
     for function in functions:
-        function.trainer = trainer  # type: ignore[attr-defined]
+        function.trainer = trainer
     trainer.encoder, trainer.records, trainer.recipe_stage = encoder, records, stage
     trainer.drawing = Drawing(
         stage.max_tokens, checkpoint.eos_token_ids, forbidden(encoder), stage.temperature, stage.top_p

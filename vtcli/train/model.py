@@ -63,7 +63,9 @@ def library_tokenizer(tokenizer: Tokenizer, checkpoint: Checkpoint) -> PreTraine
 
     end = tokenizer.backend.id_to_token(checkpoint.eos_token_ids[0])
     pad = "<|endoftext|>" if tokenizer.backend.token_to_id("<|endoftext|>") is not None else end
-    return PreTrainedTokenizerFast(tokenizer_object=tokenizer.backend, eos_token=end, pad_token=pad)
+    make: Any = PreTrainedTokenizerFast
+    made: PreTrainedTokenizerFast = make(tokenizer_object=tokenizer.backend, eos_token=end, pad_token=pad)
+    return made
 
 
 def copy_beside(base: Path, folder: Path) -> None:

@@ -233,7 +233,7 @@ def _section(owner: type[Any], name: str, key: str) -> type[Any]:
     """The class of section `name`; dict for roots and rewards."""
     kind = _known(owner, name, key)
     for choice in _choices(kind):
-        if is_dataclass(choice):
+        if isinstance(choice, type) and is_dataclass(choice):
             return choice
         if get_origin(choice) is dict:
             return dict

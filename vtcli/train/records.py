@@ -95,8 +95,8 @@ def read_records(files: Sequence[str | Path], roots: Mapping[str, str] | None = 
             raise DataError(f"no such folder of videos: {source}")
     for name in files:
         file = Path(name).expanduser()
-        for number, values in enumerate(_rows(file), 1):
-            place = f"{file.name}:{number}"
+        for line, values in enumerate(_rows(file), 1):
+            place = f"{file.name}:{line}"
             try:
                 read.records.append(_record(values, place, file.parent, folders))
             except _BadError as bad:

@@ -132,7 +132,8 @@ class _Rollout:
         self.cache.rows = slice(number * self.copies, (number + 1) * self.copies)
         hidden = self._text(embeddings[None], torch.from_numpy(prompt.positions).to(self.device)[:, None], None)
         self.cache.rows = None
-        return self.model.lm_head(hidden[:, -1]).expand(self.copies, -1)
+        logits: Tensor = self.model.lm_head(hidden[:, -1])
+        return logits.expand(self.copies, -1)
 
     def _step(self, tokens: Tensor, step: int) -> Tensor:
         """Reads one token a row; logits (rows, vocabulary)."""
@@ -177,7 +178,8 @@ class _Rows:
     """
 
     def __init__(self, rows: int, longest: int, capacity: int) -> None:
-        self.capacity, self.length, self.rows = capacity, longest, slice(0, rows)
+        self.capacity, self.length = capacity, longest
+        self.rows: slice | None = None
         self._count, self._longest = rows, longest
         self._layers: dict[int, tuple[Tensor, Tensor]] = {}
 

@@ -21,12 +21,13 @@ class VideoSFTTrainer(VideoTrainer, SFTTrainer):  # type: ignore[misc]
     """TRL's trainer on batches of `Collator`; each step must have shown its videos to the vision tower."""
 
     watch: VisionWatch
+    video_token_id: int
+    patches_a_token: int
 
     def compute_loss(
         self, model: Any, inputs: Any, return_outputs: bool = False, num_items_in_batch: Any = None
     ) -> Any:
-        video = self.video_token_id
-        shown = int((inputs["input_ids"] == video).sum()) * self.patches_a_token
+        shown = int((inputs["input_ids"] == self.video_token_id).sum()) * self.patches_a_token
         if self.model.training:
             self.context.tokens += int(inputs["attention_mask"].sum()) * self.accelerator.num_processes
         with self.watch.expecting(shown):

@@ -1,4 +1,4 @@
-"""A training set of moving shapes: clips as mp4 files and records as JSON lines, so that they go the way of any data."""
+"""A training set of moving shapes: clips as mp4 files and records as JSON lines, to go the way of any data."""
 
 from __future__ import annotations
 

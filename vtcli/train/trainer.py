@@ -1,4 +1,4 @@
-"""What vt adds to TRL's trainers, whichever the stage: checkpoints that survive, numbers that are numbers, eyes open."""
+"""What vt adds to TRL's trainers, whichever the stage: checkpoints that survive, numbers that are numbers."""
 
 from __future__ import annotations
 
@@ -114,7 +114,7 @@ class VideoTrainer:
             kept = checkpoints.complete(folder)
             last = f"step {checkpoints.step_of(kept[-1])} is whole" if kept else "there is none before it"
             raise TrainError(
-                f"the checkpoint of {self.context.name} step {step} could not be written ({first_line(error)}): {last}; "
+                f"the checkpoint of {self.context.name} step {step} was not written ({first_line(error)}): {last}; "
                 "make room and start again to go on"
             ) from error
         finally:
