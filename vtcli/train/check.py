@@ -24,7 +24,7 @@ Progress = Callable[[int, int], None]
 class Checked:
     """What may be trained on, what is kept apart for evaluation, and what neither can be.
 
-    tokens: the most a prompt has. notes: what reading the videos found, each once.
+    tokens: the most a prompt has, and `whole` with the reply to learn. notes: what reading the videos found, each once.
     """
 
     train: tuple[Record, ...]
@@ -32,6 +32,7 @@ class Checked:
     problems: tuple[Problem, ...]
     total: int
     tokens: int
+    whole: int
     notes: tuple[str, ...]
 
     def counts(self) -> dict[str, int]:
@@ -41,7 +42,8 @@ class Checked:
 
 def check(read: Read, encoder: Encoder, data: Data, sft: Sft | None, progress: Progress | None = None) -> Checked:
     """Opens every video and measures every prompt; with data.check "decode" reads all frames too, which keeps them."""
-    problems, notes, most = list(read.problems), dict[str, None](), 0
+    problems, notes = list(read.problems), dict[str, None]()
+    longest, longest_whole = 0, 0
     sizes = _videos(read.records, encoder.store, data, progress)
     good: list[Record] = []
     for record in read.records:
@@ -53,7 +55,6 @@ def check(read: Read, encoder: Encoder, data: Data, sft: Sft | None, progress: P
         tokens = len(encoder.prompt_ids(record)) + sum(
             _tokens(encoder, each) for each in found if isinstance(each, _Size)
         )
-        most = max(most, tokens)
         whole = tokens + (len(encoder.reply_ids(record)) if sft is not None else 0)
         if tokens > data.max_prompt_tokens:
             problems.append(Problem(record.place, "long", f"{tokens} prompt tokens, data.max_prompt_tokens allows "
@@ -62,6 +63,7 @@ def check(read: Read, encoder: Encoder, data: Data, sft: Sft | None, progress: P
             problems.append(Problem(record.place, "long", f"{whole} tokens, sft.max_tokens allows {sft.max_tokens}"))
         else:
             good.append(record)
+            longest, longest_whole = max(longest, tokens), max(longest_whole, whole)
             notes |= dict.fromkeys(note for each in found if isinstance(each, _Size) for note in each.warnings)
     kept = min(data.held_out, len(good) // 2)
     step = len(good) / kept if kept else 0
@@ -71,7 +73,8 @@ def check(read: Read, encoder: Encoder, data: Data, sft: Sft | None, progress: P
         held_out=tuple(record for i, record in enumerate(good) if i in apart),
         problems=tuple(problems),
         total=read.total,
-        tokens=most,
+        tokens=longest,
+        whole=longest_whole,
         notes=tuple(notes),
     )
 

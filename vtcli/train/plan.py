@@ -52,7 +52,7 @@ def memory(
 ) -> dict[str, int]:
     """Bytes of `weights`, `gradients`, `optimizer`, `reference`, `activations` and their `total` on one device.
 
-    tokens: of the longest prompt. Of SFT the reply is counted to its limit.
+    tokens: of the longest prompt, for SFT with its reply.
     """
     stage = recipe.stage(name)
     assert stage is not None
@@ -72,7 +72,7 @@ def memory(
             tokens + stage.group * stage.max_tokens if stage.share else stage.group * (tokens + stage.max_tokens)
         )
     else:
-        length = rows * min(stage.max_tokens, tokens + 2048)
+        length = rows * tokens
     value = _BYTES[recipe.compute]
     one_layer = length * (_LAYER_WIDTHS * hidden + 3 * inner) * value
     activations = length * hidden * layers * value + one_layer if stage.gradient_checkpointing else layers * one_layer

@@ -98,7 +98,8 @@ def run(job: Job, follower: Follower | None = None) -> dict[str, Any]:
         for name in stages:
             stage = job.recipe.stage(name)
             assert stage is not None
-            parts = plan.check_memory(base, job.recipe, name, checked.tokens, on)
+            longest = checked.whole if name == "sft" else checked.tokens
+            parts = plan.check_memory(base, job.recipe, name, longest, on)
             if follower:
                 follower.planned(name, parts, plan.steps(stage, len(checked.train)), on)
         plan.check_disk(base, job.recipe, list(stages), job.out, 0)
