@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 
 pytest.importorskip("trl")
-torch = pytest.importorskip("torch")
+
+import torch
 
 from vtcli.engines.base import Request, SamplingOptions
 from vtcli.engines.transformers import TransformersEngine
@@ -203,5 +204,5 @@ def test_a_loss_that_is_no_number_stops_the_run(
 def test_a_batch_must_divide_over_the_devices(
     records: tuple[Record, ...], encoder: Encoder, recipe: Recipe, tmp_path: Path
 ) -> None:
-    with pytest.raises(UsageError, match="sft.batch 2 is no multiple of sft.per_device 2 x 2 devices"):
+    with pytest.raises(UsageError, match=r"sft\.batch 2 is no multiple of sft\.per_device 2 x 2 devices"):
         sft_trainer(None, recipe, records, encoder, str(tmp_path), devices=2)
