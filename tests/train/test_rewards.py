@@ -75,7 +75,8 @@ def test_length_is_given_to_two_right_ones_or_more() -> None:
 
 def test_rewards_of_ones_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "vt_test_rewards.py").write_text(
-        "def shouting(group):\n    return [text.isupper() for text in group.texts]\ndef short(group):\n    return []\nx = 1\n"
+        "def shouting(group):\n    return [text.isupper() for text in group.texts]\n"
+        "def short(group):\n    return []\nx = 1\n"
     )
     monkeypatch.syspath_prepend(str(tmp_path))
     assert find_reward("vt_test_rewards:shouting")(group("A", "a")) == [1.0, 0.0]
