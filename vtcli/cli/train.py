@@ -125,11 +125,11 @@ def train(
 
         print(dump_json(report, sys.stdout.encoding))
     elif not dry_run:
-        _print_end(report)
+        _print_end(report, quiet)
 
 
-def _print_end(report: dict[str, object]) -> None:
-    """The model's folder on stdout; where to go from there on stderr."""
+def _print_end(report: dict[str, object], quiet: bool) -> None:
+    """The model's folder on stdout; unless `quiet`, where to go from there on stderr."""
     import shlex
 
     from vtcli.trace.text import sanitise_line
@@ -138,6 +138,8 @@ def _print_end(report: dict[str, object]) -> None:
     assert isinstance(stages, dict)
     model = str(list(stages.values())[-1]["model"])
     print(sanitise_line(model))
+    if quiet:
+        return
     print(f"vt: report: {sanitise_line(str(report['out']))}/report.html", file=sys.stderr)
     print(f"vt: try: vt ask VIDEO QUESTION -m {sanitise_line(shlex.quote(model))}", file=sys.stderr)
 

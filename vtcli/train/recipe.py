@@ -135,7 +135,8 @@ class Recipe:
 
     def as_json(self) -> dict[str, Any]:
         """Plain values, as in the YAML file."""
-        return asdict(self)
+        values: dict[str, Any] = _plain(asdict(self))
+        return values
 
 
 def packaged() -> dict[str, str]:
@@ -176,7 +177,7 @@ def to_yaml(recipe: Recipe) -> str:
     """The recipe's values as YAML, without comments."""
     import yaml
 
-    return str(yaml.safe_dump(_plain(recipe.as_json()), sort_keys=False, allow_unicode=True))
+    return str(yaml.safe_dump(recipe.as_json(), sort_keys=False, allow_unicode=True))
 
 
 def _texts() -> dict[str, str]:

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from vtcli.train.check import Checked
     from vtcli.train.run import Job
 
-Curve = list[tuple[int, float]]
+Curve = list[list[float]]  # [step, value]
 
 #: What is drawn, in this order, where it was logged.
 _DRAWN = (
@@ -57,12 +57,12 @@ def _stage(folder: Path) -> dict[str, Any]:
     for row in Journal(folder / "log.jsonl").rows():
         for name, value in row.items():
             if name != "step" and isinstance(value, int | float):
-                curves.setdefault(name, []).append((row["step"], value))
+                curves.setdefault(name, []).append([row["step"], value])
     held_out = {name.removeprefix("held_out/"): curve for name, curve in curves.items() if name.startswith("held_out/")}
     final = folder / "final"
     return {
         "model": str(final) if final.is_dir() else None,
-        "steps": max((curve[-1][0] for curve in curves.values()), default=0),
+        "steps": int(max((curve[-1][0] for curve in curves.values()), default=0)),
         "before": {name: curve[0][1] for name, curve in held_out.items() if curve[0][0] == 0},
         "after": {name: curve[-1][1] for name, curve in held_out.items() if curve[-1][0] > 0},
         "curves": curves,

@@ -14,8 +14,10 @@ import torch
 from transformers import TrainerCallback
 from transformers.trainer_callback import PrinterCallback, ProgressCallback
 
+from vtcli.engines.device import Placement
+from vtcli.engines.loading import load_model
 from vtcli.errors import TrainError, VtError, first_line
-from vtcli.models.checkpoint import Checkpoint
+from vtcli.models.checkpoint import Checkpoint, open_checkpoint
 from vtcli.train import checkpoints
 from vtcli.train.journal import Journal
 from vtcli.train.model import copy_beside
@@ -134,6 +136,16 @@ class VideoTrainer:
         model = self.accelerator.unwrap_model(self.model)
         model.save_pretrained(folder, state_dict=state_dict, is_main_process=True)
         copy_beside(self.context.base.path, folder)
+
+    def _load_from_checkpoint(self: Any, resume_from_checkpoint: str, model: Any = None) -> None:
+        """transformers 5 saves weights under their published names and looks for others when it resumes: it finds none,
+        says so in its log, and goes on from the base. So they are loaded as any checkpoint's, and all must be there."""
+        if self.is_fsdp_enabled or hasattr(self.model, "peft_config"):
+            super()._load_from_checkpoint(resume_from_checkpoint, model)  # type: ignore[misc]
+            return
+        folder, own = Path(resume_from_checkpoint), self.model if model is None else model
+        weights, _ = load_model(open_checkpoint(folder), Placement("cpu", str(own.dtype).removeprefix("torch.")))
+        own.load_state_dict(weights.state_dict())
 
 
 class _Follower(TrainerCallback):
