@@ -20,12 +20,13 @@ from vtcli.errors import TrainError
 from vtcli.train.batches import IGNORED, shared_batch, videos
 from vtcli.train.encode import Encoded, Encoder
 from vtcli.train.evaluate import held_out_scores
-from vtcli.train.grpo import GroupSampler, VideoGRPOTrainer, forbidden, grpo_trainer
+from vtcli.train.grpo import VideoGRPOTrainer, forbidden, grpo_trainer
 from vtcli.train.journal import Journal
 from vtcli.train.model import load_for_training
 from vtcli.train.recipe import Lora, Recipe
 from vtcli.train.records import Record
 from vtcli.train.rollout import Drawing, dice, roll_out
+from vtcli.train.sampler import GroupSampler
 from vtcli.train.trainer import Context
 
 TOKENS = 12

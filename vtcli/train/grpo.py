@@ -6,7 +6,7 @@ each pass that computes log-probabilities, with gradient or without (`shared_bat
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from itertools import groupby
 from typing import Any
 
@@ -22,6 +22,7 @@ from vtcli.train.recipe import Grpo, Recipe
 from vtcli.train.records import Record
 from vtcli.train.rewards import NEED_SHUFFLED, Group, Reward, find_reward
 from vtcli.train.rollout import Drawing, dice, roll_out
+from vtcli.train.sampler import GroupSampler
 from vtcli.train.settings import arguments, numbered
 from vtcli.train.trainer import VideoTrainer
 from vtcli.train.watch import VisionWatch
@@ -157,33 +158,6 @@ class VideoGRPOTrainer(VideoTrainer, GRPOTrainer):  # type: ignore[misc]
         return logps, placed(output.entropy)
 
 
-class GroupSampler(Sampler[int]):
-    """Each record `group` times in a row, `batch` records at a time, each such batch `repeat` times.
-
-    As TRL's RepeatSampler, but the order of an epoch follows from its number, so that a run that is resumed in its
-    third epoch finds the order it would have had.
-    """
-
-    def __init__(self, count: int, group: int, batch: int, repeat: int, seed: int) -> None:
-        self.count, self.group, self.batch, self.repeat, self.seed = count, group, batch, repeat, seed
-        self.epoch = 0
-
-    def set_epoch(self, epoch: int) -> None:
-        """The next pass is that of `epoch`."""
-        self.epoch = epoch
-
-    def __iter__(self) -> Iterator[int]:
-        generator = torch.Generator().manual_seed(self.seed * 1_000_003 + self.epoch)
-        order = torch.randperm(self.count, generator=generator).tolist()
-        for begin in range(0, self.count - self.batch + 1, self.batch):
-            for _ in range(self.repeat):
-                for number in order[begin : begin + self.batch]:
-                    yield from [number] * self.group
-
-    def __len__(self) -> int:
-        return self.count // self.batch * self.batch * self.group * self.repeat
-
-
 def grpo_trainer(
     model: Any, recipe: Recipe, records: Sequence[Record], encoder: Encoder, folder: str, devices: int = 1
 ) -> VideoGRPOTrainer:
@@ -193,7 +167,7 @@ def grpo_trainer(
     checkpoint = encoder.checkpoint
     rewards = {name: find_reward(name) for name in stage.rewards}
     settings = GRPOConfig(
-        **arguments(recipe, stage, folder, devices),
+        **arguments(recipe, stage, folder, devices, records),
         num_generations=stage.group,
         max_completion_length=stage.max_tokens,
         temperature=stage.temperature,

@@ -161,7 +161,7 @@ def check_disk(
 
 def steps(stage: Stage, records: int) -> int:
     """Optimizer steps of a stage."""
-    return stage.max_steps or max(1, int(stage.epochs * -(-records // stage.batch)))
+    return stage.max_steps or max(1, int(stage.epochs * (records // stage.batch)))
 
 
 def _gb(size: int) -> str:

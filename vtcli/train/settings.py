@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from vtcli.errors import UsageError
 from vtcli.train.recipe import Grpo, Recipe, Stage
+from vtcli.train.records import Record
 
 if TYPE_CHECKING:
     from datasets import Dataset
 
 
-def arguments(recipe: Recipe, stage: Stage, folder: str, devices: int) -> dict[str, Any]:
+def arguments(recipe: Recipe, stage: Stage, folder: str, devices: int, records: Sequence[Record]) -> dict[str, Any]:
     """Keyword arguments of SFTConfig and GRPOConfig. Raises UsageError unless batch divides over the devices."""
     import torch
 
@@ -53,7 +55,10 @@ def arguments(recipe: Recipe, stage: Stage, folder: str, devices: int) -> dict[s
         "use_cpu": not torch.cuda.is_available(),
         "dataloader_pin_memory": torch.cuda.is_available(),
         # An example without a video gives the vision tower no gradient.
-        "ddp_find_unused_parameters": True,
+        "ddp_find_unused_parameters": not all(record.videos for record in records),
+        # The quiet that `vt train` has asked for already; the libraries would end it.
+        "log_level": "error",
+        "log_level_replica": "error",
     }
 
 

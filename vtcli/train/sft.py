@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from torch.utils.data import Sampler
 from trl import SFTConfig, SFTTrainer
 
 from vtcli.train.batches import Collator
@@ -12,6 +13,7 @@ from vtcli.train.encode import Encoder
 from vtcli.train.model import library_tokenizer, lora_config
 from vtcli.train.recipe import Recipe, Sft
 from vtcli.train.records import Record
+from vtcli.train.sampler import GroupSampler
 from vtcli.train.settings import arguments, numbered
 from vtcli.train.trainer import VideoTrainer
 from vtcli.train.watch import VisionWatch
@@ -23,6 +25,10 @@ class VideoSFTTrainer(VideoTrainer, SFTTrainer):  # type: ignore[misc]
     watch: VisionWatch
     video_token_id: int
     patches_a_token: int
+
+    def _get_train_sampler(self, train_dataset: Any = None) -> Sampler[int]:
+        rows = self.train_dataset if train_dataset is None else train_dataset
+        return GroupSampler(len(rows), 1, self.context.stage.batch, 1, self.args.seed)
 
     def compute_loss(
         self, model: Any, inputs: Any, return_outputs: bool = False, num_items_in_batch: Any = None
@@ -43,7 +49,7 @@ def sft_trainer(
     checkpoint = encoder.checkpoint
     tokenizer = library_tokenizer(encoder.tokenizer, checkpoint)
     settings = SFTConfig(
-        **arguments(recipe, stage, folder, devices),
+        **arguments(recipe, stage, folder, devices, records),
         max_length=None,
         dataset_kwargs={"skip_prepare_dataset": True},
         dataloader_num_workers=recipe.data.workers if _has_gpu() else 0,
@@ -56,6 +62,9 @@ def sft_trainer(
         processing_class=tokenizer,
         peft_config=lora_config(recipe.lora, recipe.train_vision) if recipe.lora else None,
     )
+    # Tokens are counted over the whole batch. transformers does so only where the model's own loss can, which this
+    # family's says it cannot: the loss would depend on how the batch is cut into parts.
+    trainer.model_accepts_loss_kwargs = True
     trainer.watch = VisionWatch(trainer.model)
     trainer.video_token_id = checkpoint.video_token_id
     trainer.patches_a_token = checkpoint.merge_size**2
