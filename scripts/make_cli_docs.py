@@ -13,7 +13,7 @@ import sys
 from pathlib import Path
 
 PAGE = Path(__file__).resolve().parents[1] / "docs" / "cli.md"
-COMMANDS = ("ask", "demo", "probe", "frames", "trace", "export", "cache", "doctor")
+COMMANDS = ("ask", "demo", "probe", "frames", "trace", "export", "train", "cache", "doctor")
 WIDTH = "100"
 
 INTRODUCTION = """\
@@ -29,7 +29,8 @@ nothing else: `vt ask --json` prints [schema/answer.schema.json](schema/answer.s
 [schema/probe.schema.json](schema/probe.schema.json),
 `vt frames --json` [schema/frames.schema.json](schema/frames.schema.json), `vt trace --json`
 [schema/trace.schema.json](schema/trace.schema.json), `vt doctor --json`
-[schema/doctor.schema.json](schema/doctor.schema.json).
+[schema/doctor.schema.json](schema/doctor.schema.json), `vt train --json`
+[schema/train.schema.json](schema/train.schema.json).
 
 **Exit codes.** 0 done; 1 it failed, with one line on stderr (`vt: error: …`); 2 wrong usage; 130 interrupted. There is
 no traceback without `--debug`.

@@ -64,6 +64,14 @@ class FrameStore:
         """The frames `video` would be read for, without reading them. Raises VideoError."""
         return plan_frames(self._reader().probe(video), self.request)
 
+    def is_kept(self, video: Path) -> bool:
+        """Whether the frames of `video` lie on the disk already."""
+        try:
+            file = self._file(video)
+        except VideoError:
+            return True  # there is nothing to keep
+        return file is not None and file.is_file()
+
     def close(self) -> None:
         """Ends the child process."""
         if self._guard is not None:

@@ -134,13 +134,8 @@ def _advice(checkpoint: Checkpoint, recipe: Recipe, name: StageName, tokens: int
     return "use a smaller model, or fewer frames or tokens"
 
 
-def check_disk(
-    checkpoint: Checkpoint, recipe: Recipe, stages: list[StageName], out: Path, frames: int
-) -> dict[str, int]:
-    """Bytes of `checkpoints` (the most that lie there at once), `models` and `frames`, and what is `free`.
-
-    `frames`: bytes of frames still to be kept. Raises TrainError where the disk has less.
-    """
+def check_disk(checkpoint: Checkpoint, recipe: Recipe, stages: list[StageName], out: Path) -> None:
+    """Raises TrainError where the disk has no room for the checkpoints that lie there at once, and the models."""
     parameters, width = checkpoint.weights.parameters, _BYTES[recipe.weights]
     trained = parameters if recipe.lora is None else adapter_parameters(checkpoint, recipe.lora)
     trained_width = width if recipe.lora is None else 4
@@ -148,15 +143,13 @@ def check_disk(
     most = max((recipe.stage(name).keep + 1 for name in stages), default=0)  # type: ignore[union-attr]
     place = next(folder for folder in (out, *out.absolute().parents) if folder.exists())
     free = shutil.disk_usage(place).free
-    parts = {"checkpoints": most * one, "models": len(stages) * parameters * width, "frames": frames, "free": free}
-    need = parts["checkpoints"] + parts["models"] + parts["frames"]
+    models = len(stages) * parameters * width
+    need = most * one + models
     if need > free:
         raise TrainError(
-            f"{out} needs {_gb(need)} GB (checkpoints {_gb(parts['checkpoints'])}, models {_gb(parts['models'])}, "
-            f"frames {_gb(frames)}) and {_gb(free)} GB are free: make room, --set data.cache=false, or keep fewer"
-            " checkpoints"
+            f"{out} needs {_gb(need)} GB (checkpoints {_gb(most * one)}, models {_gb(models)}) and {_gb(free)} GB are "
+            "free: make room, or keep fewer checkpoints (--set sft.keep=1)"
         )
-    return parts
 
 
 def steps(stage: Stage, records: int) -> int:

@@ -95,6 +95,7 @@ def run(job: Job, follower: Follower | None = None) -> dict[str, Any]:
         with state.main_process_first():  # the others find the frames it read
             encoder, checked = _prepare(job, base, stages, state.is_main_process, follower)
         on = plan.devices()
+        _check_launch()
         for name in stages:
             stage = job.recipe.stage(name)
             assert stage is not None
@@ -102,7 +103,7 @@ def run(job: Job, follower: Follower | None = None) -> dict[str, Any]:
             parts = plan.check_memory(base, job.recipe, name, longest, on)
             if follower:
                 follower.planned(name, parts, plan.steps(stage, len(checked.train)), on)
-        plan.check_disk(base, job.recipe, list(stages), job.out, 0)
+        plan.check_disk(base, job.recipe, list(stages), job.out)
         if not job.dry_run:
             begun = _begin(job, base, checked, state.is_main_process)
             state.wait_for_everyone()
@@ -144,6 +145,8 @@ def _prepare(
         raise DataError(f"{', '.join(map(str, files))}: no records")
     kept = cache_folder() / "frames" if recipe.data.cache else None
     encoder = Encoder(base, Tokenizer(base.path), recipe, FrameStore(frame_request(recipe.frames, base), kept))
+    if kept is not None:
+        _check_frames(read.records, encoder.store, kept)
     learned = recipe.sft if "sft" in stages else None
     checked = check(read, encoder, recipe.data, learned, follower.checking if follower else None)
     if is_main and checked.problems:
@@ -163,6 +166,19 @@ def _prepare(
         if stage is not None and len(checked.train) < stage.batch:
             raise DataError(f"{len(checked.train)} records to train on are fewer than {name}.batch, {stage.batch}")
     return encoder, checked
+
+
+def _check_frames(records: Sequence[Record], store: FrameStore, folder: Path) -> None:
+    """Raises TrainError where the disk has no room for the frames that are still to be kept."""
+    missing = {video for record in records for video in record.videos if not store.is_kept(video)}
+    each = 3 * (store.request.frames or 64) * store.request.max_pixels
+    place = next(place for place in (folder, *folder.absolute().parents) if place.exists())
+    free = shutil.disk_usage(place).free
+    if len(missing) * each > free:
+        raise TrainError(
+            f"the frames of {len(missing)} videos take up to {len(missing) * each / 1e9:.1f} GB in {folder} and "
+            f"{free / 1e9:.1f} GB are free: make room, set VT_HOME to another disk, or --set data.cache=false"
+        )
 
 
 def _begin(job: Job, base: Checkpoint, checked: Checked, is_main: bool) -> dict[str, Any]:
@@ -280,7 +296,8 @@ def _stage(
     kept = checkpoints.complete(folder)
     if follower:
         follower.begins(name, checkpoints.step_of(kept[-1]) if kept else 0)
-    trainer.train(resume_from_checkpoint=str(kept[-1]) if kept else None)
+    with _faults(name):
+        trainer.train(resume_from_checkpoint=str(kept[-1]) if kept else None)
     _finish(trainer, base, job, folder, final, state)
     del trainer, model
     gc.collect()
@@ -309,6 +326,33 @@ def _finish(trainer: Any, base: Checkpoint, job: Job, folder: Path, final: Path,
             (folder / "merged.part").rename(aside)
         aside.rename(final)
     state.wait_for_everyone()
+
+
+def _check_launch() -> None:
+    """Raises UsageError where one process sees several GPUs, which the trainers cannot use."""
+    import torch
+
+    count = torch.cuda.device_count()
+    if count > 1 and "WORLD_SIZE" not in os.environ:
+        raise UsageError(
+            f"{count} GPUs and one process: start it with the command that --print-launch fsdp2 --gpus {count} prints, "
+            "or use one with CUDA_VISIBLE_DEVICES=0"
+        )
+
+
+@contextmanager
+def _faults(name: StageName) -> Iterator[None]:
+    """What the libraries raise for want of memory, or of a process they had, in one line."""
+    from vtcli.engines.loading import memory_errors
+
+    remedy = f"--set {name}.per_device=1, fewer frames or tokens, or more devices; start again to go on"
+    try:
+        with memory_errors("cuda" if _has_gpu() else "cpu", lambda: remedy):
+            yield
+    except RuntimeError as error:
+        if "DataLoader worker" not in str(error):
+            raise
+        raise TrainError(f"{name}: a process that reads videos was ended from outside; start again to go on") from error
 
 
 @contextmanager

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from importlib import util
 from typing import TYPE_CHECKING, Any
 
 from vtcli.errors import UsageError
@@ -17,6 +18,7 @@ def arguments(recipe: Recipe, stage: Stage, folder: str, devices: int, records: 
     """Keyword arguments of SFTConfig and GRPOConfig. Raises UsageError unless batch divides over the devices."""
     import torch
 
+    _check_optimizer(stage.optimizer)
     at_once = stage.per_device * devices
     name = "grpo" if isinstance(stage, Grpo) else "sft"
     if stage.batch % at_once:
@@ -60,6 +62,17 @@ def arguments(recipe: Recipe, stage: Stage, folder: str, devices: int, records: 
         "log_level": "error",
         "log_level_replica": "error",
     }
+
+
+def _check_optimizer(name: str) -> None:
+    from transformers.training_args import OptimizerNames
+
+    from vtcli.install import pip_command
+
+    if name not in set(OptimizerNames):
+        raise UsageError(f"no such optimizer: {name} (transformers has {', '.join(sorted(OptimizerNames))})")
+    if "8bit" in name and util.find_spec("bitsandbytes") is None:
+        raise UsageError(f"the optimizer {name} needs bitsandbytes: run {pip_command('install', 'bitsandbytes')}")
 
 
 def numbered(count: int) -> Dataset:
