@@ -26,6 +26,7 @@ from vtcli.train.sampler import GroupSampler
 from vtcli.train.settings import arguments, numbered
 from vtcli.train.trainer import VideoTrainer
 from vtcli.train.watch import VisionWatch
+from vtcli.train.whole import with_whole_weights
 
 
 class VideoGRPOTrainer(VideoTrainer, GRPOTrainer):  # type: ignore[misc]
@@ -101,9 +102,10 @@ class VideoGRPOTrainer(VideoTrainer, GRPOTrainer):  # type: ignore[misc]
         numbers = torch.cat([torch.from_numpy(dice(copies, self.drawing.max_tokens, *seed)) for seed in seeds]).numpy()
         if not self.recipe_stage.share:
             prompts, copies = [prompt for prompt in prompts for _ in range(copies)], 1
-        model = self.accelerator.unwrap_model(self.model)
-        model = model.get_base_model() if hasattr(model, "get_base_model") else model
-        return roll_out(model, prompts, copies, self.drawing, numbers, self.accelerator.autocast())
+        precision = self.accelerator.autocast()
+        return with_whole_weights(
+            self, lambda model: roll_out(model, prompts, copies, self.drawing, numbers, precision)
+        )
 
     def _texts(self, completions: Sequence[Sequence[int]]) -> list[str]:
         return [self.encoder.tokenizer.decode(ids) for ids in completions]
