@@ -86,9 +86,9 @@ def test_what_is_drawn_depends_on_its_numbers_alone(prompts: list[Encoded], enco
     assert len({tuple(ids) for ids in together}) > 3
 
 
-def test_sampling_has_the_models_shares(prompts: list[Encoded], encoder: Encoder, model: Any) -> None:
+def test_sampling_has_the_models_shares(encoder: Encoder, model: Any) -> None:
     """First tokens of many copies, against the softmax; top-p leaves out the tail."""
-    prompt, copies = prompts[2], 4000
+    prompt, copies = encoder.encode([3, 1, 4, 1, 5], []), 4000
     with torch.no_grad():
         ids, positions = torch.from_numpy(prompt.ids)[None], torch.from_numpy(prompt.positions)[:, None]
         logits = model(input_ids=ids, position_ids=positions).logits[0, -1]
@@ -179,8 +179,8 @@ def test_the_first_step_is_the_gradient_of_the_definition(
              "max_grad_norm": 1e9}  # fmt: skip
     gradients: dict[str, Any] = {}
     norms = []
-    for share in (True, False):
-        trainer = trainer_for(recipe, records, encoder, tmp_path / str(share), share=share, group=4, **stage)
+    for name, how in (("shared", {}), ("alone", {"share": False}), ("twice", {"gradient_checkpointing": True})):
+        trainer = trainer_for(recipe, records, encoder, tmp_path / name, group=4, **how, **stage)
         trainer._clip_grad_norm = lambda model, trainer=trainer: gradients.update(  # type: ignore[method-assign,misc]
             {name: p.grad.clone() for name, p in trainer.model.named_parameters()}
         )
@@ -206,6 +206,17 @@ def test_the_first_step_is_the_gradient_of_the_definition(
         scale = parameter.grad.abs().max()
         for found in norms:
             assert (found[name] - parameter.grad).abs().max() < 1e-3 * scale + 1e-7, name
+
+
+def test_bfloat16_computes_nearly_the_same(
+    records: tuple[Record, ...], encoder: Encoder, recipe: Recipe, tmp_path: Path
+) -> None:
+    half = dataclasses.replace(recipe, compute="bfloat16")
+    trainer = trainer_for(half, records, encoder, tmp_path, max_steps=1, rewards={"tests.train.test_grpo:spread": 1.0})
+    trainer.train()
+    (row,) = Journal(tmp_path / "log.jsonl").rows()
+    assert row["kl"] == pytest.approx(0.0, abs=1e-9) and 0 < row["grad_norm"] < 100
+    assert {parameter.dtype for parameter in trainer.model.parameters()} == {torch.float32}
 
 
 def test_lora_needs_no_second_model(

@@ -25,6 +25,7 @@ from tests.train.conftest import Written
 from vtcli.errors import TrainError
 from vtcli.train import checkpoints
 from vtcli.train.journal import Journal
+from vtcli.train.launch import STRATEGIES, config_file
 from vtcli.train.recipe import load_recipe
 from vtcli.train.run import Job
 from vtcli.train.run import run as train
@@ -184,6 +185,16 @@ def test_recipes_are_listed_printed_and_launched(run: Run, monkeypatch: pytest.M
     assert launch.startswith("accelerate launch --config_file ") and "--num_processes 16 --num_machines 2" in launch
     assert launch.endswith("-m vtcli train video-thinker-7b --data 'my data.jsonl'\n")
     assert '"$RANK"' in launch
+
+
+@pytest.mark.parametrize("strategy", STRATEGIES)
+def test_configurations_are_accelerates(strategy: str) -> None:
+    from accelerate.commands.config.config_args import load_config_from_file
+
+    config = load_config_from_file(str(config_file(strategy)))
+    assert config.mixed_precision == "bf16" and not config.use_cpu
+    kinds = {"ddp": "MULTI_GPU", "fsdp2": "FSDP"}
+    assert config.distributed_type == kinds.get(strategy, "DEEPSPEED")
 
 
 def test_memory_and_disk_are_checked_before_loading(

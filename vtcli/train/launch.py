@@ -10,12 +10,15 @@ from pathlib import Path
 STRATEGIES = ("ddp", "fsdp2", "zero2", "zero3")
 
 
+def config_file(strategy: str) -> Path:
+    """accelerate's configuration for one of `STRATEGIES`."""
+    return Path(str(files("vtcli.train") / "launch_configs" / f"{strategy}.yaml"))
+
+
 def launch_command(arguments: Sequence[str], strategy: str, gpus: int, nodes: int) -> str:
     """What to run on every machine; with more than one, RANK is its number and MASTER the first one's name."""
-    config = files("vtcli.train") / "launch_configs" / f"{strategy}.yaml"
-    command = ["accelerate", "launch", "--config_file", str(Path(str(config))), "--num_processes", str(gpus * nodes)]
-    shared = ["--num_machines", str(nodes)]
-    line = shlex.join([*command, *shared])
+    command = ["accelerate", "launch", "--config_file", str(config_file(strategy))]
+    line = shlex.join([*command, "--num_processes", str(gpus * nodes), "--num_machines", str(nodes)])
     if nodes > 1:
         line += ' --machine_rank "$RANK" --main_process_ip "$MASTER" --main_process_port 29500'
     return f"{line} -m vtcli train {shlex.join(arguments)}"
