@@ -95,6 +95,7 @@ def train(
     from vtcli.install import require
 
     require("vt train", "train", "yaml")
+    from vtcli.trace.text import sanitise
     from vtcli.train.recipe import packaged, recipe_text, to_yaml
 
     if list_recipes:
@@ -102,7 +103,7 @@ def train(
             print(f"{name:24}{description}")
         return
     if show is not None:
-        print(to_yaml(_recipe(show, data, root, model, changes)) if changes else recipe_text(show), end="")
+        print(sanitise(to_yaml(_recipe(show, data, root, model, changes)) if changes else recipe_text(show)), end="")
         return
     if recipe is None:
         raise UsageError("name a recipe: vt train --list shows those there are")
@@ -163,6 +164,7 @@ def _recipe(
 
 def _print_launch(strategy: str, gpus: int, nodes: int) -> None:
     """The launch command for this very command line."""
+    from vtcli.trace.text import sanitise_line
     from vtcli.train.launch import launch_command
 
     arguments, skip = [], False
@@ -172,4 +174,4 @@ def _print_launch(strategy: str, gpus: int, nodes: int) -> None:
             continue
         if not argument.startswith(("--print-launch=", "--gpus=", "--nodes=")):
             arguments.append(argument)
-    print(launch_command(arguments, strategy, gpus, nodes))
+    print(sanitise_line(launch_command(arguments, strategy, gpus, nodes)))

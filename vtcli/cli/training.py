@@ -27,8 +27,8 @@ _VALUES = (
     ("rewards/format/mean", "format", "{:.0%}"),
     ("kl", "kl", "{:.2g}"),
     ("held_out/accuracy", "held-out accuracy", "{:.1%}"),
-    ("held_out/format", "format", "{:.1%}"),
-    ("held_out/iou", "IoU", "{:.3f}"),
+    ("held_out/format", "held-out format", "{:.1%}"),
+    ("held_out/iou", "held-out IoU", "{:.3f}"),
 )
 
 

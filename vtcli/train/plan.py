@@ -75,13 +75,20 @@ def memory(
         length = rows * tokens
     value = _BYTES[recipe.compute]
     one_layer = length * (_LAYER_WIDTHS * hidden + 3 * inner) * value
+    kept = 0
+    if isinstance(stage, Grpo):  # keys and values while completions are drawn
+        heads = int(text["num_attention_heads"])
+        size = int(text.get("head_dim") or hidden // heads)
+        narrow = int(text.get("num_key_value_heads") or heads) * size
+        rows = stage.batch // count * stage.group
+        kept = 2 * layers * narrow * rows * (tokens + stage.max_tokens) * value
     activations = length * hidden * layers * value + one_layer if stage.gradient_checkpointing else layers * one_layer
     parts = {
         "weights": parameters * width // share,
         "gradients": trained * trained_width // share,
         "optimizer": trained * states // share,
         "reference": parameters * width // share if reference else 0,
-        "activations": activations,
+        "activations": max(activations, kept),
     }
     return parts | {"total": sum(parts.values())}
 

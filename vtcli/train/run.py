@@ -27,6 +27,7 @@ from vtcli.install import require
 from vtcli.models.checkpoint import Checkpoint, open_checkpoint
 from vtcli.models.fingerprint import fingerprint
 from vtcli.models.tokenizer import Tokenizer
+from vtcli.scoring.rewards import mean_rouge
 from vtcli.settings import cache_folder
 from vtcli.train import plan
 from vtcli.train.check import Checked, check, list_problems
@@ -107,6 +108,9 @@ def run(job: Job, follower: Follower | None = None) -> dict[str, Any]:
         if not job.dry_run:
             begun = _begin(job, base, checked, state.is_main_process)
             state.wait_for_everyone()
+            learned = job.out / "sft" / "final"
+            if "sft" not in stages and (learned / "config.json").is_file():
+                base = encoder.checkpoint = open_checkpoint(learned)  # `--stage grpo` after `--stage sft`
             for name in stages:
                 model = _stage(name, job, base, encoder, checked, state, follower)
                 base = replace(open_checkpoint(model), scope=base.scope)
@@ -147,6 +151,8 @@ def _prepare(
     encoder = Encoder(base, Tokenizer(base.path), recipe, FrameStore(frame_request(recipe.frames, base), kept))
     if kept is not None:
         _check_frames(read.records, encoder.store, kept)
+    if any(record.kind == "free-form" for record in read.records):
+        mean_rouge("", "")  # whether it is installed: rewards and held-out scores will ask for it
     learned = recipe.sft if "sft" in stages else None
     checked = check(read, encoder, recipe.data, learned, follower.checking if follower else None)
     if is_main and checked.problems:
@@ -211,6 +217,7 @@ def _begin(job: Job, base: Checkpoint, checked: Checked, is_main: bool) -> dict[
 #: What may be another when a run goes on: it changes no number.
 _FREE = (
     "description",
+    "model",
     "log_every",
     "save_every",
     "keep",

@@ -190,7 +190,9 @@ class _Follower(TrainerCallback):
         context = self._context
         if context.evaluate is None:
             return
+        begun = perf_counter()
         scores = context.evaluate(self._trainer)
+        context.began += perf_counter() - begun  # not of training
         if state.is_world_process_zero:
             row = {f"held_out/{name}": value for name, value in scores.items()}
             context.journal.write(state.global_step, **row)
