@@ -30,7 +30,7 @@ def caption_record(replies: Sequence[str], references: Sequence[str]) -> dict[st
     try:
         from nltk.translate.meteor_score import meteor_score
         from rouge_score.rouge_scorer import RougeScorer
-        from sacrebleu.metrics import BLEU
+        from sacrebleu.metrics.bleu import BLEU
     except ImportError:
         raise UsageError(INSTALL) from None
     texts = [caption_of(reply) for reply in replies]
