@@ -5,7 +5,8 @@ VtError
 ├── VideoError    a video that cannot be read as asked
 ├── ModelError    a checkpoint that is missing, incomplete, unsafe or of another kind
 ├── EngineError   an engine that is not installed or failed while running
-└── DataError     annotations, predictions or records that are not what their format says
+├── DataError     annotations, predictions or records that are not what their format says
+└── TrainError    a training run that cannot be begun, or cannot go on
 
 Every message is one line that says what is wrong and what to do.
 """
@@ -39,6 +40,10 @@ class EngineError(VtError):
 
 class DataError(VtError):
     """A file or record of annotations, predictions or scores that is not what its format says."""
+
+
+class TrainError(VtError):
+    """A training run cannot be begun, or cannot go on."""
 
 
 def first_line(error: BaseException) -> str:

@@ -21,6 +21,7 @@ from vtcli.cli.models import models
 from vtcli.cli.probe import probe
 from vtcli.cli.pull import pull
 from vtcli.cli.trace import trace
+from vtcli.cli.train import train
 
 app = typer.Typer(
     name="vt",
@@ -30,7 +31,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for command in (ask, chat, batch, demo, pull, models, probe, frames, trace, export, cache, history, doctor):
+for command in (ask, chat, batch, demo, pull, models, probe, frames, trace, export, train, cache, history, doctor):
     app.command()(command)
 app.add_typer(eval_app, name="eval")
 
