@@ -197,7 +197,7 @@ def _check(config: Mapping[str, Any]) -> None:
 def begin_run(folder: Path, config: Mapping[str, Any], asked: Sequence[Asked]) -> Run:
     """Makes a run's folder, or goes on with the one that is there.
 
-    What decides the answers must be the same; choices of frames and samples may be added. Raises DataError.
+    What decides the answers must be the same; choices of frames, samples and questions may be added. Raises DataError.
     """
     if (folder / RUN).exists():
         old = open_run(folder)
@@ -220,8 +220,9 @@ def _difference(old: Run, config: Mapping[str, Any], asked: Sequence[Asked]) -> 
         if old.config.get(key) != config[key]:
             return f"its {key} is {_short(old.config.get(key))}, here {_short(config[key])}"
     before = [each.as_json() | {"path": None} for each in old.asked]
-    if before != [each.as_json() | {"path": None} for each in asked]:
-        return f"it asks {len(before)} other questions"
+    now = [each.as_json() | {"path": None} for each in asked]
+    if before != now[: len(before)]:
+        return f"it asks {len(before)} questions, which are not the first of these {len(now)}"
     return ""
 
 
