@@ -122,6 +122,13 @@ def test_reports_are_made_again_from_the_answers_alone(tmp_path: Path) -> None:
     assert make_report(run, ["strict"]).settings[0].record["score"]["grounding"]["miou"] == 12.5
 
 
+def test_predictions_of_before_there_were_more_frames_are_gone(tmp_path: Path) -> None:
+    run = begin_run(tmp_path / "run", CONFIG, asked())
+    write_report(make_report(run))
+    write_report(make_report(begin_run(tmp_path / "run", CONFIG | {"frames": [32]}, asked())))
+    assert {file.name for file in run.folder.glob("pred*")} == {"predictions-16.jsonl", "predictions-32.jsonl"}
+
+
 class _Page(html.parser.HTMLParser):
     def __init__(self) -> None:
         super().__init__()

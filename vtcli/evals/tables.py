@@ -11,13 +11,13 @@ from vtcli.trace.text import sanitise_line
 Row = Sequence[object]
 
 
-def text_table(head: Row, rows: Sequence[Row]) -> str:
-    """Columns as wide as they must be: the first to the left, the others to the right."""
+def text_table(head: Row, rows: Sequence[Row], left: int = 1) -> str:
+    """Columns as wide as they must be: the first `left` ones to the left, the others to the right."""
     lines = [[sanitise_line(_shown(cell)) for cell in row] for row in (head, *rows)]
     widths = [max(cell_len(line[column]) for line in lines) for column in range(len(head))]
     return "\n".join(
         "  ".join(
-            _padded(cell, width, left=column == 0)
+            _padded(cell, width, left=column < left)
             for column, (cell, width) in enumerate(zip(line, widths, strict=True))
         ).rstrip()
         for line in lines

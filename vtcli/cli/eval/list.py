@@ -66,7 +66,7 @@ def _lines(records: list[dict[str, Any]]) -> Iterator[str]:
     rows = [(r["name"], r["kind"], r["scorer"], r["format"], r["licence"]) for r in records]
     rows.append(("shapes", "choice", "strict", "file", "generated, always there"))
     rows.append(("jsonl:FILE", "choice", "strict", "file", "one's own questions"))
-    yield text_table(("benchmark", "kind", "scorer", "format", "licence"), rows)
+    yield text_table(("benchmark", "kind", "scorer", "format", "licence"), rows, left=5)
     yield ""
     yield "format: file = checked on real annotations, source = read in the benchmark's code or card,"
     yield "description = known by description only. vt eval list BENCHMARK tells where one comes from."

@@ -53,10 +53,15 @@ def write_report(report: Report) -> None:
 
     run = report.run
     answers = run.answers()
-    for frames in run.frames:
-        name = "predictions" if len(run.frames) == 1 else f"predictions-{str(frames).replace(' ', '')}"
+    names = {frames: f"predictions-{str(frames).replace(' ', '')}.jsonl" for frames in run.frames}
+    if len(names) == 1:
+        names = dict.fromkeys(names, "predictions.jsonl")
+    for frames, name in names.items():
         lines = (prediction_line(prediction) + "\n" for prediction in run.predictions(frames, answers))
-        write_whole(run.folder / f"{name}.jsonl", "".join(lines))
+        write_whole(run.folder / name, "".join(lines))
+    for stale in run.folder.glob("predictions*.jsonl"):  # of before there were more choices of frames
+        if stale.name not in names.values():
+            stale.unlink()
     write_whole(run.folder / "scores.json", json.dumps(report.as_json(), indent=2) + "\n")
     write_whole(run.folder / "report.md", markdown(report))
     write_whole(run.folder / "report.html", page(report))

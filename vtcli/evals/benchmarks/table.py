@@ -143,7 +143,7 @@ _ALL = (
     ),
     Benchmark(
         "next-qa", "NExT-QA (and IntentQA)", "choice", choice.next_qa, ("test.csv", "val.csv"),
-        "github: doc-doc/NExT-QA, dataset/nextqa", "NExTVideo there", "MIT", "file", "question type",
+        "github: doc-doc/NExT-QA, dataset/nextqa", "NExTVideo there", "MIT", "source", "question type",
     ),
     Benchmark(
         "next-gqa", "NExT-GQA", "choice", grounding.next_gqa, (), "github: doc-doc/NExT-GQA, datasets/nextgqa (folder)",
