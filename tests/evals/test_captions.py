@@ -31,6 +31,6 @@ def test_bleu_and_rouge() -> None:
 
 
 def test_without_the_packages_there_is_one_clear_line(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(sys.modules, "sacrebleu.metrics", None)
+    monkeypatch.setitem(sys.modules, "sacrebleu.metrics.bleu", None)
     with pytest.raises(UsageError, match="pip install"):
         caption_record(["x"], ["x"])
