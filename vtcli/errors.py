@@ -4,7 +4,9 @@ VtError
 ├── UsageError    the command was given something that cannot mean anything (exit 2)
 ├── VideoError    a video that cannot be read as asked
 ├── ModelError    a checkpoint that is missing, incomplete, unsafe or of another kind
-└── EngineError   an engine that is not installed or failed while running
+├── EngineError   an engine that is not installed or failed while running
+├── DataError     annotations, predictions or records that are not what their format says
+└── TrainError    a training run that cannot be begun, or cannot go on
 
 Every message is one line that says what is wrong and what to do.
 """
@@ -34,6 +36,14 @@ class ModelError(VtError):
 
 class EngineError(VtError):
     """The engine is not installed, or failed while running."""
+
+
+class DataError(VtError):
+    """A file or record of annotations, predictions or scores that is not what its format says."""
+
+
+class TrainError(VtError):
+    """A training run cannot be begun, or cannot go on."""
 
 
 def first_line(error: BaseException) -> str:

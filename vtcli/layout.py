@@ -14,6 +14,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from vtcli.tokens import video_token_count
+
 Ids = NDArray[np.int64]
 
 
@@ -32,10 +34,12 @@ class Layout:
     next_position: int
 
 
-def video_token_count(grid: tuple[int, int, int], merge_size: int = 2) -> int:
-    """Tokens a clip of `grid` (T, H, W) patches takes: merge_size x merge_size patches make one."""
-    t, h, w = grid
-    return t * (h // merge_size) * (w // merge_size)
+@dataclass(frozen=True)
+class Shape:
+    """Of one video in a prompt: its grid (T, H, W) in patches, and the seconds between frame pairs."""
+
+    grid: tuple[int, int, int]
+    second_per_grid: float
 
 
 def mrope_positions(
@@ -47,28 +51,56 @@ def mrope_positions(
     merge_size: int = 2,
     tokens_per_second: float = 2,
 ) -> Ids:
-    """Positions (3, L) of a prompt with at most one video, whose tokens stand together.
+    """Positions (3, L) of a prompt with at most one video, whose tokens stand together; see `number`."""
+    ids = np.asarray(input_ids, dtype=np.int64)
+    shapes = [Shape(grid, second_per_grid)] if (ids == video_token_id).any() else []
+    return number(
+        ids, shapes, video_token_id=video_token_id, merge_size=merge_size, tokens_per_second=tokens_per_second
+    )
+
+
+def number(
+    ids: Ids, shapes: Sequence[Shape], *, video_token_id: int, merge_size: int = 2, tokens_per_second: float = 2
+) -> Ids:
+    """Positions (3, L) of ids (L,) that hold the videos of `shapes`, each as one run of video tokens, in order.
 
     Text counts up by one on all axes. With `start` the next free position, the video cell (i, row, column) stands at
     (start + floor(i · second_per_grid · tokens_per_second), start + row, start + column), and the text after it
-    resumes at the maximum over all axes + 1. Raises ValueError when the video tokens do not match the grid.
+    resumes at the maximum over all axes + 1. Raises ValueError when the video tokens do not match the grids.
     """
-    ids = np.asarray(input_ids, dtype=np.int64)
     where = np.flatnonzero(ids == video_token_id)
-    if where.size == 0:
-        return _text(0, ids.size)
-    count = video_token_count(grid, merge_size)
-    first = int(where[0])
-    if where.size != count or int(where[-1]) - first + 1 != count:
-        raise ValueError(f"{where.size} video tokens do not form one run of {count}, the grid {grid}")
+    counts = [video_token_count(shape.grid, merge_size) for shape in shapes]
+    if where.size != sum(counts):
+        runs = " and ".join(f"one run of {count}, the grid {s.grid}" for count, s in zip(counts, shapes, strict=True))
+        raise ValueError(f"{where.size} video tokens do not form {runs or 'a text without videos'}")
+    pieces, done, taken = [_text(0, 0)], 0, 0
+    start = 0
+    for shape, count in zip(shapes, counts, strict=True):
+        first = int(where[taken])
+        if int(where[taken + count - 1]) - first + 1 != count:
+            raise ValueError(f"the video tokens do not form one run of {count}, the grid {shape.grid}")
+        pieces.append(_text(start, first - done))
+        start += first - done
+        video = _cells(shape, merge_size, tokens_per_second) + start
+        pieces.append(video)
+        start, done, taken = int(video.max()) + 1, first + count, taken + count
+    return np.concatenate([*pieces, _text(start, ids.size - done)], axis=1)
 
-    t, h, w = grid[0], grid[1] // merge_size, grid[2] // merge_size
-    # float32 and this order, as in 4.51: float64 gives other whole numbers (at 2.6 fps, grid 39: 60, not 59).
-    steps = np.arange(t).astype(np.float32) * np.float32(second_per_grid) * np.float32(tokens_per_second)
-    cells = np.stack(np.meshgrid(steps.astype(np.int64), np.arange(h), np.arange(w), indexing="ij"))
-    video = cells.reshape(3, count) + first
-    after = _text(int(video.max()) + 1, ids.size - first - count)
-    return np.concatenate([_text(0, first), video, after], axis=1)
+
+def expand(prompt_ids: Sequence[int], shapes: Sequence[Shape], video_token_id: int, merge_size: int = 2) -> Ids:
+    """`prompt_ids`, which hold one video token a video, with as many as each video has cells.
+
+    Raises ValueError unless there are as many video tokens as `shapes`.
+    """
+    ids = np.asarray(prompt_ids, dtype=np.int64)
+    where = np.flatnonzero(ids == video_token_id)
+    if where.size != len(shapes):
+        raise ValueError(
+            f"the prompt holds {where.size} video tokens, not {'one' if len(shapes) == 1 else len(shapes)}"
+        )
+    times = np.ones(ids.size, np.int64)
+    times[where] = [video_token_count(shape.grid, merge_size) for shape in shapes]
+    return np.repeat(ids, times)
 
 
 def build_layout(
@@ -85,21 +117,20 @@ def build_layout(
     `prompt_ids` come from the chat template (one `<|video_pad|>`); `second_per_grid` is the seconds between
     frame pairs, 2 / sampled fps. Raises ValueError unless there is exactly one video token.
     """
-    ids = np.asarray(prompt_ids, dtype=np.int64)
-    where = np.flatnonzero(ids == video_token_id)
-    if where.size != 1:
-        raise ValueError(f"the prompt holds {where.size} video tokens, not one")
-    count = video_token_count(grid, merge_size)
-    full = np.insert(ids, where[0], np.full(count - 1, video_token_id))
-    positions = mrope_positions(
-        full,
-        grid,
-        second_per_grid,
-        video_token_id=video_token_id,
-        merge_size=merge_size,
-        tokens_per_second=tokens_per_second,
+    shapes = [Shape(grid, second_per_grid)]
+    full = expand(prompt_ids, shapes, video_token_id, merge_size)
+    positions = number(
+        full, shapes, video_token_id=video_token_id, merge_size=merge_size, tokens_per_second=tokens_per_second
     )
-    return Layout(full, positions, grid, count, int(positions.max()) + 1)
+    return Layout(full, positions, grid, video_token_count(grid, merge_size), int(positions.max()) + 1)
+
+
+def _cells(shape: Shape, merge_size: int, tokens_per_second: float) -> Ids:
+    """Positions (3, cells) of a video's cells, from 0."""
+    t, h, w = shape.grid[0], shape.grid[1] // merge_size, shape.grid[2] // merge_size
+    # float32 and this order, as in 4.51: float64 gives other whole numbers (at 2.6 fps, grid 39: 60, not 59).
+    steps = np.arange(t).astype(np.float32) * np.float32(shape.second_per_grid) * np.float32(tokens_per_second)
+    return np.stack(np.meshgrid(steps.astype(np.int64), np.arange(h), np.arange(w), indexing="ij")).reshape(3, -1)
 
 
 def _text(start: int, length: int) -> Ids:

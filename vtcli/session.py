@@ -11,8 +11,8 @@ from vtcli.engines.device import VALUE_BYTES
 from vtcli.memory import Clip, check_fit
 from vtcli.models.checkpoint import open_checkpoint
 from vtcli.models.tokenizer import Tokenizer
+from vtcli.tokens import FRAME_FACTOR, IMAGE_FACTOR
 from vtcli.video.reader import Frames
-from vtcli.video.sampling import FRAME_FACTOR, IMAGE_FACTOR
 
 _LEAST = Clip(FRAME_FACTOR, IMAGE_FACTOR, IMAGE_FACTOR, 1)
 """The smallest question there is: where it does not fit, no other does."""

@@ -257,3 +257,21 @@ def _last(path: Path) -> list[str]:
         return [json.loads(line)["id"] for line in last]
     except ValueError:
         return []
+
+
+@pytest.mark.parametrize(("written", "kept"), [(1.0, ["a"]), (0.5, []), (0.0, [])])
+def test_ctrl_c_within_a_line_leaves_it_whole_or_not_there(
+    path: Path, monkeypatch: pytest.MonkeyPatch, written: float, kept: list[str]
+) -> None:
+    def interrupted(file: int, data: bytes) -> None:
+        os.write(file, data[: int(written * len(data))])
+        raise KeyboardInterrupt
+
+    output = Output(path)
+    with monkeypatch.context() as patch:
+        patch.setattr("vtcli.batch.output._write", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            output.append(record("a"))
+    assert list(output.lines) == kept
+    output.close()
+    assert (ids(path) if path.exists() else []) == kept

@@ -111,6 +111,7 @@ def test_kill_and_again(machine: Machine, hub: Hub, sharded: Path) -> None:
     listed = json.loads(machine.vt("models", "--json").stdout)
     validate(listed, "models")
     assert [one["repository"] for one in listed["partial"]] == [NAME] and NAME not in str(listed["models"])
+    one_line(machine.vt("models", "rm", NAME), "kept: vt models rm acme/Small-7B -y removes without asking")
     hub.fault = lambda method, path: None
     hub.sent.clear()
     done = machine.vt("pull", NAME)
@@ -118,6 +119,17 @@ def test_kill_and_again(machine: Machine, hub: Hub, sharded: Path) -> None:
     total = sum(file.stat().st_size for file in sharded.iterdir() if file.suffix in (".json", ".txt", ".safetensors"))
     assert sum(hub.sent.values()) <= total - kept
     is_whole(machine.folder(NAME), sharded)
+
+
+def test_what_a_broken_download_left_can_be_removed(machine: Machine, hub: Hub) -> None:
+    hub.fault = lambda method, path: Fault(body="wrong") if "2-of-00003" in path else None
+    machine.vt("pull", NAME)
+    (machine.folder(NAME) / "blobs" / f"{'0' * 64}.vt.incomplete").write_bytes(bytes(5000))
+    before = sum(file.stat().st_size for file in (machine.folder(NAME) / "blobs").iterdir())
+    done = machine.vt("models", "rm", NAME, "-y", "--json")
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout)["bytes"] == before
+    assert not machine.folder(NAME).exists()
 
 
 def test_two_at_once(machine: Machine, hub: Hub, sharded: Path) -> None:

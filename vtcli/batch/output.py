@@ -94,21 +94,34 @@ class Output:
         return record
 
     def append(self, record: Mapping[str, Any]) -> None:
-        """Adds a line; `record` begins with schema and id. Raises VtError; the file is then as it was before."""
+        """Adds a line; `record` begins with schema and id. Raises VtError; the file is then as it was before.
+
+        Interrupted by Ctrl-C, the line is there whole or not at all, and counted if it is.
+        """
         data = dump_json(record).encode() + b"\n"
         assert data.startswith(OPENING)
+        line = Line(self._size, len(data), record.get("error") is not None)
         try:
             if not self._is_ours():
                 raise VtError(f"{self._name} was removed or replaced while it was written: nothing more is written")
-            os.lseek(self._file, self._size, os.SEEK_SET)
+            os.lseek(self._file, line.offset, os.SEEK_SET)
             _write(self._file, data)
             self._sync()
+            self._count(record["id"], line)
         except OSError as error:
             with contextlib.suppress(OSError):
-                os.ftruncate(self._file, self._size)
+                os.ftruncate(self._file, line.offset)
             raise self._unwritable(error, f"the {len(self.lines)} answers in it are kept") from error
-        self.lines[record["id"]] = Line(self._size, len(data), record.get("error") is not None)
-        self._size += len(data)
+        except KeyboardInterrupt:
+            if os.fstat(self._file).st_size == line.offset + line.size:
+                self._count(record["id"], line)
+            else:
+                os.ftruncate(self._file, line.offset)
+            raise
+
+    def _count(self, id: str, line: Line) -> None:
+        self.lines[id] = line
+        self._size = line.offset + line.size
 
     def drop_failed(self) -> int:
         """Removes the lines that hold errors; how many they were. Raises VtError."""

@@ -147,7 +147,7 @@ def batch(
         quiet=quiet,
         color=color,
     )
-    part = _shard(shard)
+    part = parse_shard(shard)
     warnings: list[str] = []
     items, unread = _items(sources or [], question or [], tuple(choice or ()), questions, base, warnings)
     if offline:
@@ -298,7 +298,8 @@ def _report(summary: dict[str, Any], json: bool, quiet: bool, console: Console) 
         raise typer.Exit(SOME_FAILED)
 
 
-def _shard(text: str | None) -> Shard | None:
+def parse_shard(text: str | None) -> Shard | None:
+    """The part that `--shard` names, None for the whole. Raises UsageError."""
     from vtcli.batch.items import Shard
     from vtcli.errors import UsageError
 

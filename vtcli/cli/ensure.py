@@ -48,16 +48,17 @@ def _named(model: str) -> Reference | None:
 
 
 def _here(reference: Reference | None) -> str | None:
-    from vtcli.machine import places
     from vtcli.models import store
+
+    installed = store.find(reference) if reference else []
+    if reference is not None and len(installed) <= 1:
+        return str(reference) if installed else None
+    from vtcli.machine import places
     from vtcli.models.overview import default_model, fitting
 
     if reference is None:
         found = default_model(places())
         return str(found) if found else None
-    installed = store.find(reference)
-    if len(installed) <= 1:
-        return str(reference) if installed else None
     found = fitting(installed, places())
     assert found is not None
     pinned = f"@{reference.revision}" if reference.revision else ""

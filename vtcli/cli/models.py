@@ -152,7 +152,8 @@ def _remove(text: str, yes: bool, json: bool) -> None:
         raise VtError(f"{named} kept: vt models rm {text} -y removes without asking")
     freed = sum(store.remove(one) for one in found)
     if partial:
-        freed = hub_cache.remove(hub_cache.repository_folder(_repository(text)), [])
+        folder = hub_cache.repository_folder(_repository(text))
+        freed = hub_cache.remove(folder, hub_cache.files(folder))
     record = {"schema": "vt.models/1", "removed": [str(one) for one in found], "bytes": freed}
     print(dump_json(record, sys.stdout.encoding) if json else f"{_gb(freed)} freed: {sanitise_line(named)}")
 

@@ -33,6 +33,7 @@ class Counter:
         self._earlier = self._done = done
         self._failed = 0
         self._said = ""
+        self._note = ""
         self._quiet = quiet
         self._now = now
         self._begin: float | None = None
@@ -49,8 +50,9 @@ class Counter:
             self._said = message
             self._console.print(f"vt: warning: {sanitise_line(message)}", style="yellow", soft_wrap=True)
 
-    def one(self, name: str, error: str | None) -> None:
-        """An item is done; `error` says why it has no answer."""
+    def one(self, name: str, error: str | None, note: str = "") -> None:
+        """An item is done; `error` says why it has no answer. `note` stands among the facts until the next."""
+        self._note = note
         self._done += 1
         now = self._now()
         if self._begin is None:  # loading the model says nothing about the rate
@@ -65,7 +67,8 @@ class Counter:
             self._console.print(" · ".join((f"{self._done} of {self._total}", *self._facts(now))), soft_wrap=True)
 
     def _facts(self, now: float) -> list[str]:
-        facts = [f"{self._failed} failed"] if self._failed else []
+        facts = [self._note] if self._note else []
+        facts += [f"{self._failed} failed"] if self._failed else []
         counted = self._done - self._first
         if self._begin is None or counted < _FEW or now <= self._begin:
             return facts

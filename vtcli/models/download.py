@@ -112,7 +112,7 @@ class _File:
                 self._checked.add(real)
                 return True
         path.unlink()
-        real.unlink(missing_ok=True)
+        self._blob.unlink(missing_ok=True)
         return False
 
     def _fetch(self) -> None:

@@ -52,8 +52,8 @@ def snapshot(folder: Path, revision: str | None = None) -> Path | None:
 
 def point(folder: Path, revision: str, commit: str) -> None:
     """Notes which commit a branch or tag was last seen at."""
-    ref = folder / "refs" / revision
-    if revision != commit and folder in ref.parents:
+    if revision != commit and ".." not in revision:
+        ref = folder / "refs" / revision
         ref.parent.mkdir(parents=True, exist_ok=True)
         ref.write_text(commit)
 
@@ -63,29 +63,36 @@ def partial_bytes(folder: Path) -> int:
     return sum(_size(file) for file in (folder / "blobs").glob(f"*{PARTIAL}"))
 
 
-def remove(folder: Path, files: list[Path]) -> int:
+def files(folder: Path) -> list[Path]:
+    """Every file of every snapshot in a repository's folder."""
+    return [Path(place, name) for place, _folders, names in os.walk(folder / "snapshots") for name in names]
+
+
+def remove(folder: Path, unwanted: list[Path]) -> int:
     """Takes snapshot files out of a repository's folder, with blobs that nothing else names; returns bytes freed.
 
     What is left of a repository without any file goes too. Raises OSError where the disk refuses.
     """
     freed = 0
-    for file in files:
-        blob, size = file.resolve(), _size(file)
+    for file in unwanted:
+        blob = _blob(file)
+        size = 0 if blob.is_symlink() else _size(blob)  # a link: its content lies in a store that others share
         file.unlink()
-        if not any(other.resolve() == blob for other in _files(folder / "snapshots")):
+        if blob == file:
             freed += size
+        elif not any(_blob(other) == blob for other in files(folder)):
             blob.unlink(missing_ok=True)
-    if not any(True for _ in _files(folder / "snapshots")):
+            freed += size
+    if not files(folder):
         freed += partial_bytes(folder)
         shutil.rmtree(folder)
         shutil.rmtree(folder.parent / ".locks" / folder.name, ignore_errors=True)
     return freed
 
 
-def _files(folder: Path) -> Iterator[Path]:
-    for place, _folders, names in os.walk(folder):
-        for name in names:
-            yield Path(place, name)
+def _blob(file: Path) -> Path:
+    """What a snapshot's file is a link to; the file itself where it is none."""
+    return Path(os.path.normpath(file.parent / os.readlink(file))) if file.is_symlink() else file
 
 
 def _size(file: Path) -> int:

@@ -52,7 +52,7 @@ class Tokenizer:
         return self.backend.get_vocab_size()
 
     def encode_prompt(self, prompt: Prompt) -> tuple[str, list[int]]:
-        """The prompt as the chat template renders it, and its ids with one `<|video_pad|>` for the whole video.
+        """The prompt as the chat template renders it, and its ids with one `<|video_pad|>` for each whole video.
 
         Equal to tokenising the rendered text in one go, except that control tokens inside the prompt's own
         texts stay text.
@@ -73,7 +73,7 @@ class Tokenizer:
 
         user, *later = (self._hide(text, quote) for text in (prompt.user, *prompt.later))
         system = None if prompt.system is None else self._hide(prompt.system, quote)
-        hidden = Prompt(system, user, tuple(later))
+        hidden = Prompt(system, user, tuple(later), prompt.videos)
         rendered = render(self._template, hidden.messages(), self._variables())
         ids: list[int] = []
         for piece in self._pattern.split(rendered) if self._pattern else [rendered]:

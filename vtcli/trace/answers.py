@@ -41,6 +41,7 @@ _STATEMENT = re.compile(
     rf"[*\s]{{0,6}}{_MARK}([A-Z])(?!{_WORD_GOES_ON}|-\w|\.[A-Za-z]\.)"
     rf"|\b(?i:option|choice)\s{{1,4}}{_MARK}([A-Z])[*_`\"')\]}}]{{0,4}}{_IS_RIGHT}"
 )
+_LABEL = re.compile(r"\s*[(\[]?([A-Z])[.):\]]\s*(?=\S)")
 _TAIL = 2000  # characters of reasoning in which a conclusion is looked for
 
 
@@ -64,7 +65,10 @@ def read_choice(answer: str, choices: Sequence[str], text: str = "") -> str | No
         return None
     letters = ascii_uppercase[: len(choices)]
     given = _plain(answer)
-    letter = _read(given, _texts(choices), letters) if given else _stated(_plain(text[-_TAIL:]), letters)
+    if len(given) == 1 and given.isascii() and given.isalpha():
+        letter: str | None = given.upper()
+    else:
+        letter = _read(given, _texts(choices), letters) if given else _stated(_plain(text[-_TAIL:]), letters)
     return letter if letter is not None and letter in letters else None
 
 
@@ -79,7 +83,7 @@ def _read(answer: str, texts: Sequence[str], letters: str) -> str | None:
     if len(short) == 1 and short.isupper():
         return short
     for candidate in dict.fromkeys((answer, short, lines[0] if lines else "")):
-        matches = _same(candidate, texts)
+        matches = matching(candidate, texts)
         if len(matches) > 1:
             return None
         if matches:
@@ -92,7 +96,7 @@ def _labelled(answer: str, texts: Sequence[str], letters: str) -> str | None:
     if reasoned := _REASONED.match(answer):
         return reasoned[1]
     bare = re.match(r"([A-Z])(?:,|\s)", answer)
-    if bare and bare[1] in letters and letters.index(bare[1]) in _same(answer[bare.end() :], texts):
+    if bare and bare[1] in letters and letters.index(bare[1]) in matching(answer[bare.end() :], texts):
         return bare[1]
     labelled = _LABELLED.match(answer)
     if labelled is None or re.match(r"[A-Za-z]\.", labelled[2]):  # "U.S.", "e.g."
@@ -100,7 +104,7 @@ def _labelled(answer: str, texts: Sequence[str], letters: str) -> str | None:
     if labelled[1].islower() and not labelled[2][:1].isspace():
         return None
     letter, rest = labelled[1].upper(), labelled[2]
-    if letter in letters and letters.index(letter) in _same(rest, texts):
+    if letter in letters and letters.index(letter) in matching(rest, texts):
         return letter
     more = _MORE.match(rest)
     next_label = re.search(r"(?m)^\s{0,8}[(\[]?([A-Z])[.):\]]", rest)  # the options repeated, not one of them chosen
@@ -129,7 +133,7 @@ def _without_lead(answer: str) -> str:
     return (answer.lstrip(_AROUND)[lead.end() :] if lead else answer).strip(_AROUND)
 
 
-def _same(answer: str, texts: Sequence[str]) -> list[int]:
+def matching(answer: str, texts: Sequence[str]) -> list[int]:
     """Which texts equal `answer`, but for case, blanks and outer punctuation; if none do, but for all punctuation."""
     for normal in (_normal, _words):
         wanted = normal(answer)
@@ -141,15 +145,16 @@ def _same(answer: str, texts: Sequence[str]) -> list[int]:
 
 def _texts(choices: Sequence[str]) -> list[str]:
     """The choices without the letters some benchmarks write before them."""
-    labels = [re.match(r"\s*[(\[]?([A-Z])[.):\]]\s*(?=\S)", _plain(choice)) for choice in choices]
+    texts = [_plain(choice) for choice in choices]
+    labels = [_LABEL.match(text) for text in texts]
     if all(label and label[1] == letter for label, letter in zip(labels, ascii_uppercase, strict=False)):
-        return [_plain(choice)[label.end() :] for choice, label in zip(choices, labels, strict=True) if label]
-    return [_plain(choice) for choice in choices]
+        return [text[label.end() :] for text, label in zip(texts, labels, strict=True) if label]
+    return texts
 
 
 def _plain(text: str) -> str:
-    plain = unicodedata.normalize("NFKC", text)
-    for _ in range(2):  # \boxed{\text{C}}
+    plain = text if text.isascii() else unicodedata.normalize("NFKC", text)
+    for _ in range(2 if "\\" in plain else 0):  # \boxed{\text{C}}
         plain = _BOXED.sub(r"\1", plain)
     return plain.strip()
 

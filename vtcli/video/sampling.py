@@ -16,11 +16,10 @@ from typing import Any
 import numpy as np
 
 from vtcli.errors import UsageError, VideoError
+from vtcli.tokens import FRAME_FACTOR, IMAGE_FACTOR
 from vtcli.video.probe import VideoInfo
 from vtcli.video.text import shown
 
-FRAME_FACTOR = 2  # frames go to the model in pairs (temporal_patch_size)
-IMAGE_FACTOR = 28  # pixels of one token's side: patch_size 14, merge_size 2
 FPS_MIN_FRAMES = 4  # --fps only
 FPS_MAX_FRAMES = 768  # --fps only
 MAX_RATIO = 200  # longer side / shorter side

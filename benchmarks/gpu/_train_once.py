@@ -1,0 +1,51 @@
+"""One case of train.py: trains some steps and prints what was logged, as a line of JSON."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import sys
+from pathlib import Path
+
+from vtcli.train.journal import Journal
+from vtcli.train.recipe import load_recipe
+from vtcli.train.run import Job, run
+
+CLIPS = 24
+
+
+def main() -> None:
+    import torch
+
+    model, case, folder, *changes = sys.argv[1:]
+    stage = "sft" if case.startswith("sft") else "grpo"
+    recipe = load_recipe(
+        "tiny", [f"model={model}", f"data.shapes={CLIPS}", "sft.epochs=100", "grpo.epochs=100", *changes]
+    )
+    settings = recipe.stage(stage)
+    assert settings is not None
+    changed = dataclasses.replace(settings, evaluate_every=10**9)
+    recipe = dataclasses.replace(recipe, **{stage: changed})
+    run(Job(recipe, Path(folder), (stage,)))
+    from vtcli.models.checkpoint import open_checkpoint
+    from vtcli.train.plan import adapter_parameters
+
+    checkpoint = open_checkpoint(model)
+    count = checkpoint.weights.parameters
+    rows = [row for row in Journal(Path(folder) / stage / "log.jsonl").rows() if "seconds" in row]
+    gpu = torch.cuda.is_available()
+    print(
+        json.dumps(
+            {
+                "log": rows,
+                "memory": max((row.get("gpu_memory", 0) for row in rows), default=0),
+                "device": torch.cuda.get_device_name() if gpu else "cpu",
+                "parameters": count,
+                "trained": count if recipe.lora is None else adapter_parameters(checkpoint, recipe.lora),
+            }
+        )
+    )
+
+
+if __name__ == "__main__":
+    main()

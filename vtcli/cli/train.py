@@ -1,0 +1,177 @@
+"""`vt train`: a recipe's stages, SFT and GRPO, from checking the data to a checkpoint that `vt ask -m` takes."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
+
+import typer
+
+from vtcli.cli import options
+
+if TYPE_CHECKING:
+    from vtcli.train.recipe import Recipe
+
+StageOption = Literal["sft", "grpo"]
+Strategy = Literal["ddp", "fsdp2", "zero2", "zero3"]
+LAUNCH_PANEL = "Several GPUs"
+SHOW_PANEL = "Recipes"
+
+
+def train(
+    recipe: Annotated[
+        str | None,
+        typer.Argument(metavar="[RECIPE]", help="A recipe of --list, or a YAML file.", show_default=False),
+    ] = None,
+    data: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--data", metavar="FILE", help="Records: JSON, JSON lines or Parquet; repeat.", show_default=False
+        ),
+    ] = None,
+    root: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--root",
+            metavar="[SOURCE=]DIR",
+            help="Folder of the videos of a data_source, or of all others; repeat.",
+            show_default="the records' folder",
+        ),
+    ] = None,
+    model: Annotated[
+        str | None,
+        typer.Option(
+            "--model", "-m", metavar="DIR", help="Checkpoint folder to start from.", show_default="the recipe's"
+        ),
+    ] = None,
+    out: Annotated[
+        Path | None,
+        typer.Option(
+            "--out",
+            "-o",
+            metavar="DIR",
+            help="Folder of the run; the same command goes on in it.",
+            show_default="vt-train-RECIPE",
+        ),
+    ] = None,
+    stage: Annotated[
+        StageOption | None, typer.Option("--stage", help="This stage only.", show_default="all of the recipe")
+    ] = None,
+    changes: Annotated[
+        list[str] | None,
+        typer.Option("--set", metavar="KEY=VALUE", help="Change a value of the recipe; repeat.", show_default=False),
+    ] = None,
+    skip_bad: Annotated[
+        bool, typer.Option("--skip-bad", help="Train without the records that cannot be used.")
+    ] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Check data, memory and disk; train nothing.")] = False,
+    list_recipes: Annotated[
+        bool, typer.Option("--list", help="The recipes that come with vt.", rich_help_panel=SHOW_PANEL)
+    ] = False,
+    show: Annotated[
+        str | None,
+        typer.Option("--print", metavar="RECIPE", help="Print a recipe as YAML.", rich_help_panel=SHOW_PANEL),
+    ] = None,
+    print_launch: Annotated[
+        Strategy | None,
+        typer.Option("--print-launch", help="Print the command for several GPUs.", rich_help_panel=LAUNCH_PANEL),
+    ] = None,
+    gpus: Annotated[int, typer.Option("--gpus", min=1, help="GPUs of a machine.", rich_help_panel=LAUNCH_PANEL)] = 8,
+    nodes: Annotated[int, typer.Option("--nodes", min=1, help="Machines.", rich_help_panel=LAUNCH_PANEL)] = 1,
+    json: options.JsonOption = False,
+    quiet: Annotated[
+        bool, typer.Option("--quiet", "-q", help="Show no progress.", rich_help_panel=options.OUTPUT_PANEL)
+    ] = False,
+    color: options.ColorOption = "auto",
+    debug: options.DebugOption = False,
+) -> None:
+    """Train a Qwen2.5-VL checkpoint on videos: SFT, then GRPO, as a recipe says.
+
+    Data, memory and disk are checked before anything is loaded. A run that was stopped goes on with the same command.
+    """
+    from vtcli.errors import UsageError
+    from vtcli.install import require
+
+    require("vt train", "train", "yaml")
+    from vtcli.trace.text import sanitise
+    from vtcli.train.recipe import packaged, recipe_text, to_yaml
+
+    if list_recipes:
+        for name, description in packaged().items():
+            print(f"{name:24}{description}")
+        return
+    if show is not None:
+        print(sanitise(to_yaml(_recipe(show, data, root, model, changes)) if changes else recipe_text(show)), end="")
+        return
+    if recipe is None:
+        raise UsageError("name a recipe: vt train --list shows those there are")
+    made = _recipe(recipe, data, root, model, changes)
+    name = Path(recipe).stem
+    if print_launch is not None:
+        _print_launch(print_launch, gpus, nodes)
+        return
+    from vtcli.cli.training import TrainFollower
+    from vtcli.train.run import Job, run
+
+    job = Job(made, out or Path(f"vt-train-{name}"), (stage,) if stage else (), skip_bad, dry_run, name)
+    is_first = os.environ.get("RANK", "0") == "0"
+    with TrainFollower(color, quiet or not is_first) as follower:
+        report = run(job, follower)
+    if not is_first:
+        return
+    if json:
+        from vtcli.trace.text import dump_json
+
+        print(dump_json(report, sys.stdout.encoding))
+    elif not dry_run:
+        _print_end(report, quiet)
+
+
+def _print_end(report: dict[str, object], quiet: bool) -> None:
+    """The model's folder on stdout; unless `quiet`, where to go from there on stderr."""
+    import shlex
+
+    from vtcli.trace.text import sanitise_line
+
+    stages = report["stages"]
+    assert isinstance(stages, dict)
+    model = str(list(stages.values())[-1]["model"])
+    print(sanitise_line(model))
+    if quiet:
+        return
+    print(f"vt: report: {sanitise_line(str(report['out']))}/report.html", file=sys.stderr)
+    print(f"vt: try: vt ask VIDEO QUESTION -m {sanitise_line(shlex.quote(model))}", file=sys.stderr)
+
+
+def _recipe(
+    name: str, data: list[str] | None, root: list[str] | None, model: str | None, changes: list[str] | None
+) -> Recipe:
+    """The recipe with what the flags say put over it."""
+    from dataclasses import replace
+
+    from vtcli.train.recipe import load_recipe
+
+    recipe = load_recipe(name, changes or ())
+    roots = dict(recipe.data.roots)
+    for each in root or ():
+        source, equals, folder = each.rpartition("=")
+        roots[source if equals else ""] = folder
+    files = tuple(data) if data else recipe.data.files
+    return replace(recipe, model=model or recipe.model, data=replace(recipe.data, files=files, roots=roots))
+
+
+def _print_launch(strategy: str, gpus: int, nodes: int) -> None:
+    """The launch command for this very command line."""
+    from vtcli.trace.text import sanitise_line
+    from vtcli.train.launch import launch_command
+
+    arguments, skip = [], False
+    for argument in sys.argv[sys.argv.index("train") + 1 :]:
+        if skip or argument in ("--print-launch", "--gpus", "--nodes"):
+            skip = not skip
+            continue
+        if not argument.startswith(("--print-launch=", "--gpus=", "--nodes=")):
+            arguments.append(argument)
+    print(sanitise_line(launch_command(arguments, strategy, gpus, nodes)))

@@ -1,0 +1,118 @@
+"""Shows on stderr how a training run goes: live on a terminal, a line a logged step elsewhere."""
+
+from __future__ import annotations
+
+import sys
+from types import TracebackType
+from typing import TYPE_CHECKING, Any
+
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
+
+from vtcli.cli.console import make_console
+from vtcli.trace.text import sanitise_line
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from vtcli.cli.options import Color
+    from vtcli.train.check import Checked
+    from vtcli.train.plan import Devices
+
+_SHOWN_PROBLEMS = 3
+#: What of a logged step is shown, and how.
+_VALUES = (
+    ("loss", "loss", "{:.4g}"),
+    ("reward", "reward", "{:.3f}"),
+    ("rewards/accuracy/mean", "accuracy", "{:.0%}"),
+    ("rewards/format/mean", "format", "{:.0%}"),
+    ("kl", "kl", "{:.2g}"),
+    ("held_out/accuracy", "held-out accuracy", "{:.1%}"),
+    ("held_out/format", "held-out format", "{:.1%}"),
+    ("held_out/iou", "held-out IoU", "{:.3f}"),
+)
+
+
+class TrainFollower:
+    """A `vtcli.train.run.Follower` that prints. As a context manager it leaves a clean line."""
+
+    def __init__(self, color: Color, quiet: bool) -> None:
+        self._console = make_console(color, stderr=True)
+        self._quiet = quiet
+        self._live = self._console.is_terminal and not quiet
+        columns = TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn()
+        self._progress = Progress(*columns, TextColumn("{task.fields[values]}"), console=self._console,
+                                  disable=not self._live, transient=True)  # fmt: skip
+        self._task: TaskID | None = None
+        self._values: dict[str, str] = {}
+
+    def __enter__(self) -> TrainFollower:
+        self._progress.start()
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: object, traceback: TracebackType | None) -> None:
+        self._progress.stop()
+
+    def checking(self, done: int, total: int) -> None:
+        self._advance("reading videos", done, total, "")
+
+    def checked(self, checked: Checked) -> None:
+        self._end()
+        said = f"{checked.total} records: {len(checked.train)} to train on, {len(checked.held_out)} held out"
+        if checked.problems:
+            said += f", {len(checked.problems)} left out (" + ", ".join(
+                f"{count} {kind}" for kind, count in checked.counts().items()
+            ) + ")"  # fmt: skip
+        self._say(said)
+        for problem in checked.problems[:_SHOWN_PROBLEMS]:
+            self._say(f"  {problem}")
+        if len(checked.problems) > _SHOWN_PROBLEMS:
+            self._say(f"  and {len(checked.problems) - _SHOWN_PROBLEMS} more")
+        for note in checked.notes[:_SHOWN_PROBLEMS]:
+            self._say(f"  {note}")
+
+    def planned(self, stage: str, parts: dict[str, int], steps: int, on: Devices) -> None:
+        listed = ", ".join(f"{name} {size / 1e9:.2f}" for name, size in parts.items() if name != "total" and size)
+        many = f"{on.count} × {on.kind}" if on.count > 1 else on.kind
+        self._say(f"{stage}: {steps} steps on {many}, {parts['total'] / 1e9:.2f} GB each ({listed})")
+
+    def begins(self, stage: str, resumed: int) -> None:
+        self._values = {}
+        self._say(f"{stage}: goes on after step {resumed}" if resumed else f"{stage}: begins")
+
+    def step(self, stage: str, step: int, steps: int, row: dict[str, Any]) -> None:
+        shown = {label: form.format(row[name]) for name, label, form in _VALUES if name in row}
+        if row.get("seconds") and row.get("tokens"):
+            shown["tokens/s"] = f"{row['tokens'] / row['seconds']:.0f}"
+        if row.get("gpu_memory"):
+            shown["GPU"] = f"{row['gpu_memory'] / 1e9:.1f} GB"
+        self._values |= shown
+        if self._live:
+            self._advance(stage, step, steps, "  ".join(f"{label} {value}" for label, value in self._values.items()))
+        if not self._live or "held-out accuracy" in shown:
+            self._say(f"{stage} {step}/{steps}  " + "  ".join(f"{label} {value}" for label, value in shown.items()))
+
+    def saved(self, stage: str, step: int) -> None:
+        if not self._live:
+            self._say(f"{stage} {step}: checkpoint saved")
+
+    def finished(self, stage: str, model: Path) -> None:
+        self._end()
+        self._say(f"{stage}: done, {model}")
+
+    def _say(self, text: str) -> None:
+        if self._quiet:
+            return
+        if self._live:
+            self._console.print(sanitise_line(text), soft_wrap=True, style="dim")
+        else:
+            print(f"vt: {sanitise_line(text)}", file=sys.stderr, flush=True)
+
+    def _advance(self, what: str, done: int, total: int, values: str) -> None:
+        if self._task is None:
+            self._task = self._progress.add_task(what, total=total, values=values)
+        self._progress.update(self._task, description=what, completed=done, total=total, values=values)
+
+    def _end(self) -> None:
+        if self._task is not None:
+            self._progress.remove_task(self._task)
+            self._task = None

@@ -1,0 +1,113 @@
+"""Rules of reading an answer from a reply and judging it. Each sees the same text, so that they can be compared.
+
+`strict` is vt's own: what stands in the answer, if it says one thing clearly. `paper` is the harness of Video-Thinker
+(arXiv 2510.23473), with its habit of taking a first letter: "A man walks" is an A to it. The others are in
+`vtcli.scoring.official`.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from string import ascii_uppercase
+
+from vtcli.scoring.elements import answer_text, contents
+from vtcli.scoring.gold import Gold
+from vtcli.trace.answers import matching, read_choice
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """What a rule read (None: nothing it can) and what it is worth, 0 to 1."""
+
+    answer: str | None
+    score: float
+
+
+Rule = Callable[[str, Gold], Verdict]
+
+UNREADABLE = Verdict(None, 0.0)
+
+# Stand for options whose texts are not known: nothing a model writes equals them.
+_UNKNOWN = tuple(f"\0{letter}" for letter in ascii_uppercase)
+_LETTERS = re.compile(r"[(\[]?([A-Z])[)\].:]*(?:(?:\s*[,;/&]\s*(?:and\s+)?|\s+and\s+|\s+)[(\[]?([A-Z])[)\].:]*)+")
+_LETTER = re.compile(r"[A-Z]")
+_NUMBER = re.compile(r"[-+]?(?:\d+(?:,\d{3})*(?:\.\d+)?|\.\d+)")
+_LABEL = re.compile(r"((?:Option|Sentence|Caption) \w):\s*(.+)", re.DOTALL)
+
+
+def verdict(answer: str | None, gold: Gold) -> Verdict:
+    """Of a letter: right where it is the only right one. None is unreadable."""
+    return UNREADABLE if answer is None else Verdict(answer, float(gold.letters == {answer}))
+
+
+def strict(reply: str, gold: Gold) -> Verdict:
+    """The last closed `<answer>`, or the whole of a reply without markup, where it names one option clearly.
+
+    Several right options must all be named and no other. An open question's answer must be the truth but for case,
+    punctuation and an article; a number may be written otherwise ("42.0"), and of yes and no the first word counts.
+    """
+    text = answer_text(reply)
+    if len(gold.letters) > 1:
+        return _several(text, gold)
+    if not gold.letters:
+        return _open(text, gold.text)
+    letter = read_choice(text, gold.options or _UNKNOWN)
+    if letter is None and not gold.options and matching(text, [gold.text]):
+        (letter,) = gold.letters
+    return verdict(letter, gold)
+
+
+def paper(reply: str, gold: Gold) -> Verdict:
+    """Video-Thinker's harness."""
+    return verdict(paper_letter(reply), gold)
+
+
+def paper_letter(reply: str) -> str | None:
+    """The letter Video-Thinker's harness reads, None for its "WRONG".
+
+    In the last `<answer>`, else after "Final answer:", else in the whole reply: a first letter that is a word, of
+    either case; else the first of A to O that stands before a colon or a blank or after a square bracket.
+    """
+    answers = contents(reply)
+    if answers:
+        text = answers[-1]
+    else:
+        final = re.search("Final answer:", reply, re.IGNORECASE)
+        text = reply[final.end() :].strip() if final else reply
+    first = re.match(r"\s*([A-Z])\b", text, re.IGNORECASE)
+    if first:
+        return first[1].upper()
+    return first_marked(text, "ABCDEFGHIJKLMNO")
+
+
+def first_marked(text: str, letters: Sequence[str]) -> str | None:
+    """The first of `letters`, in their order, that stands in `text` as "C:", "C " or "[C"."""
+    return next((c for c in letters if f"{c}:" in text or f"{c} " in text or f"[{c}" in text), None)
+
+
+def _several(text: str, gold: Gold) -> Verdict:
+    if not _LETTERS.fullmatch(text):
+        letter = read_choice(text, gold.options or _UNKNOWN)
+        return UNREADABLE if letter is None else Verdict(letter, 0.0)
+    named = sorted(set(_LETTER.findall(text.replace("and", ""))))
+    return Verdict(",".join(named), float(gold.letters == set(named)))
+
+
+def _open(text: str, truth: str) -> Verdict:
+    if not text:
+        return UNREADABLE
+    if truth.casefold() in ("yes", "no"):
+        word = re.match(r"\W*(yes|no)\b", text, re.IGNORECASE)
+        return Verdict(word[1].lower(), float(word[1].lower() == truth.casefold())) if word else UNREADABLE
+    labelled = _LABEL.fullmatch(truth)
+    truths = [truth, *labelled.groups()] if labelled else [truth]
+    right = bool(matching(text, truths)) or (number(truth) is not None and number(text) == number(truth))
+    return Verdict(text, float(right))
+
+
+def number(text: str) -> float | None:
+    """The number that `text` is, with or without commas between thousands; None for anything else."""
+    given = text.strip().rstrip(".")
+    return float(given.replace(",", "")) if _NUMBER.fullmatch(given) else None

@@ -1,0 +1,105 @@
+"""Encoded records → tensors for one forward: a padded batch for SFT, shared prompts for GRPO."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from vtcli.train.encode import Encoded, Encoder, Example
+from vtcli.train.records import Record
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+IGNORED = -100
+"""The label of a token that is not learned, as torch's cross entropy has it."""
+
+
+class Collator:
+    """Numbers of records → a batch for SFT. Picklable, for data workers."""
+
+    def __init__(self, encoder: Encoder, records: Sequence[Record], pad: int) -> None:
+        self.encoder, self.records, self.pad = encoder, records, pad
+
+    def __call__(self, rows: Sequence[dict[str, int]]) -> dict[str, Tensor]:
+        return sft_batch([self.encoder.example(self.records[row["number"]]) for row in rows], self.pad)
+
+
+def sft_batch(examples: Sequence[Example], pad: int) -> dict[str, Tensor]:
+    """B examples, filled up on the right: only the replies are labels.
+
+    input_ids, attention_mask, labels (B, L); position_ids (3, B, L); pixel_values_videos and video_grid_thw where
+    there are videos.
+    """
+    import torch
+
+    longest = max(example.prompt.ids.size + example.reply.size for example in examples)
+    shape = len(examples), longest
+    ids, labels = np.full(shape, pad, np.int64), np.full(shape, IGNORED, np.int64)
+    mask, positions = np.zeros(shape, np.int64), np.zeros((3, *shape), np.int64)
+    for row, example in enumerate(examples):
+        prompt, reply = example.prompt, example.reply
+        begin, end = prompt.ids.size, prompt.ids.size + reply.size
+        ids[row, :begin], ids[row, begin:end] = prompt.ids, reply
+        labels[row, begin:end], mask[row, :end] = reply, 1
+        positions[:, row, :begin] = prompt.positions
+        positions[:, row, begin:end] = prompt.next_position + np.arange(reply.size)
+    batch = {"input_ids": ids, "attention_mask": mask, "position_ids": positions, "labels": labels}
+    tensors = {name: torch.from_numpy(values) for name, values in batch.items()}
+    return tensors | videos([example.prompt for example in examples])
+
+
+def videos(prompts: Sequence[Encoded]) -> dict[str, Tensor]:
+    """The videos of all prompts, under the names of transformers' forward; {} where there are none."""
+    import torch
+
+    grids = np.concatenate([prompt.grids for prompt in prompts])
+    if not len(grids):
+        return {}
+    patches = np.concatenate([prompt.patches for prompt in prompts])
+    return {"pixel_values_videos": torch.from_numpy(patches), "video_grid_thw": torch.from_numpy(grids)}
+
+
+def shared_batch(prompts: Sequence[Encoded], completions: Sequence[Sequence[Tensor]], pad: int) -> dict[str, Any]:
+    """One row a prompt: the prompt once, then its completions side by side, none seeing another.
+
+    The prompt's last token stands again before each completion, because its first token is foretold there. Keys as of
+    `sft_batch`, but attention_mask is for each kind of layer a mask (B, 1, L, L) of what may be seen, and labels are
+    shifted already: shift_labels[i] is what follows token i. The labels' order is that of the completions.
+    """
+    import torch
+
+    rows = [_row(prompt, own) for prompt, own in zip(prompts, completions, strict=True)]
+    longest = max(len(ids) for ids, *_ in rows)
+    shape = len(rows), longest
+    ids = torch.full(shape, pad)
+    labels, branch = torch.full(shape, IGNORED), torch.full(shape, -1)
+    positions = torch.zeros(3, *shape, dtype=torch.long)
+    for number, (own_ids, own_positions, own_labels, own_branch) in enumerate(rows):
+        length = len(own_ids)
+        ids[number, :length], labels[number, :length] = own_ids, own_labels
+        branch[number, :length], positions[:, number, :length] = own_branch, own_positions
+    earlier = torch.ones(longest, longest, dtype=torch.bool).tril()
+    seen = earlier & ((branch[:, None, :] == 0) | (branch[:, None, :] == branch[:, :, None]))
+    mask = {"full_attention": seen[:, None], "sliding_attention": seen[:, None]}
+    batch = {"input_ids": ids, "attention_mask": mask, "position_ids": positions, "shift_labels": labels}
+    return batch | videos(prompts)
+
+
+def _row(prompt: Encoded, completions: Sequence[Tensor]) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Ids (L,), positions (3, L), labels (L,) and branches (L,): 0 for the prompt, from 1 on for the completions."""
+    import torch
+
+    known, where = torch.from_numpy(prompt.ids), torch.from_numpy(prompt.positions)
+    last, start = known[-1:], prompt.next_position
+    ids, positions = [known[:-1]], [where[:, :-1]]
+    labels, branch = [torch.full((len(known) - 1,), IGNORED)], [torch.zeros(len(known) - 1, dtype=torch.long)]
+    for number, completion in enumerate(completions, 1):
+        ids += [last, completion[:-1]]
+        after = torch.arange(start, start + len(completion) - 1).expand(3, -1)
+        positions += [where[:, -1:], after]
+        labels.append(completion)
+        branch.append(torch.full((len(completion),), number))
+    return torch.cat(ids), torch.cat(positions, 1), torch.cat(labels), torch.cat(branch)

@@ -1,0 +1,49 @@
+"""Scores on held-out records while training: greedy replies, judged by the rewards."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from vtcli.train.encode import Encoder
+from vtcli.train.records import Record
+from vtcli.train.rewards import Group, form, score, times
+from vtcli.train.rollout import Drawing, roll_out
+from vtcli.train.whole import with_whole_weights
+
+AT_ONCE = 16
+"""Records answered together."""
+
+
+def held_out_scores(trainer: Any, encoder: Encoder, records: Sequence[Record], drawing: Drawing) -> dict[str, float]:
+    """Shares of right answers and of valid format, and the mean overlap of times, 0 to 1, over all processes.
+
+    Draws nothing at random, so that evaluating changes no run.
+    """
+    import torch
+
+    accelerator = trainer.accelerator
+    mine = list(records)[accelerator.process_index :: accelerator.num_processes]
+    sums = with_whole_weights(trainer, lambda model: _sums(model, encoder, mine, drawing, accelerator.autocast))
+    total = accelerator.reduce(torch.tensor(sums, device=accelerator.device), reduction="sum")
+    count, right, valid, timed, overlap = total.tolist()
+    if not count:
+        return {}
+    scores = {"accuracy": right / count, "format": valid / count}
+    return scores | ({"iou": overlap / timed} if timed else {})
+
+
+def _sums(
+    model: Any, encoder: Encoder, records: Sequence[Record], drawing: Drawing, precision: Callable[[], Any]
+) -> list[float]:
+    """Over `records`: how many, right, valid, with times, and the overlap of these."""
+    sums = [0.0] * 5
+    for begin in range(0, len(records), AT_ONCE):
+        asked = records[begin : begin + AT_ONCE]
+        replies = roll_out(model, [encoder.prompt(record) for record in asked], 1, drawing, precision=precision())
+        for record, ids in zip(asked, replies, strict=True):
+            group = Group(record, (encoder.tokenizer.decode(ids),), (len(ids),))
+            timed = float(bool(record.spans))
+            found = (1.0, score(record, group.texts[0]), form(group)[0], timed, timed * times(group)[0])
+            sums = [one + other for one, other in zip(sums, found, strict=True)]
+    return sums

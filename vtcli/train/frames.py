@@ -1,0 +1,138 @@
+"""Videos → the frames a model is trained on: those `vt ask` would show it, read once and kept on disk."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import tempfile
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from vtcli.errors import VideoError
+from vtcli.models.checkpoint import Checkpoint
+from vtcli.train.recipe import Frames
+from vtcli.video.guard import Guard
+from vtcli.video.sampling import FramePlan, FrameRequest, plan_frames
+
+VERSION = "1"
+"""Of what is kept; frames kept by another are read anew."""
+
+
+@dataclass(frozen=True, eq=False)
+class Clip:
+    """Frames uint8 (N, height, width, 3) and the seconds between pairs of them. warnings: what reading found."""
+
+    pixels: npt.NDArray[np.uint8]
+    second_per_grid: float
+    warnings: tuple[str, ...] = ()
+
+
+def frame_request(frames: Frames, checkpoint: Checkpoint) -> FrameRequest:
+    """What is asked of each video, within what the checkpoint was made for."""
+    low, high = checkpoint.frame_pixels(frames.max_pixels)
+    return FrameRequest(frames=frames.count, fps=frames.fps, min_pixels=low, max_pixels=high)
+
+
+class FrameStore:
+    """Reads clips, and keeps them as safetensors files in `folder` (None: nowhere) under what they depend on.
+
+    Safe to share between processes: files are written aside and moved into place. Each process, and each thread, uses
+    a store of its own, because reading goes by a child process (see `vtcli.video.guard`).
+    """
+
+    def __init__(self, request: FrameRequest, folder: Path | None) -> None:
+        self.request, self.folder = request, folder
+        self._guard: Guard | None = None
+
+    def clip(self, video: Path) -> Clip:
+        """The frames of `video`. Raises VideoError."""
+        file = self._file(video)
+        if file is not None and (kept := _load(file)) is not None:
+            return kept
+        clip = self._read(video)
+        if file is not None:
+            _save(clip, file)
+        return clip
+
+    def probe(self, video: Path) -> FramePlan:
+        """The frames `video` would be read for, without reading them. Raises VideoError."""
+        return plan_frames(self._reader().probe(video), self.request)
+
+    def is_kept(self, video: Path) -> bool:
+        """Whether the frames of `video` lie on the disk already."""
+        try:
+            file = self._file(video)
+        except VideoError:
+            return True  # there is nothing to keep
+        return file is not None and file.is_file()
+
+    def close(self) -> None:
+        """Ends the child process."""
+        if self._guard is not None:
+            self._guard.close()
+            self._guard = None
+
+    def __getstate__(self) -> dict[str, Any]:  # what data workers get: no child of another process
+        return self.__dict__ | {"_guard": None}
+
+    def _reader(self) -> Guard:
+        if self._guard is None:
+            self._guard = Guard()
+        return self._guard
+
+    def _read(self, video: Path) -> Clip:
+        guard = self._reader()
+        info = guard.probe(video)
+        plan = plan_frames(info, self.request)
+        read = guard.read_frames(info, plan, self.request)
+        return Clip(read.pixels, read.plan.second_per_grid, (*info.warnings, *read.plan.warnings, *read.warnings))
+
+    def _file(self, video: Path) -> Path | None:
+        if self.folder is None:
+            return None
+        try:
+            state = video.stat()
+        except (OSError, ValueError) as error:
+            raise VideoError(f"no such file: {video}") from error
+        told = [VERSION, str(video.absolute()), state.st_size, state.st_mtime_ns, repr(self.request)]
+        name = hashlib.sha256(json.dumps(told).encode("utf-8", "surrogateescape")).hexdigest()
+        return self.folder / name[:2] / f"{name}.safetensors"
+
+
+def _load(file: Path) -> Clip | None:
+    """A clip that was kept; None where there is none, or only a broken file."""
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with safe_open(str(file), framework="numpy") as kept:
+            told = json.loads(kept.metadata()["clip"])
+            pixels = kept.get_tensor("pixels")
+        if pixels.dtype != np.uint8 or pixels.ndim != 4 or pixels.shape[3] != 3:
+            return None
+        return Clip(pixels, float(told["second_per_grid"]), tuple(map(str, told["warnings"])))
+    except (OSError, SafetensorError, KeyError, TypeError, ValueError):
+        return None
+
+
+def _save(clip: Clip, file: Path) -> None:
+    """Keeps a clip; where that fails (disk full) it is read again next time, and training goes on."""
+    from safetensors.numpy import save
+
+    told = json.dumps({"second_per_grid": clip.second_per_grid, "warnings": clip.warnings})
+    data = save({"pixels": np.ascontiguousarray(clip.pixels)}, metadata={"clip": told})
+    with suppress(OSError):
+        file.parent.mkdir(parents=True, exist_ok=True)
+        handle, aside = tempfile.mkstemp(dir=file.parent, suffix=".part")
+        try:
+            with os.fdopen(handle, "wb") as stream:
+                stream.write(data)
+            Path(aside).replace(file)
+        except OSError:
+            Path(aside).unlink(missing_ok=True)
+            raise

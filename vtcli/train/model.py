@@ -1,0 +1,85 @@
+"""The model to be trained, and how it is left for `vt ask`: the base's own files around the new weights."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from vtcli.engines.device import Placement
+from vtcli.engines.loading import load_model, quiet
+from vtcli.models.checkpoint import Checkpoint
+from vtcli.models.tokenizer import Tokenizer
+from vtcli.train.recipe import Lora, Recipe
+
+if TYPE_CHECKING:
+    from peft import LoraConfig
+    from transformers import PreTrainedTokenizerFast
+
+#: What a checkpoint needs beside its weights and config.json; kept byte for byte.
+BESIDE = (
+    "tokenizer.json",
+    "tokenizer_config.json",
+    "vocab.json",
+    "merges.txt",
+    "added_tokens.json",
+    "special_tokens_map.json",
+    "chat_template.json",
+    "chat_template.jinja",
+    "generation_config.json",
+    "preprocessor_config.json",
+    "video_preprocessor_config.json",
+    "processor_config.json",
+)
+_TEXT = r"(model\.)?language_model\.layers\.\d+\.(self_attn\.[qkvo]_proj|mlp\.(gate|up|down)_proj)"
+_VISION = r"visual\.blocks\.\d+\.(attn\.(qkv|proj)|mlp\.(gate|up|down)_proj)"
+
+
+def load_for_training(checkpoint: Checkpoint, recipe: Recipe) -> Any:
+    """The transformers model on the CPU, its weights as the recipe keeps them. Raises ModelError."""
+    model, _ = load_model(checkpoint, Placement("cpu", recipe.weights))
+    if recipe.attention != "sdpa":
+        model.set_attn_implementation(recipe.attention)
+    # The reference model of GRPO is loaded from here, and transformers would look on the Hub for a bare name.
+    model.config._name_or_path = model.name_or_path = str(checkpoint.path.resolve())
+    if not recipe.train_vision:
+        model.model.visual.requires_grad_(False)
+    return model
+
+
+def lora_config(lora: Lora, vision: bool) -> LoraConfig:
+    """peft's configuration of the recipe's adapters."""
+    from peft import LoraConfig
+
+    where = f"({_TEXT}|{_VISION})" if vision else _TEXT
+    return LoraConfig(
+        r=lora.rank, lora_alpha=lora.alpha, lora_dropout=lora.dropout, target_modules=rf".*{where}", bias="none"
+    )
+
+
+def library_tokenizer(tokenizer: Tokenizer, checkpoint: Checkpoint) -> PreTrainedTokenizerFast:
+    """vt's tokenizer as TRL wants one: for padding, and for the text of completions."""
+    from transformers import PreTrainedTokenizerFast
+
+    end = tokenizer.backend.id_to_token(checkpoint.eos_token_ids[0])
+    pad = "<|endoftext|>" if tokenizer.backend.token_to_id("<|endoftext|>") is not None else end
+    make: Any = PreTrainedTokenizerFast
+    made: PreTrainedTokenizerFast = make(tokenizer_object=tokenizer.backend, eos_token=end, pad_token=pad)
+    return made
+
+
+def copy_beside(base: Path, folder: Path) -> None:
+    """The base's tokenizer, template and processor files: training changes none of them."""
+    for name in BESIDE:
+        if (base / name).is_file():
+            shutil.copyfile(base / name, folder / name)
+
+
+def save_merged(model: Any, base: Path, folder: Path) -> None:
+    """Writes a whole checkpoint to `folder`: adapters, where there are any, are merged into the weights."""
+    if hasattr(model, "merge_and_unload"):
+        model = model.merge_and_unload()
+    folder.mkdir(parents=True, exist_ok=True)
+    with quiet():
+        model.save_pretrained(folder)
+    copy_beside(base, folder)

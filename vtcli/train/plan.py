@@ -1,0 +1,168 @@
+"""What a stage takes of memory and disk, from sizes alone, and what would fit where it does not.
+
+Lower bounds: libraries add workspace of their own.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from vtcli.errors import TrainError
+from vtcli.models.checkpoint import Checkpoint
+from vtcli.train.recipe import Grpo, Lora, Recipe, Stage, StageName
+
+_BYTES = {"float32": 4, "bfloat16": 2}
+_LAYER_WIDTHS = 8
+"""Values a token keeps in a text layer for going back, in widths of the model, its feed-forward's apart."""
+
+
+@dataclass(frozen=True)
+class Devices:
+    """count: processes. sharded: weights, gradients and optimizer are spread over them (FSDP, ZeRO-3). free: bytes of
+    one device."""
+
+    kind: str
+    count: int
+    sharded: bool
+    free: int
+
+
+def devices() -> Devices:
+    """What this run has, as accelerate and torchrun tell it."""
+    import torch
+
+    from vtcli.engines.room import free_memory
+
+    kind = "cuda" if torch.cuda.is_available() else "cpu"
+    count = int(os.environ.get("WORLD_SIZE", "1"))
+    zero3 = os.environ.get("ACCELERATE_DEEPSPEED_ZERO_STAGE") == "3"
+    sharded = os.environ.get("ACCELERATE_USE_FSDP", "").lower() == "true" or zero3
+    local = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
+    if kind == "cpu":
+        return Devices(kind, count, sharded, free_memory("cpu") // local)
+    number = int(os.environ.get("LOCAL_RANK", "0"))
+    return Devices(kind, count, sharded, int(torch.cuda.mem_get_info(number)[0]))
+
+
+def memory(
+    checkpoint: Checkpoint, recipe: Recipe, name: StageName, tokens: int, count: int, sharded: bool
+) -> dict[str, int]:
+    """Bytes of `weights`, `gradients`, `optimizer`, `reference`, `activations` and their `total` on one device.
+
+    tokens: of the longest prompt, for SFT with its reply.
+    """
+    stage = recipe.stage(name)
+    assert stage is not None
+    text = checkpoint.text_config
+    hidden, layers = int(text["hidden_size"]), int(text["num_hidden_layers"])
+    inner = int(text["intermediate_size"])
+    parameters = checkpoint.weights.parameters
+    trained = parameters if recipe.lora is None else adapter_parameters(checkpoint, recipe.lora)
+    width = _BYTES[recipe.weights]
+    trained_width = width if recipe.lora is None else 4  # adapters are kept in float32
+    share = count if sharded else 1
+    reference = isinstance(stage, Grpo) and stage.beta > 0 and recipe.lora is None
+    states = 2 if "8bit" in stage.optimizer else 2 * trained_width
+    rows = stage.per_device
+    if isinstance(stage, Grpo):
+        length = rows * (
+            tokens + stage.group * stage.max_tokens if stage.share else stage.group * (tokens + stage.max_tokens)
+        )
+    else:
+        length = rows * tokens
+    value = _BYTES[recipe.compute]
+    one_layer = length * (_LAYER_WIDTHS * hidden + 3 * inner) * value
+    kept = 0
+    if isinstance(stage, Grpo):  # keys and values while completions are drawn
+        heads = int(text["num_attention_heads"])
+        size = int(text.get("head_dim") or hidden // heads)
+        narrow = int(text.get("num_key_value_heads") or heads) * size
+        rows = stage.batch // count * stage.group
+        kept = 2 * layers * narrow * rows * (tokens + stage.max_tokens) * value
+    activations = length * hidden * layers * value + one_layer if stage.gradient_checkpointing else layers * one_layer
+    parts = {
+        "weights": parameters * width // share,
+        "gradients": trained * trained_width // share,
+        "optimizer": trained * states // share,
+        "reference": parameters * width // share if reference else 0,
+        "activations": max(activations, kept),
+    }
+    return parts | {"total": sum(parts.values())}
+
+
+def adapter_parameters(checkpoint: Checkpoint, lora: Lora) -> int:
+    """Parameters of adapters in every linear layer of the text model."""
+    text = checkpoint.text_config
+    hidden, inner = int(text["hidden_size"]), int(text["intermediate_size"])
+    heads = int(text["num_attention_heads"])
+    size = int(text.get("head_dim") or hidden // heads)
+    narrow = int(text.get("num_key_value_heads") or heads) * size
+    ends = 2 * (hidden + heads * size) + 2 * (hidden + narrow) + 3 * (hidden + inner)
+    return lora.rank * ends * int(text["num_hidden_layers"])
+
+
+def check_memory(checkpoint: Checkpoint, recipe: Recipe, name: StageName, tokens: int, on: Devices) -> dict[str, int]:
+    """`memory`, or TrainError where it is more than a device has free, with what would fit."""
+    parts = memory(checkpoint, recipe, name, tokens, on.count, on.sharded)
+    if parts["total"] <= on.free:
+        return parts
+    listed = ", ".join(f"{part} {_gb(size)}" for part, size in parts.items() if part != "total" and size)
+    raise TrainError(
+        f"{name} needs {_gb(parts['total'])} GB on each {on.kind} device ({listed}) and {_gb(on.free)} GB are free: "
+        + _advice(checkpoint, recipe, name, tokens, on)
+    )
+
+
+def _advice(checkpoint: Checkpoint, recipe: Recipe, name: StageName, tokens: int, on: Devices) -> str:
+    stage = recipe.stage(name)
+    assert stage is not None
+
+    def with_stage(**changes: object) -> Recipe:
+        changed = replace(stage, **changes)  # type: ignore[arg-type]
+        return replace(recipe, sft=changed) if name == "sft" else replace(recipe, grpo=changed)  # type: ignore[arg-type]
+
+    tries = {
+        f"--set {name}.gradient_checkpointing=true": with_stage(gradient_checkpointing=True),
+        f"--set {name}.per_device=1": with_stage(per_device=1, gradient_checkpointing=True),
+        f"--set {name}.optimizer=adamw_8bit": with_stage(
+            per_device=1, gradient_checkpointing=True, optimizer="adamw_8bit"
+        ),
+        "--set lora.rank=64 --set weights=bfloat16": replace(recipe, lora=Lora(), weights="bfloat16"),
+    }
+    for what, other in tries.items():
+        if other != recipe and memory(checkpoint, other, name, tokens, on.count, on.sharded)["total"] <= on.free:
+            return f"{what} would fit"
+    for count in (2, 4, 8, 16, 32):
+        if memory(checkpoint, recipe, name, tokens, count, True)["total"] <= on.free:
+            return f"{count} such devices with their weights spread would hold it (vt train --print-launch fsdp2)"
+    return "use a smaller model, or fewer frames or tokens"
+
+
+def check_disk(checkpoint: Checkpoint, recipe: Recipe, stages: list[StageName], out: Path) -> None:
+    """Raises TrainError where the disk has no room for the checkpoints that lie there at once, and the models."""
+    parameters, width = checkpoint.weights.parameters, _BYTES[recipe.weights]
+    trained = parameters if recipe.lora is None else adapter_parameters(checkpoint, recipe.lora)
+    trained_width = width if recipe.lora is None else 4
+    one = trained * (trained_width + 2 * trained_width)
+    most = max((recipe.stage(name).keep + 1 for name in stages), default=0)  # type: ignore[union-attr]
+    place = next(folder for folder in (out, *out.absolute().parents) if folder.exists())
+    free = shutil.disk_usage(place).free
+    models = len(stages) * parameters * width
+    need = most * one + models
+    if need > free:
+        raise TrainError(
+            f"{out} needs {_gb(need)} GB (checkpoints {_gb(most * one)}, models {_gb(models)}) and {_gb(free)} GB are "
+            "free: make room, or keep fewer checkpoints (--set sft.keep=1)"
+        )
+
+
+def steps(stage: Stage, records: int) -> int:
+    """Optimizer steps of a stage."""
+    return stage.max_steps or max(1, int(stage.epochs * (records // stage.batch)))
+
+
+def _gb(size: int) -> str:
+    return f"{size / 1e9:.1f}"

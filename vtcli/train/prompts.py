@@ -1,0 +1,52 @@
+"""A record → the prompt it is trained under and the reply it teaches, in each of the layouts there are."""
+
+from __future__ import annotations
+
+from string import ascii_uppercase
+
+from vtcli.prompt import (
+    SYSTEM_PROMPT,
+    USER_TEMPLATE,
+    VIDEO_R1_LETTER,
+    VIDEO_R1_TEXT,
+    VIDEO_R1_USER_TEMPLATE,
+    Prompt,
+    build_prompt,
+)
+from vtcli.train.recipe import Recipe
+from vtcli.train.records import Record
+
+_NUMBER = " Please provide the numerical value (e.g., 42 or 3.14) within the <answer> </answer> tags."
+_VIDEO_R1_KINDS = {
+    "multiple choice": VIDEO_R1_LETTER,
+    "numerical": _NUMBER,
+    "regression": _NUMBER,
+    "OCR": " Please transcribe text from the image/video clearly and provide your text answer within the <answer> "
+    "</answer> tags.",
+    "free-form": VIDEO_R1_TEXT,
+    "temporal grounding": VIDEO_R1_TEXT,  # this and the next are not Video-R1's
+    "exact": VIDEO_R1_TEXT,
+}
+
+
+def prompt_of(record: Record, layout: str) -> Prompt:
+    """The prompt of one record.
+
+    "video-thinker": the paper's training script, which puts "Options:" behind the problem without a newline and asks
+    for a letter whatever the question. "video-r1": tulerfeng/Video-R1, no system turn. "ask": as `vt ask`.
+    """
+    if layout == "ask":
+        asked = build_prompt(record.problem, record.options)
+        return Prompt(asked.system, asked.user, videos=len(record.videos))
+    options = "".join(f"{letter}. {text}\n" for letter, text in zip(ascii_uppercase, record.options, strict=False))
+    question = record.problem + (f"Options:\n{options}" if options else "")
+    if layout == "video-r1":
+        user = VIDEO_R1_USER_TEMPLATE.replace("{Question}", question) + _VIDEO_R1_KINDS[record.kind]
+        return Prompt(None, user, videos=len(record.videos))
+    return Prompt(SYSTEM_PROMPT, USER_TEMPLATE.replace("{Question}", question), videos=len(record.videos))
+
+
+def target_of(record: Record, recipe: Recipe) -> str:
+    """What SFT teaches: process, newline, solution [S]; `tiny` was made with a blank between the two."""
+    between = " " if recipe.prompt == "ask" else "\n"
+    return f"{record.process}{between}{record.solution}" if record.process else record.solution

@@ -1,0 +1,128 @@
+"""Rewards of completions by name, for GRPO. Scoring itself is `vtcli.scoring`'s, the same that `vt eval` judges by.
+
+Every reward is a function of a `Group`: a record's completions together, because some compare them. It gives one
+number a completion, from 0 up.
+"""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from vtcli.errors import UsageError
+from vtcli.scoring.rewards import paper_accuracy, paper_format, video_r1_accuracy, video_r1_format
+from vtcli.scoring.spans import union_iou
+from vtcli.trace.model import parse_trace
+from vtcli.trace.times import parse_range
+from vtcli.train.records import Record
+
+
+@dataclass(frozen=True)
+class Group:
+    """Completions of one record.
+
+    lengths: tokens. shuffled: completions of the same prompt with its frames in another order, () where no reward of
+    the recipe wants them.
+    """
+
+    record: Record
+    texts: tuple[str, ...]
+    lengths: tuple[int, ...]
+    shuffled: tuple[str, ...] = ()
+
+
+Reward = Callable[[Group], Sequence[float]]
+
+#: Video-R1: what shuffled frames must be beaten by, what that earns, and the accuracy from which it is given.
+_BEATEN, _TEMPORAL, _RIGHT = 0.8, 0.3, 0.1
+_LENGTH, _SHORTEST, _LONGEST = 0.2, 320, 512
+
+
+def score(record: Record, text: str) -> float:
+    """Accuracy of one reply: Video-Thinker's of a letter, else by the kind of question; 0 to 1."""
+    if record.kind == "multiple choice":
+        return paper_accuracy(text, record.solution)
+    if record.kind == "temporal grounding":
+        told = parse_range(parse_trace(text).answer)
+        return union_iou([told], record.spans) if told else 0.0
+    if record.kind == "exact":
+        return float(parse_trace(text).answer.strip().casefold() == record.answer.strip().casefold())
+    return video_r1_accuracy(text, record.solution, record.kind)
+
+
+def accuracy(group: Group) -> list[float]:
+    """`score` of each completion."""
+    return [score(group.record, text) for text in group.texts]
+
+
+def form(group: Group) -> list[float]:
+    """Video-Thinker's: blocks of time, caption and think, and one answer."""
+    return [paper_format(text) for text in group.texts]
+
+
+def video_r1_form(group: Group) -> list[float]:
+    """Video-R1's: a think and an answer, nothing else."""
+    return [video_r1_format(text) for text in group.texts]
+
+
+def times(group: Group) -> list[float]:
+    """How well the `<time>`s told cover the true stretches, where the record gives any."""
+    if not group.record.spans:
+        return [0.0] * len(group.texts)
+    told = [
+        [(s.start, s.end) for s in parse_trace(text).segments if s.start is not None and s.end is not None]
+        for text in group.texts
+    ]
+    return [union_iou(spans, group.record.spans) for spans in told]
+
+
+def temporal(group: Group) -> list[float]:
+    """Video-R1's: +0.3 for each right completion if the group does about as well as with shuffled frames, or better."""
+    right = accuracy(group)
+    shuffled = [score(group.record, text) for text in group.shuffled]
+    mean = sum(shuffled) / len(shuffled) if shuffled else 0.0
+    earned = bool(shuffled) and sum(right) / len(right) >= _BEATEN * mean
+    return [_TEMPORAL if earned and value > _RIGHT else 0.0 for value in right]
+
+
+def length(group: Group) -> list[float]:
+    """Video-R1's: +0.2 for right completions of 320 to 512 tokens, if two of the group are right."""
+    right = [value > _RIGHT for value in accuracy(group)]
+    fits = [_SHORTEST <= count <= _LONGEST for count in group.lengths]
+    enough = sum(right) >= 2
+    return [_LENGTH if enough and good and fit else 0.0 for good, fit in zip(right, fits, strict=True)]
+
+
+REWARDS: dict[str, Reward] = {
+    "accuracy": accuracy,
+    "format": form,
+    "video-r1-format": video_r1_form,
+    "times": times,
+    "temporal": temporal,
+    "length": length,
+}
+NEED_SHUFFLED = ("temporal",)
+
+
+def find_reward(name: str) -> Reward:
+    """The reward `name`, one of `REWARDS` or "module:function" of the user's own. Raises UsageError."""
+    if name in REWARDS:
+        return REWARDS[name]
+    module, colon, function = name.partition(":")
+    if not colon:
+        raise UsageError(f"no such reward: {name} (there are: {', '.join(REWARDS)}, or MODULE:FUNCTION of your own)")
+    try:
+        found = getattr(importlib.import_module(module), function)
+    except (ImportError, AttributeError, ValueError) as error:
+        raise UsageError(f"the reward {name} cannot be imported: {error}") from error
+    if not callable(found):
+        raise UsageError(f"the reward {name} is no function")
+
+    def checked(group: Group) -> Sequence[float]:
+        values = found(group)
+        if len(values) != len(group.texts):
+            raise UsageError(f"the reward {name} gave {len(values)} numbers for {len(group.texts)} completions")
+        return [float(value) for value in values]
+
+    return checked

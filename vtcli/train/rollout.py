@@ -1,0 +1,207 @@
+"""Completions of prompts with videos: each prompt is encoded and read once for all its completions.
+
+Positions and suppressed tokens are ours (see `vtcli.engines.transformers`). What is drawn depends on the numbers given
+for it and on nothing else, so that completions are the same however prompts are spread over steps and devices.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+
+from vtcli.engines.decoder import masks
+from vtcli.train.encode import Encoded
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+
+@dataclass(frozen=True)
+class Drawing:
+    """How tokens are drawn. ends: ids that end a completion. forbidden: ids never drawn. temperature 0 is greedy."""
+
+    max_tokens: int
+    ends: Collection[int]
+    forbidden: Collection[int]
+    temperature: float = 1.0
+    top_p: float = 1.0
+
+
+def dice(copies: int, max_tokens: int, *seed: int) -> npt.NDArray[np.float64]:
+    """Numbers (copies, max_tokens) in [0, 1) that completions of one prompt are drawn by."""
+    return np.random.default_rng(seed).random((copies, max_tokens))
+
+
+def roll_out(
+    model: Any,
+    prompts: Sequence[Encoded],
+    copies: int,
+    drawing: Drawing,
+    numbers: npt.NDArray[np.float64] | None = None,
+    precision: AbstractContextManager[Any] | None = None,
+) -> list[list[int]]:
+    """`copies` completions of each prompt, ids with the one that ended them; those of a prompt stand together.
+
+    `numbers` (prompts · copies, max_tokens) as of `dice`; None only where drawing is greedy. `model` is the
+    transformers model itself, and is left in the mode it was in.
+    """
+    import torch
+
+    training = model.training
+    model.eval()  # layers that recompute in training keep no cache
+    try:
+        with torch.no_grad(), precision or nullcontext():
+            return _Rollout(model, prompts, copies, drawing, numbers).run()
+    finally:
+        model.train(training)
+
+
+def video_embeddings(model: Any, prompt: Encoded) -> Tensor:
+    """What the vision tower makes of a prompt's videos, (video tokens, hidden)."""
+    import torch
+
+    visual, device = model.model.visual, model.get_input_embeddings().weight.device
+    patches = torch.from_numpy(prompt.patches).to(device, visual.dtype)
+    output = visual(patches, grid_thw=torch.from_numpy(prompt.grids).to(device))
+    video: Tensor = getattr(output, "pooler_output", output)
+    return video
+
+
+class _Rollout:
+    def __init__(
+        self,
+        model: Any,
+        prompts: Sequence[Encoded],
+        copies: int,
+        drawing: Drawing,
+        numbers: npt.NDArray[np.float64] | None,
+    ) -> None:
+        import torch
+
+        self.model, self.prompts, self.copies, self.drawing = model, prompts, copies, drawing
+        self.device = model.get_input_embeddings().weight.device
+        self.numbers = None if numbers is None else torch.from_numpy(numbers).to(self.device, torch.float32)
+        self.longest = max(prompt.ids.size for prompt in prompts)
+        rows = len(prompts) * copies
+        self.cache = _Rows(rows, self.longest, self.longest + drawing.max_tokens)
+        self.ends = torch.tensor(sorted(drawing.ends), device=self.device)
+        self.forbidden = torch.tensor(sorted(drawing.forbidden), dtype=torch.long, device=self.device)
+        starts = [prompt.next_position for prompt in prompts for _ in range(copies)]
+        self.position = torch.tensor(starts, device=self.device)
+        pads = [self.longest - prompt.ids.size for prompt in prompts for _ in range(copies)]
+        columns = torch.arange(self.cache.capacity, device=self.device)
+        self.seen = columns[None] >= torch.tensor(pads, device=self.device)[:, None]  # (rows, capacity)
+
+    def run(self) -> list[list[int]]:
+        import torch
+
+        rows = len(self.prompts) * self.copies
+        drawn = torch.zeros(rows, self.drawing.max_tokens, dtype=torch.long, device=self.device)
+        lengths = torch.zeros(rows, dtype=torch.long, device=self.device)
+        alive = torch.arange(rows, device=self.device)
+        logits = torch.cat([self._read(i) for i in range(len(self.prompts))])
+        for step in range(self.drawing.max_tokens):
+            tokens = self._draw(logits, alive, step)
+            drawn[alive, step] = tokens
+            lengths[alive] = step + 1
+            going = ~torch.isin(tokens, self.ends)
+            if not going.any() or step + 1 == self.drawing.max_tokens:
+                break
+            if not going.all():  # what has ended is neither read nor kept
+                alive, tokens = alive[going], tokens[going]
+                self.cache.keep(going)
+                self.position, self.seen = self.position[going], self.seen[going]
+            logits = self._step(tokens, step)
+        return [row[:length].tolist() for row, length in zip(drawn.cpu(), lengths.tolist(), strict=True)]
+
+    def _read(self, number: int) -> Tensor:
+        """Reads a prompt into the rows of its completions; logits (copies, vocabulary) of what comes first."""
+        import torch
+
+        prompt = self.prompts[number]
+        ids = torch.from_numpy(prompt.ids).to(self.device)
+        embeddings = self.model.get_input_embeddings()(ids)
+        if len(prompt.grids):
+            video = video_embeddings(self.model, prompt).to(embeddings)
+            embeddings = embeddings.masked_scatter((ids == self.model.config.video_token_id)[:, None], video)
+        self.cache.rows = slice(number * self.copies, (number + 1) * self.copies)
+        hidden = self._text(embeddings[None], torch.from_numpy(prompt.positions).to(self.device)[:, None], None)
+        self.cache.rows = None
+        logits: Tensor = self.model.lm_head(hidden[:, -1])
+        return logits.expand(self.copies, -1)
+
+    def _step(self, tokens: Tensor, step: int) -> Tensor:
+        """Reads one token a row; logits (rows, vocabulary)."""
+        embeddings = self.model.get_input_embeddings()(tokens)[:, None]
+        positions = (self.position + step)[None, :, None].expand(3, -1, -1)
+        mask = self.seen[:, None, None, : self.longest + step + 1]
+        self.cache.length = self.longest + step
+        hidden = self._text(embeddings, positions, mask)
+        logits: Tensor = self.model.lm_head(hidden[:, -1])
+        return logits
+
+    def _text(self, embeddings: Tensor, positions: Tensor, mask: Tensor | None) -> Tensor:
+        hidden: Tensor = self.model.model.language_model(
+            inputs_embeds=embeddings,
+            position_ids=positions,
+            attention_mask=masks(mask),
+            past_key_values=self.cache,
+            use_cache=True,
+        ).last_hidden_state
+        return hidden
+
+    def _draw(self, logits: Tensor, alive: Tensor, step: int) -> Tensor:
+        """The next token of each row (rows,)."""
+        logits = logits.float().index_fill(1, self.forbidden, float("-inf"))
+        if self.drawing.temperature == 0:
+            return logits.argmax(-1)
+        assert self.numbers is not None
+        shares, order = (logits / self.drawing.temperature).softmax(-1).sort(descending=True)
+        sums = shares.cumsum(-1)
+        # A token stays while those above it hold less than top_p; the first always does.
+        shares = shares.where(sums - shares < self.drawing.top_p, 0)
+        sums = shares.cumsum(-1)
+        target = self.numbers[alive, step, None] * sums[:, -1:]
+        place = (sums <= target).sum(-1, keepdim=True).clamp(max=order.shape[1] - 1)
+        return order.gather(1, place)[:, 0]
+
+
+class _Rows:
+    """Stands where transformers' attention expects its Cache: one row a completion, prompts flush right.
+
+    While `rows` is set, what is written is a prompt's, given to all these rows; else one token a row at `length`.
+    """
+
+    def __init__(self, rows: int, longest: int, capacity: int) -> None:
+        self.capacity, self.length = capacity, longest
+        self.rows: slice | None = None
+        self._count, self._longest = rows, longest
+        self._layers: dict[int, tuple[Tensor, Tensor]] = {}
+
+    def update(self, keys: Tensor, values: Tensor, layer: int, *_: object) -> tuple[Tensor, Tensor]:
+        """Keeps keys and values (rows or 1, heads, tokens, size) of a layer; gives those to attend to."""
+        if layer not in self._layers:
+            shape = self._count, keys.shape[1], self.capacity, keys.shape[3]
+            self._layers[layer] = keys.new_zeros(shape), values.new_zeros(shape)
+        ours = self._layers[layer]
+        if self.rows is not None:
+            where = slice(self._longest - keys.shape[2], self._longest)
+            for kept, new in zip(ours, (keys, values), strict=True):
+                kept[self.rows, :, where] = new
+            return keys, values
+        for kept, new in zip(ours, (keys, values), strict=True):
+            kept[:, :, self.length] = new[:, :, 0]
+        return ours[0][:, :, : self.length + 1], ours[1][:, :, : self.length + 1]
+
+    def keep(self, rows: Tensor) -> None:
+        """Forgets the rows for which `rows` (rows,) is False."""
+        self._layers = {number: (keys[rows], values[rows]) for number, (keys, values) in self._layers.items()}
+
+    def get_seq_length(self, layer: int = 0) -> int:
+        """Tokens read; some releases of transformers ask."""
+        return 0 if self.rows is not None else self.length

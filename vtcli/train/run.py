@@ -1,0 +1,381 @@
+"""A whole run: check, plan, SFT, GRPO, report. What was done is not done again: the same command goes on.
+
+    run(Job(load_recipe("tiny"), Path("my-run")))
+
+A run's folder holds run.json (what it is), problems.jsonl (records left out), a folder a stage with its log.jsonl,
+checkpoints and `final` (a whole checkpoint, for `vt ask -m`), and report.html and report.json.
+"""
+
+from __future__ import annotations
+
+import gc
+import hashlib
+import json
+import os
+import shutil
+import warnings
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from importlib import metadata
+from pathlib import Path
+from typing import Any, Protocol
+
+import vtcli
+from vtcli.errors import DataError, TrainError, UsageError
+from vtcli.install import require
+from vtcli.models.checkpoint import Checkpoint, open_checkpoint
+from vtcli.models.fingerprint import fingerprint
+from vtcli.models.tokenizer import Tokenizer
+from vtcli.scoring.rewards import mean_rouge
+from vtcli.settings import cache_folder
+from vtcli.train import plan
+from vtcli.train.check import Checked, check, list_problems
+from vtcli.train.encode import Encoder
+from vtcli.train.frames import FrameStore, frame_request
+from vtcli.train.recipe import STAGES, Recipe, StageName
+from vtcli.train.records import Record, read_records
+
+LIBRARIES = ("torch", "transformers", "trl", "peft", "accelerate", "datasets", "safetensors")
+
+
+class Follower(Protocol):
+    """Follows a run, in its first process only. Beside these, the methods of `vtcli.train.trainer.Listener`."""
+
+    def checking(self, done: int, total: int) -> None:
+        """Videos read so far."""
+
+    def checked(self, checked: Checked) -> None:
+        """The data are known."""
+
+    def planned(self, stage: StageName, parts: dict[str, int], steps: int, on: plan.Devices) -> None:
+        """A stage fits."""
+
+    def begins(self, stage: StageName, resumed: int) -> None:
+        """A stage is loaded, and goes on after step `resumed`."""
+
+    def finished(self, stage: StageName, model: Path) -> None:
+        """A stage is done."""
+
+    def step(self, stage: str, step: int, steps: int, row: dict[str, Any]) -> None: ...
+
+    def saved(self, stage: str, step: int) -> None: ...
+
+
+@dataclass(frozen=True)
+class Job:
+    """What to run, and where. stages: those of the recipe where empty. skip_bad: train without records that cannot be
+    used, instead of stopping. dry_run: check and plan only."""
+
+    recipe: Recipe
+    out: Path
+    stages: tuple[StageName, ...] = ()
+    skip_bad: bool = False
+    dry_run: bool = False
+    name: str = ""
+
+
+def run(job: Job, follower: Follower | None = None) -> dict[str, Any]:
+    """Runs `job` and returns its report (docs/schema/train.schema.json).
+
+    Raises UsageError (recipe), DataError (records), ModelError (base), TrainError (memory, disk, a run that fails).
+    """
+    require(
+        "vt train", "train", "torch", "transformers", "trl", "peft", "datasets", "accelerate", "yaml", "safetensors"
+    )
+    stages = _stages(job)
+    base = open_checkpoint(job.recipe.model)
+    if base.is_gguf:
+        raise UsageError(f"{job.recipe.model} is a GGUF file: training starts from a checkpoint folder")
+    with _quiet():
+        from accelerate import PartialState
+
+        state = PartialState(cpu=not _has_gpu())
+        if not state.is_main_process:
+            follower = None
+        with state.main_process_first():  # the others find the frames it read
+            encoder, checked = _prepare(job, base, stages, state.is_main_process, follower)
+        on = plan.devices()
+        _check_launch()
+        for name in stages:
+            stage = job.recipe.stage(name)
+            assert stage is not None
+            longest = checked.whole if name == "sft" else checked.tokens
+            parts = plan.check_memory(base, job.recipe, name, longest, on)
+            if follower:
+                follower.planned(name, parts, plan.steps(stage, len(checked.train)), on)
+        plan.check_disk(base, job.recipe, list(stages), job.out)
+        if not job.dry_run:
+            begun = _begin(job, base, checked, state.is_main_process)
+            state.wait_for_everyone()
+            learned = job.out / "sft" / "final"
+            if "sft" not in stages and (learned / "config.json").is_file():
+                base = encoder.checkpoint = open_checkpoint(learned)  # `--stage grpo` after `--stage sft`
+            for name in stages:
+                model = _stage(name, job, base, encoder, checked, state, follower)
+                base = replace(open_checkpoint(model), scope=base.scope)
+                encoder.checkpoint = base
+        else:
+            begun = {}
+    from vtcli.train.report import make_report, write_report
+
+    report = make_report(job, stages, checked, begun)
+    if state.is_main_process and not job.dry_run:
+        write_report(report, job.out)
+    return report
+
+
+def _stages(job: Job) -> tuple[StageName, ...]:
+    there = tuple(name for name in STAGES if job.recipe.stage(name) is not None)
+    for name in job.stages:
+        if name not in there:
+            raise UsageError(f"--stage {name}: the recipe has {' and '.join(there)}")
+    return tuple(name for name in there if not job.stages or name in job.stages)
+
+
+def _prepare(
+    job: Job, base: Checkpoint, stages: Sequence[StageName], is_main: bool, follower: Follower | None
+) -> tuple[Encoder, Checked]:
+    recipe = job.recipe
+    files: Sequence[str | Path] = recipe.data.files
+    if not files and recipe.data.shapes:
+        from vtcli.train.shapes import write_shapes
+
+        files = [write_shapes(cache_folder() / "shapes", recipe.data.shapes, workers=recipe.data.workers)]
+    if not files:
+        raise UsageError("no training data: give --data FILE (JSON, JSON lines or Parquet)")
+    read = read_records(files, recipe.data.roots)
+    if not read.total:
+        raise DataError(f"{', '.join(map(str, files))}: no records")
+    kept = cache_folder() / "frames" if recipe.data.cache else None
+    encoder = Encoder(base, Tokenizer(base.path), recipe, FrameStore(frame_request(recipe.frames, base), kept))
+    if kept is not None:
+        _check_frames(read.records, encoder.store, kept)
+    if any(record.kind == "free-form" for record in read.records):
+        mean_rouge("", "")  # whether it is installed: rewards and held-out scores will ask for it
+    learned = recipe.sft if "sft" in stages else None
+    checked = check(read, encoder, recipe.data, learned, follower.checking if follower else None)
+    if is_main and checked.problems:
+        list_problems(checked.problems, job.out / "problems.jsonl")
+    if follower:
+        follower.checked(checked)
+    unusable = [problem for problem in checked.problems if problem.kind != "image"]
+    if unusable and not job.skip_bad:
+        raise DataError(
+            f"{len(unusable)} of {checked.total} records cannot be used, first {unusable[0]} (all are in "
+            f"{job.out / 'problems.jsonl'}): mend them, or give --skip-bad to train without them"
+        )
+    if not checked.train:
+        raise DataError(f"none of {checked.total} records can be trained on")
+    for name in stages:
+        stage = recipe.stage(name)
+        if stage is not None and len(checked.train) < stage.batch:
+            raise DataError(f"{len(checked.train)} records to train on are fewer than {name}.batch, {stage.batch}")
+    return encoder, checked
+
+
+def _check_frames(records: Sequence[Record], store: FrameStore, folder: Path) -> None:
+    """Raises TrainError where the disk has no room for the frames that are still to be kept."""
+    missing = {video for record in records for video in record.videos if not store.is_kept(video)}
+    each = 3 * (store.request.frames or 64) * store.request.max_pixels
+    place = next(place for place in (folder, *folder.absolute().parents) if place.exists())
+    free = shutil.disk_usage(place).free
+    if len(missing) * each > free:
+        raise TrainError(
+            f"the frames of {len(missing)} videos take up to {len(missing) * each / 1e9:.1f} GB in {folder} and "
+            f"{free / 1e9:.1f} GB are free: make room, set VT_HOME to another disk, or --set data.cache=false"
+        )
+
+
+def _begin(job: Job, base: Checkpoint, checked: Checked, is_main: bool) -> dict[str, Any]:
+    """What the run is, as run.json tells it. Raises TrainError where the folder holds another run."""
+    file = job.out / "run.json"
+    told = {
+        "schema": "vt.run/1",
+        "recipe": job.recipe.as_json(),
+        "model": fingerprint(base),
+        "records": _fingerprint((*checked.train, *checked.held_out)),
+        "versions": {"vtcli": vtcli.__version__} | {name: metadata.version(name) for name in LIBRARIES},
+    }
+    told = json.loads(json.dumps(told))
+    if file.is_file():
+        try:
+            before: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
+        except ValueError as error:
+            raise TrainError(f"{file} cannot be read: give another --out") from error
+        if difference := _difference(before, told):
+            raise TrainError(f"{job.out} holds another run ({difference}): give another --out, or that one's values")
+        return before
+    if is_main:
+        job.out.mkdir(parents=True, exist_ok=True)
+        aside = file.with_suffix(".part")
+        aside.write_text(json.dumps(told, indent=1), encoding="utf-8")
+        aside.replace(file)
+    return dict(told)
+
+
+#: What may be another when a run goes on: it changes no number.
+_FREE = (
+    "description",
+    "model",
+    "log_every",
+    "save_every",
+    "keep",
+    "evaluate_every",
+    "workers",
+    "check",
+    "cache",
+    "files",
+    "roots",
+)
+
+
+def _difference(before: dict[str, Any], now: dict[str, Any]) -> str:
+    for name, what in (("model", "its model"), ("records", "its records")):
+        if before.get(name) != now[name]:
+            return f"{what} are others" if name == "records" else f"{what} is another"
+    then = before.get("recipe")
+    return _first_difference(then if isinstance(then, dict) else {}, now["recipe"], "")
+
+
+def _first_difference(before: dict[str, Any], now: dict[str, Any], where: str) -> str:
+    for key in dict.fromkeys((*before, *now)):
+        old, new = before.get(key), now.get(key)
+        if old == new or key in _FREE:
+            continue
+        if isinstance(old, dict) and isinstance(new, dict):
+            if found := _first_difference(old, new, f"{where}{key}."):
+                return found
+            continue
+        return f"{where}{key} is {old} there, {new} here"
+    return ""
+
+
+def _fingerprint(records: Sequence[Record]) -> str:
+    told = [
+        (r.problem, r.kind, r.answer, r.options, r.process, [video.name for video in r.videos], r.spans)
+        for r in records
+    ]
+    return hashlib.sha256(json.dumps(told).encode()).hexdigest()
+
+
+def _stage(
+    name: StageName,
+    job: Job,
+    base: Checkpoint,
+    encoder: Encoder,
+    checked: Checked,
+    state: Any,
+    follower: Follower | None,
+) -> Path:
+    """Trains one stage to its end, from its last checkpoint where there is one; the folder of the model it gives."""
+    from vtcli.train import checkpoints
+    from vtcli.train.evaluate import held_out_scores
+    from vtcli.train.grpo import forbidden, grpo_trainer
+    from vtcli.train.journal import Journal
+    from vtcli.train.model import load_for_training
+    from vtcli.train.rollout import Drawing
+    from vtcli.train.sft import sft_trainer
+    from vtcli.train.trainer import Context
+
+    folder, stage = job.out / name, job.recipe.stage(name)
+    final = folder / "final"
+    assert stage is not None
+    if (final / "config.json").is_file():
+        if follower:
+            follower.finished(name, final)
+        return final
+    if state.is_main_process:  # what a crash left
+        shutil.rmtree(folder / checkpoints.ASIDE, ignore_errors=True)
+    model = load_for_training(base, job.recipe)
+    make = sft_trainer if name == "sft" else grpo_trainer
+    trainer: Any = make(model, job.recipe, checked.train, encoder, str(folder), state.num_processes)
+    longest = job.recipe.grpo.max_tokens if job.recipe.grpo else 1024
+    greedy = Drawing(longest, base.eos_token_ids, forbidden(encoder), temperature=0)
+    held_out = checked.held_out
+
+    def evaluate(trainer: Any) -> dict[str, float]:
+        return held_out_scores(trainer, encoder, held_out, greedy)
+
+    trainer.follow(
+        Context(name, folder, base, stage, Journal(folder / "log.jsonl"), follower, evaluate if held_out else None)
+    )
+    kept = checkpoints.complete(folder)
+    if follower:
+        follower.begins(name, checkpoints.step_of(kept[-1]) if kept else 0)
+    with _faults(name):
+        trainer.train(resume_from_checkpoint=str(kept[-1]) if kept else None)
+    _finish(trainer, base, job, folder, final, state)
+    del trainer, model
+    gc.collect()
+    if follower:
+        follower.finished(name, final)
+    return final
+
+
+def _finish(trainer: Any, base: Checkpoint, job: Job, folder: Path, final: Path, state: Any) -> None:
+    """Writes the whole model beside, then gives it its name."""
+    from vtcli.train.model import load_for_training, save_merged
+
+    aside = folder / "final.part"
+    if state.is_main_process:
+        shutil.rmtree(aside, ignore_errors=True)
+    state.wait_for_everyone()
+    trainer.save_model(str(aside))
+    state.wait_for_everyone()
+    if state.is_main_process:
+        if job.recipe.lora is not None:
+            from peft import PeftModel
+
+            whole = PeftModel.from_pretrained(load_for_training(base, job.recipe), str(aside))
+            save_merged(whole, base.path, folder / "merged.part")
+            shutil.rmtree(aside)
+            (folder / "merged.part").rename(aside)
+        aside.rename(final)
+    state.wait_for_everyone()
+
+
+def _check_launch() -> None:
+    """Raises UsageError where one process sees several GPUs, which the trainers cannot use."""
+    import torch
+
+    count = torch.cuda.device_count()
+    if count > 1 and "WORLD_SIZE" not in os.environ:
+        raise UsageError(
+            f"{count} GPUs and one process: start it with the command that --print-launch fsdp2 --gpus {count} prints, "
+            "or use one with CUDA_VISIBLE_DEVICES=0"
+        )
+
+
+@contextmanager
+def _faults(name: StageName) -> Iterator[None]:
+    """What the libraries raise for want of memory, or of a process they had, in one line."""
+    from vtcli.engines.loading import memory_errors
+
+    remedy = f"--set {name}.per_device=1, fewer frames or tokens, or more devices; start again to go on"
+    try:
+        with memory_errors("cuda" if _has_gpu() else "cpu", lambda: remedy):
+            yield
+    except RuntimeError as error:
+        if "DataLoader worker" not in str(error):
+            raise
+        raise TrainError(f"{name}: a process that reads videos was ended from outside; start again to go on") from error
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """No bars, warnings or log lines of the libraries on stderr, which is vt's own; nothing told to anybody."""
+    os.environ.setdefault("TRL_EXPERIMENTAL_SILENCE", "1")
+    os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
+    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+    from vtcli.engines.loading import quiet
+
+    with quiet(), warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        yield
+
+
+def _has_gpu() -> bool:
+    import torch
+
+    return torch.cuda.is_available()

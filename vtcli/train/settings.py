@@ -1,0 +1,82 @@
+"""A recipe's stage → the arguments of transformers' Trainer."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from importlib import util
+from typing import TYPE_CHECKING, Any
+
+from vtcli.errors import UsageError
+from vtcli.train.recipe import Grpo, Recipe, Stage
+from vtcli.train.records import Record
+
+if TYPE_CHECKING:
+    from datasets import Dataset
+
+
+def arguments(recipe: Recipe, stage: Stage, folder: str, devices: int, records: Sequence[Record]) -> dict[str, Any]:
+    """Keyword arguments of SFTConfig and GRPOConfig. Raises UsageError unless batch divides over the devices."""
+    import torch
+
+    _check_optimizer(stage.optimizer)
+    at_once = stage.per_device * devices
+    name = "grpo" if isinstance(stage, Grpo) else "sft"
+    if stage.batch % at_once:
+        raise UsageError(
+            f"{name}.batch {stage.batch} is no multiple of {name}.per_device {stage.per_device} x {devices} devices"
+        )
+    group = stage.group if isinstance(stage, Grpo) else 1
+    return {
+        "output_dir": folder,
+        "per_device_train_batch_size": stage.per_device * group,
+        "gradient_accumulation_steps": stage.batch // at_once,
+        "num_train_epochs": stage.epochs,
+        "max_steps": stage.max_steps or -1,
+        "learning_rate": stage.learning_rate,
+        "lr_scheduler_type": stage.schedule,
+        "warmup_steps": stage.warmup_steps,
+        "weight_decay": stage.weight_decay,
+        "max_grad_norm": stage.max_grad_norm,
+        "adam_beta1": stage.beta1,
+        "adam_beta2": stage.beta2,
+        "optim": stage.optimizer,
+        "gradient_checkpointing": stage.gradient_checkpointing,
+        "gradient_checkpointing_kwargs": {"use_reentrant": False} if stage.gradient_checkpointing else None,
+        "bf16": recipe.compute == "bfloat16",
+        "logging_steps": stage.log_every,
+        "logging_first_step": True,
+        "logging_nan_inf_filter": False,
+        "save_strategy": "steps",
+        "save_steps": stage.save_every,
+        "eval_strategy": "no",
+        "report_to": [],
+        "seed": recipe.seed,
+        "data_seed": recipe.seed,
+        "remove_unused_columns": False,
+        "disable_tqdm": True,
+        "use_cpu": not torch.cuda.is_available(),
+        "dataloader_pin_memory": torch.cuda.is_available(),
+        # An example without a video gives the vision tower no gradient.
+        "ddp_find_unused_parameters": not all(record.videos for record in records),
+        # The quiet that `vt train` has asked for already; the libraries would end it.
+        "log_level": "error",
+        "log_level_replica": "error",
+    }
+
+
+def _check_optimizer(name: str) -> None:
+    from transformers.training_args import OptimizerNames
+
+    from vtcli.install import pip_command
+
+    if name not in set(OptimizerNames):
+        raise UsageError(f"no such optimizer: {name} (transformers has {', '.join(sorted(OptimizerNames))})")
+    if "8bit" in name and util.find_spec("bitsandbytes") is None:
+        raise UsageError(f"the optimizer {name} needs bitsandbytes: run {pip_command('install', 'bitsandbytes')}")
+
+
+def numbered(count: int) -> Dataset:
+    """TRL takes datasets' Dataset only: this one holds the records' numbers."""
+    from datasets import Dataset
+
+    return Dataset.from_dict({"number": list(range(count))})

@@ -1,0 +1,77 @@
+"""Supervised fine-tuning on videos with TRL's SFTTrainer, which by itself knows none (docs/train.md)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from torch.utils.data import Sampler
+from trl import SFTConfig, SFTTrainer
+
+from vtcli.train.batches import Collator
+from vtcli.train.encode import Encoder
+from vtcli.train.model import library_tokenizer, lora_config
+from vtcli.train.recipe import Recipe, Sft
+from vtcli.train.records import Record
+from vtcli.train.sampler import GroupSampler
+from vtcli.train.settings import arguments, numbered
+from vtcli.train.trainer import VideoTrainer
+from vtcli.train.watch import VisionWatch
+
+
+class VideoSFTTrainer(VideoTrainer, SFTTrainer):  # type: ignore[misc]
+    """TRL's trainer on batches of `Collator`; each step must have shown its videos to the vision tower."""
+
+    watch: VisionWatch
+    video_token_id: int
+    patches_a_token: int
+
+    def _get_train_sampler(self, train_dataset: Any = None) -> Sampler[int]:
+        rows = self.train_dataset if train_dataset is None else train_dataset
+        return GroupSampler(len(rows), 1, self.context.stage.batch, 1, self.args.seed)
+
+    def compute_loss(
+        self, model: Any, inputs: Any, return_outputs: bool = False, num_items_in_batch: Any = None
+    ) -> Any:
+        shown = int((inputs["input_ids"] == self.video_token_id).sum()) * self.patches_a_token
+        if self.model.training:
+            self.context.tokens += int(inputs["attention_mask"].sum()) * self.accelerator.num_processes
+        with self.watch.expecting(shown):
+            return super().compute_loss(model, inputs, return_outputs, num_items_in_batch)
+
+
+def sft_trainer(
+    model: Any, recipe: Recipe, records: Sequence[Record], encoder: Encoder, folder: str, devices: int = 1
+) -> VideoSFTTrainer:
+    """A trainer for `records`; `follow` is still to be called. Raises UsageError for a batch that does not divide."""
+    stage = recipe.sft
+    assert isinstance(stage, Sft)
+    checkpoint = encoder.checkpoint
+    tokenizer = library_tokenizer(encoder.tokenizer, checkpoint)
+    settings = SFTConfig(
+        **arguments(recipe, stage, folder, devices, records),
+        max_length=None,
+        dataset_kwargs={"skip_prepare_dataset": True},
+        dataloader_num_workers=recipe.data.workers if _has_gpu() else 0,
+    )
+    trainer = VideoSFTTrainer(
+        model=model,
+        args=settings,
+        data_collator=Collator(encoder, records, tokenizer.pad_token_id),
+        train_dataset=numbered(len(records)),
+        processing_class=tokenizer,
+        peft_config=lora_config(recipe.lora, recipe.train_vision) if recipe.lora else None,
+    )
+    # Tokens are counted over the whole batch. transformers does so only where the model's own loss can, which this
+    # family's says it cannot: the loss would depend on how the batch is cut into parts.
+    trainer.model_accepts_loss_kwargs = True
+    trainer.watch = VisionWatch(trainer.model)
+    trainer.video_token_id = checkpoint.video_token_id
+    trainer.patches_a_token = checkpoint.merge_size**2
+    return trainer
+
+
+def _has_gpu() -> bool:
+    import torch
+
+    return torch.cuda.is_available()
