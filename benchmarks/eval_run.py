@@ -33,7 +33,7 @@ def main() -> None:
             with Session(question) as session:
                 run = start(Path(folder) / f"run{number}", found, settings, session)
                 begin, engine, answers = 0.0, 0.0, 0
-                for progress in answer_all(run, found, settings, session):
+                for progress in answer_all(run, found, settings, session, print):
                     timing = progress.record["timing"]
                     if begin:
                         engine += timing["encode"] + timing["prefill"] + timing["generate"]

@@ -14,6 +14,7 @@ import pytest
 
 from tests.cli.conftest import Run, run  # noqa: F401  # the fixture
 from tests.e2e.conftest import ROOT, validate
+from tests.scoring.test_official import TRAINED, ZEROSHOT
 
 ESCAPE = "\x1b]0;owned\x07"
 
@@ -88,10 +89,12 @@ def test_standard_input(tmp_path: Path) -> None:
         assert json.loads(done.stdout)["accuracy"] == 100, done.stderr
 
 
-def test_published_outputs(run: Run, tmp_path: Path, material: Path) -> None:  # noqa: F811
+@pytest.mark.parametrize(
+    ("published", "rule", "correct"), [(TRAINED, "strict", 411), (ZEROSHOT, "whole", 409), (ZEROSHOT, "strict", 411)]
+)
+def test_published_outputs(run: Run, tmp_path: Path, material: Path, published: str, rule: str, correct: int) -> None:  # noqa: F811
     """The whole way from the published file to the published figure."""
-    folder = material / "outputs/tw-grpo/Qwen2.5-VL-7B-Instruct_clevrer_counterfactual_twgrpo_with_alpha17"
-    rows = [json.loads(line) for line in (folder / "checkpoint-500_eval_mmvu_eval.json").open(encoding="utf-8")]
+    rows = [json.loads(line) for line in (material / f"{published}.json").open(encoding="utf-8")]
     records = [
         {
             "id": row["question"]["problem_id"],
@@ -101,8 +104,9 @@ def test_published_outputs(run: Run, tmp_path: Path, material: Path) -> None:  #
         }
         for row in rows
     ]
-    record = json.loads(run("eval", "score", write(tmp_path / "p.jsonl", *records), "--json").out)
-    assert (record["n"], record["correct"], record["accuracy"], record["unreadable"]) == (625, 411, 65.76, 0)
+    record = json.loads(run("eval", "score", write(tmp_path / "p.jsonl", *records), "--json", "--extract", rule).out)
+    assert (record["n"], record["correct"], record["unreadable"]) == (625, correct, 0)
+    assert record["accuracy"] == {411: 65.76, 409: 65.44}[correct]
 
 
 def test_without_a_command_there_is_help(run: Run) -> None:  # noqa: F811

@@ -64,6 +64,7 @@ def line(id: str, text: str, error: str | None = None) -> dict[str, Any]:
         "id": id,
         "text": text,
         "finish": "stop",
+        "warnings": [] if error else [f"guessed {HOSTILE}"],
         "model": {"device": "cpu"},
         "sampling": None if error else {"frames": 16},
         "usage": None if error else {"completion_tokens": 5},
@@ -97,10 +98,11 @@ def test_a_report_counts_what_is_missing_failed_and_not_yet_answered(tmp_path: P
     assert (record["score"]["n"], record["score"]["accuracy"], record["accuracy_all"]) == (4, 50, 33.3333)
     assert record["chance"] == 50 and record["published"]["Video-Thinker-7B"] == 43.22
     assert record["used"] == {
-        "frames": {"16": 3}, "completion_tokens": 5.0, "cut": 0, "model_seconds": 2.0, "devices": ["cpu"]
+        "frames": {"16": 3}, "completion_tokens": 5.0, "cut": 0, "model_seconds": 2.0, "devices": ["cpu"],
+        "warnings": [{"text": f"guessed {HOSTILE}", "n": 3}],
     }  # fmt: skip
     text = "\n".join(report_lines(report))
-    assert "1 of 6 questions have no video: 33.33 % over all of them" in text
+    assert "1 of 6 questions have no video: 33.33 % over all of them" in text and "3 answers: guessed" in text
     assert "Video-Thinker-7B (published)" in text and "1 could not be answered" in text
     assert not set(text) & {"\x1b", "\u202e"}
 
@@ -155,8 +157,9 @@ def test_a_run_goes_on_with_more_frames_and_samples(tmp_path: Path) -> None:
     more = begin_run(tmp_path / "run", CONFIG | {"frames": [32], "samples": 3, "environment": {"vt": "1"}}, asked())
     assert more.frames == [16, 32] and more.config["samples"] == 3 and more.config["environment"] == {"vt": "0"}
     assert open_run(tmp_path / "run") == more
-    found = begin_run(tmp_path / "run", CONFIG, asked(present=2))
-    assert found.asked[3].path is None  # where videos lie may change
+    found = begin_run(tmp_path / "run", CONFIG, asked(5, present=2))
+    assert found.asked[3].path is None and len(found.asked) == 5  # where videos lie may change
+    assert found.frames == [16, 32]
 
 
 @pytest.mark.parametrize(
@@ -166,13 +169,19 @@ def test_a_run_goes_on_with_more_frames_and_samples(tmp_path: Path) -> None:
         ({"prompt": "plain"}, 'its prompt is "paper", here "plain"'),
         ({"sampling": {"seed": 1}}, "its sampling is"),
         ({"benchmark": "star"}, "its benchmark is"),
-        ({}, "it asks 4 other questions"),
+        ({}, "it asks 4 questions, which are not the first of these 3"),
     ],
 )
 def test_another_run_is_refused(tmp_path: Path, change: dict[str, Any], says: str) -> None:
     begin_run(tmp_path / "run", CONFIG, asked())
     with pytest.raises(DataError, match=says):
-        begin_run(tmp_path / "run", CONFIG | change, asked() if change else asked(5))
+        begin_run(tmp_path / "run", CONFIG | change, asked() if change else asked(3))
+
+
+def test_a_folder_that_was_being_made_is_made_anew(tmp_path: Path) -> None:
+    begin_run(tmp_path / "run", CONFIG, asked())
+    (tmp_path / "run" / "run.json").rename(tmp_path / "run" / ".run.json.7.part")
+    assert begin_run(tmp_path / "run", CONFIG, asked(2)).asked == tuple(asked(2))
 
 
 def test_a_folder_of_other_things_is_not_written_into(tmp_path: Path) -> None:
@@ -253,9 +262,11 @@ def test_several_runs_make_the_papers_table(tmp_path: Path) -> None:
         run = begin_run(tmp_path / name, config, asked())
         answer(run, replies)
         reports.append(make_report(run))
-    head, rows = paper_table(reports)
+    again = begin_run(tmp_path / "again", CONFIG | {"model": CONFIG["model"] | {"name": "one"}}, asked())
+    answer(again, "AABB")
+    head, rows = paper_table([*reports, make_report(again)])
     assert head == ("model", "frames", "video-holmes")
-    assert rows[-2:] == [("one", "16", "75.00"), ("two", "16", "25.00")]
+    assert rows[-3:] == [("one", "16", "75.00"), ("two", "16", "25.00"), ("one (again)", "16", "50.00")]
     assert ("Video-Thinker-7B (published)", "16", "43.22") in rows
 
 

@@ -87,6 +87,7 @@ def test_grounding() -> None:
     assert found["union_miou"] == pytest.approx(100 * (2 / 3 + 0.4 + 0) / 3, abs=1e-3)
     assert found["rec@iou"] == pytest.approx(100 * (5 + 4 + 0) / 15, abs=1e-3)
     assert found["acc@iou"] == pytest.approx(100 * 5 / 15, abs=1e-3)
+    assert found["miop"] == pytest.approx(100 * (1 + 1 + 0) / 3, abs=1e-3) and found["acc@gqa"] == 33.3333
     # AP of the first: both found at 0.5, above it one of two; of the others nothing at 0.5.
     assert found["map"] == pytest.approx(100 * (1 + 9 * 0.5) / 10 / 3, abs=1e-3)
 

@@ -63,6 +63,10 @@ def test_all_right_is_not_sure_to_be() -> None:
     assert mean_interval([0.0] * 20) == pytest.approx((0.0, 0.1611), abs=1e-4)
     assert mean_interval([0.0] * 20, list("ab" * 10)) == pytest.approx((0.0, 0.6576), abs=1e-4)
     assert mean_interval([0.4] * 20) == pytest.approx((0.4, 0.4))
+    assert mean_interval([0.0, 1.0] * 2, list("aabb")) == pytest.approx(
+        (0.0945, 0.9055), abs=1e-4
+    )  # each video the same
+    assert paired([1.0] * 9, [1.0] * 9).interval == (0, 0)
 
 
 def test_mcnemar() -> None:

@@ -33,7 +33,7 @@ app = typer.Typer(
 )
 for command in (ask, chat, batch, demo, pull, models, probe, frames, trace, export, train, cache, history, doctor):
     app.command()(command)
-app.add_typer(eval_app)
+app.add_typer(eval_app, name="eval")
 
 
 def _show_version(wanted: bool) -> None:

@@ -7,6 +7,7 @@ the same packages compare: sacrebleu, rouge-score and nltk (whose METEOR needs t
 from __future__ import annotations
 
 from collections.abc import Sequence
+from importlib import import_module
 from typing import Any
 
 from vtcli.errors import UsageError
@@ -22,17 +23,25 @@ def caption_of(reply: str) -> str:
     return " ".join(segment.caption for segment in trace.segments if segment.caption) or trace.answer
 
 
+def require_packages() -> None:
+    """Raises UsageError where the packages are missing."""
+    try:
+        for name in ("nltk.translate.meteor_score", "rouge_score.rouge_scorer", "sacrebleu.metrics.bleu"):
+            import_module(name)
+    except ImportError:
+        raise UsageError(INSTALL) from None
+
+
 def caption_record(replies: Sequence[str], references: Sequence[str]) -> dict[str, Any]:
     """`bleu@1` with brevity penalty (over all), `rouge_l` and `meteor` (means), in percent; `meteor` may be None.
 
     Raises UsageError where the packages are missing.
     """
-    try:
-        from nltk.translate.meteor_score import meteor_score
-        from rouge_score.rouge_scorer import RougeScorer
-        from sacrebleu.metrics.bleu import BLEU
-    except ImportError:
-        raise UsageError(INSTALL) from None
+    require_packages()
+    from nltk.translate.meteor_score import meteor_score
+    from rouge_score.rouge_scorer import RougeScorer
+    from sacrebleu.metrics.bleu import BLEU
+
     texts = [caption_of(reply) for reply in replies]
     bleu = BLEU(max_ngram_order=1, lowercase=True).corpus_score(texts, [list(references)])
     scorer = RougeScorer(["rougeL"], use_stemmer=False)

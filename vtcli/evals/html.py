@@ -36,7 +36,7 @@ svg{max-width:100%;height:auto} svg text{font:12px system-ui,sans-serif;fill:#22
 .right{color:#7bd08f}.wrong{color:#ff9c9c}.note{color:#f0c070}}
 """
 _POLICY = "default-src 'none'; style-src 'unsafe-inline'"
-_BLUE, _GREY = "#3b78c3", "#8a8f98"
+_BLUE, _GREY, _ORANGE = "#3b78c3", "#8a8f98", "#e08a1e"
 
 
 def page(report: Report) -> str:
@@ -125,13 +125,13 @@ def _bars(categories: Mapping[str, Mapping[str, Any]], chance: float | None) -> 
         )
         if part["interval"]:
             low, high = (left + end * width / 100 for end in part["interval"])
-            drawn.append(f'<path d="M{low:.1f} {y + 7.5}H{high:.1f}" stroke="{_GREY}" stroke-width="2"/>')
+            drawn.append(f'<path d="M{low:.1f} {y + 7.5}H{high:.1f}" stroke="{_ORANGE}" stroke-width="3"/>')
         drawn.append(f'<text x="{left + width + 8}" y="{y + 12}">{part["accuracy"]:.1f} (n={part["n"]})</text>')
     height = 16 + len(categories) * step
     if chance is not None:
         x = left + chance * width / 100
         drawn.append(f'<path d="M{x:.1f} 4V{height - 4}" stroke="{_GREY}" stroke-dasharray="4 3"/>')
-    return _svg(left + width + 110, height, "Accuracy by category, in percent; grey: 95 % interval", drawn)
+    return _svg(left + width + 110, height, "Accuracy by category, in percent; orange: 95 % interval", drawn)
 
 
 def _frames_plot(kind: str, settings: Sequence[Setting]) -> str:
@@ -156,7 +156,7 @@ def _frames_plot(kind: str, settings: Sequence[Setting]) -> str:
         path.append(f"{x:.1f} {y:.1f}")
         if interval:
             low, high = (top + height * (1 - end / 100) for end in interval)
-            drawn.append(f'<path d="M{x} {low:.1f}V{high:.1f}" stroke="{_GREY}" stroke-width="2"/>')
+            drawn.append(f'<path d="M{x} {low:.1f}V{high:.1f}" stroke="{_ORANGE}" stroke-width="3"/>')
         drawn.append(f'<circle cx="{x}" cy="{y:.1f}" r="4" fill="{_BLUE}"/>')
         drawn.append(_label(x, top + height + 18, name, 12, "middle"))
         drawn.append(f'<text x="{x + 8}" y="{y - 6:.1f}">{value:.1f}</text>')

@@ -15,6 +15,7 @@ from vtcli.evals.tables import Row, markdown_table, markdown_text, range_text
 from vtcli.scoring.official import rules_named
 
 SCHEMA = "vt.report/1"
+MOST_WARNINGS = 5
 
 
 @dataclass(frozen=True)
@@ -86,8 +87,9 @@ def _chance(run: Run) -> float | None:
 
 
 def _used(answers: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """What the answers took: frames really read, tokens, replies cut at the limit, seconds."""
+    """What the answers took: frames really read, tokens, replies cut at the limit, seconds; what was warned of most."""
     whole = [answer for answer in answers if answer.get("error") is None]
+    told = Counter(str(text) for answer in whole for text in answer.get("warnings") or ())
     frames = Counter(answer["sampling"]["frames"] for answer in whole)
     tokens = [answer["usage"]["completion_tokens"] for answer in whole]
     seconds = [
@@ -98,7 +100,8 @@ def _used(answers: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
         "completion_tokens": round(sum(tokens) / len(tokens), 1) if tokens else None,
         "cut": sum(answer["finish"] == "length" for answer in whole),
         "model_seconds": round(sum(seconds) / len(seconds), 3) if seconds else None,
-        "devices": sorted({answer["model"]["device"] for answer in whole}),
+        "devices": sorted({str(answer["model"].get("device")) for answer in whole}),
+        "warnings": [{"text": text, "n": number} for text, number in told.most_common(MOST_WARNINGS)],
     }
 
 
@@ -143,6 +146,8 @@ def shortfalls(record: Mapping[str, Any]) -> Iterator[str]:
         yield f"{record['failed']} could not be answered and count as wrong"
     if record["used"]["cut"]:
         yield f"{record['used']['cut']} replies were cut at the token limit"
+    for warning in record["used"]["warnings"]:
+        yield f"{warning['n']} answers: {warning['text']}"
 
 
 def overview_rows(kind: str, report: Report) -> tuple[Row, list[Row]]:
@@ -218,7 +223,12 @@ def markdown(report: Report) -> str:
         notes = list(shortfalls(record))
         if record["score"] is None:
             continue
-        lines += ["", f"## {markdown_text(frames_text(setting.frames))}", "", *(f"- {note}" for note in notes)]
+        lines += [
+            "",
+            f"## {markdown_text(frames_text(setting.frames))}",
+            "",
+            *(f"- {markdown_text(note)}" for note in notes),
+        ]
         if record["chance"] is not None:
             lines += [f"- guessing would give {record['chance']:.2f} %"]
         if len(record["score"]["by_extract"]) > 1:
@@ -228,6 +238,15 @@ def markdown(report: Report) -> str:
         if record["published"]:
             lines += ["", markdown_table(*published_rows(report.run.name, record))]
     return "\n".join(lines) + "\n"
+
+
+def _figure(kind: str, record: Mapping[str, Any]) -> str:
+    """The one number of a run: accuracy, or what stands in its place."""
+    if kind == "captioning":
+        return f"{record['captioning']['rouge_l']:.2f} ROUGE-L"
+    if kind == "grounding" and record["score"]["grounding"]:
+        return f"{record['score']['grounding']['miou']:.2f} mIoU"
+    return f"{record['score']['accuracy']:.2f}"
 
 
 def paper_table(reports: Sequence[Report]) -> tuple[Row, list[Row]]:
@@ -241,11 +260,11 @@ def paper_table(reports: Sequence[Report]) -> tuple[Row, list[Row]]:
             score = setting.record["score"]
             if score is None:
                 continue
-            figure = score["accuracy"]
-            if report.run.config["kind"] == "grounding":
-                figure = score["grounding"]["miou"]
-            cells = found.setdefault((report.run.name, str(setting.frames)), {})
-            cells[report.run.config["benchmark"]] = f"{figure:.2f}"
+            name, benchmark = report.run.name, report.run.config["benchmark"]
+            if benchmark in found.get((name, str(setting.frames)), {}):  # another run of the same
+                name = f"{name} ({report.run.folder.name})"
+            cells = found.setdefault((name, str(setting.frames)), {})
+            cells[benchmark] = _figure(report.run.config["kind"], setting.record)
     rows: list[Row] = [
         (
             f"{model} (published)",

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import platform
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from importlib.metadata import PackageNotFoundError, version
@@ -82,7 +82,7 @@ def source(
         )
     if name.startswith(JSONL):
         file = Path(name.removeprefix(JSONL)).expanduser()
-        benchmark = replace(_OWN, title=file.name)
+        benchmark = replace(_OWN, name=f"{JSONL}{file.stem}", title=file.name)
         folder = videos or file.parent
     else:
         benchmark = benchmark_named(name)
@@ -171,18 +171,18 @@ def choices(settings: Settings) -> tuple[int | str, ...]:
 
 @dataclass(frozen=True)
 class Progress:
-    """How far a run is: `scored` is the answer that just came."""
+    """The answer that just came, and its record."""
 
     scored: Scored
     record: dict[str, Any]
-    done: int
-    total: int
 
 
-def answer_all(run: Run, source: Source, settings: Settings, session: Session) -> Iterator[Progress]:
+def answer_all(
+    run: Run, source: Source, settings: Settings, session: Session, warn: Callable[[str], None]
+) -> Iterator[Progress]:
     """Asks what is left and judges each answer as it comes, by the first rule. Closes nothing but its own file."""
     tasks = {each.task.id: each.task for each in run.asked}
-    items = items_of(run.asked, settings, prompt_for(settings.prompt, source.benchmark.official))
+    items = items_of(run, settings, prompt_for(settings.prompt, source.benchmark.official))
     shard = settings.shard
     output = answers_file(run.folder, (shard.index, shard.count) if shard else None)
     with ExitStack() as stack:
@@ -190,19 +190,24 @@ def answer_all(run: Run, source: Source, settings: Settings, session: Session) -
         for record in batch:
             task, sample = tasks[record["extra"]["task"]], record["extra"]["sample"]
             scored = judge_one(prediction_of(task, record, sample), settings.extract[:1])
-            yield Progress(scored, record, batch.done, batch.total)
+            yield Progress(scored, record)
+        for warning in batch.warnings:
+            warn(warning)
 
 
-def items_of(asked: Sequence[Asked], settings: Settings, prompt: Callable[[Task], Prompt]) -> list[Item]:
-    """The runner's items: every question whose video is there, with every choice of frames, every sample."""
+def items_of(run: Run, settings: Settings, prompt: Callable[[Task], Prompt]) -> list[Item]:
+    """The runner's items: every question whose video is there, with every choice of frames and sample of the run.
+
+    Those of an earlier command, too: what it did not come to is asked as well.
+    """
     items = []
-    for each in asked:
+    for each in run.asked:
         if each.path is None:
             continue
         task, common = each.task, settings.question
         wording = prompt(task)
-        for frames in choices(settings):
-            for sample in range(settings.samples):
+        for frames in run.frames:
+            for sample in range(run.config["samples"]):
                 seed = common.sampling.seed
                 question = replace(
                     common,
@@ -211,6 +216,7 @@ def items_of(asked: Sequence[Asked], settings: Settings, prompt: Callable[[Task]
                     choices=task.gold.options,
                     prompt=wording,
                     frames=frames if isinstance(frames, int) else None,
+                    fps=None if isinstance(frames, int) else float(frames.split()[0]),
                     start=task.start,
                     end=task.end,
                     sampling=replace(common.sampling, seed=None if seed is None else seed + sample),
@@ -222,7 +228,7 @@ def items_of(asked: Sequence[Asked], settings: Settings, prompt: Callable[[Task]
 
 def still_to_ask(run: Run, settings: Settings) -> tuple[int, int]:
     """How many answers this run (or its shard) is of, and how many of them are there."""
-    items = share(items_of(run.asked, settings, lambda task: Prompt("", task.question)), settings.shard)
+    items = share(items_of(run, settings, lambda task: Prompt("", task.question)), settings.shard)
     answers = run.answers()
     there = [answers[item.id] for item in items if item.id in answers]
     return len(items), sum(not settings.retry_failed or answer.get("error") is None for answer in there)

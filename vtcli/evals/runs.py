@@ -170,6 +170,11 @@ def open_run(folder: Path) -> Run:
     return Run(folder, config, asked)
 
 
+def _is_beginning(file: Path) -> bool:
+    """Whether a file may be what a run left that was killed while its folder was made."""
+    return file.name == TASKS or (file.name.startswith(".") and file.name.endswith(".part"))
+
+
 def _check(config: Mapping[str, Any]) -> None:
     """Raises KeyError or TypeError where run.json lacks what reports need of it."""
     texts = ("benchmark", "title", "kind", "note", "prompt")
@@ -192,7 +197,7 @@ def _check(config: Mapping[str, Any]) -> None:
 def begin_run(folder: Path, config: Mapping[str, Any], asked: Sequence[Asked]) -> Run:
     """Makes a run's folder, or goes on with the one that is there.
 
-    What decides the answers must be the same; choices of frames and samples may be added. Raises DataError.
+    What decides the answers must be the same; choices of frames, samples and questions may be added. Raises DataError.
     """
     if (folder / RUN).exists():
         old = open_run(folder)
@@ -201,7 +206,7 @@ def begin_run(folder: Path, config: Mapping[str, Any], asked: Sequence[Asked]) -
         frames = [*old.frames, *(each for each in config["frames"] if each not in old.frames)]
         more = {"frames": frames, "samples": max(old.config["samples"], config["samples"])}
         config = {**config, **more, "environment": old.config["environment"]}
-    elif folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+    elif folder.exists() and (not folder.is_dir() or not all(map(_is_beginning, folder.iterdir()))):
         raise DataError(f"{shown(folder)} is there and is no run: give a new or empty folder with --output")
     folder.mkdir(parents=True, exist_ok=True)
     write_whole(folder / TASKS, "".join(dump_json(each.as_json()) + "\n" for each in asked))
@@ -215,8 +220,9 @@ def _difference(old: Run, config: Mapping[str, Any], asked: Sequence[Asked]) -> 
         if old.config.get(key) != config[key]:
             return f"its {key} is {_short(old.config.get(key))}, here {_short(config[key])}"
     before = [each.as_json() | {"path": None} for each in old.asked]
-    if before != [each.as_json() | {"path": None} for each in asked]:
-        return f"it asks {len(before)} other questions"
+    now = [each.as_json() | {"path": None} for each in asked]
+    if before != now[: len(before)]:
+        return f"it asks {len(before)} questions, which are not the first of these {len(now)}"
     return ""
 
 

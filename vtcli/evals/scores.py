@@ -20,6 +20,7 @@ from vtcli.scoring.spans import (
     Span,
     average_precision,
     best_ious,
+    iop,
     union_iou,
 )
 from vtcli.trace.format import format_ok
@@ -32,12 +33,13 @@ PAPER_RECALLS = (0.3, 0.5, 0.7)
 class Grounding:
     """Times told against the true ones.
 
-    `best`: for each true span the best IoU of any time told; `first`: of the first time told with any true span;
-    `union`: of all together. `precision`: QVHighlights' average precision. `told`: how many times.
+    `best`: for each true span the best IoU of any time told; `first`: of the first time told with any true span, and
+    `inside` its IoP; `union`: of all together. `precision`: QVHighlights' average precision. `told`: how many times.
     """
 
     best: tuple[float, ...]
     first: float
+    inside: float
     union: float
     precision: float
     told: int
@@ -115,6 +117,7 @@ def ground(reply: str, truth: Sequence[Span]) -> Grounding:
     return Grounding(
         best=tuple(best),
         first=max(best_ious(told[:1], truth)),
+        inside=max((iop(span, true) for span in told[:1] for true in truth), default=0.0),
         union=union_iou(told, truth),
         precision=precision / len(QVHIGHLIGHTS_THRESHOLDS),
         told=len(told),
@@ -180,7 +183,8 @@ def grounding_record(scored: Sequence[Scored]) -> dict[str, Any] | None:
     the first time told with any true span (Charades-STA, QVHighlights). `union_miou`: IoU of everything told with
     everything true, over questions; `rec@iou` and `acc@iou`: the share of questions where that reaches 0.1 … 0.5,
     without and with a right answer, averaged (CG-Bench). `map`: mean average precision at IoU 0.5 … 0.95
-    (QVHighlights), with the times ranked as they were written. `untimed`: replies that tell no time.
+    (QVHighlights), with the times ranked as they were written. `miop`: the share of the first time told that is true;
+    `acc@gqa`: right answers with at least half of it true (NExT-GQA). `untimed`: replies that tell no time.
     """
     items = [(item, item.grounding) for item in scored if item.grounding is not None]
     if not items:
@@ -207,6 +211,8 @@ def grounding_record(scored: Sequence[Scored]) -> dict[str, Any] | None:
             len(unions) * len(steps),
         ),
         "map": _percent(sum(grounding.precision for _, grounding in items), len(items)),
+        "miop": _percent(sum(grounding.inside for _, grounding in items), len(items)),
+        "acc@gqa": _percent(sum(item.score * (grounding.inside >= 0.5) for item, grounding in items), len(items)),
     }
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
-from math import comb
+from math import comb, sqrt
 from statistics import NormalDist
 from typing import TYPE_CHECKING, Any
 
@@ -25,12 +25,14 @@ _RESAMPLED = 2000  # clusters
 _AT_ONCE = 500  # resamples
 
 
-def mean_interval(scores: Sequence[float], clusters: Sequence[Hashable] | None = None) -> tuple[float, float] | None:
+def mean_interval(
+    scores: Sequence[float], clusters: Sequence[Hashable] | None = None, share: bool = True
+) -> tuple[float, float] | None:
     """95 % percentile bootstrap interval of the mean score; None for fewer than two scores (or clusters).
 
     `clusters` says which scores belong together (the video); without it, each stands alone. For more than 2,000
-    clusters of more than 64 kinds the limit of the bootstrap is taken, the normal distribution; where all answers are
-    right or all wrong, of which no resample differs, Wilson's interval.
+    clusters of more than 64 kinds the limit of the bootstrap is taken, the normal distribution. Where no resample
+    differs, as all answers are right or all wrong, it is Wilson's interval of a `share`.
     """
     import numpy as np
 
@@ -41,10 +43,6 @@ def mean_interval(scores: Sequence[float], clusters: Sequence[Hashable] | None =
     if len(sums) < 2:
         return None
     tails = (1 - LEVEL) / 2
-    if set(scores) in ({0.0}, {1.0}):
-        far = NormalDist().inv_cdf(1 - tails) ** 2
-        reach = far / (len(sums) + far)
-        return (0.0, reach) if scores[0] == 0 else (1 - reach, 1.0)
     kinds, sizes = np.unique(np.stack([sums, counts]), axis=1, return_counts=True)
     rng = np.random.default_rng(SEED)
     if kinds.shape[1] <= _KINDS:  # equal clusters are drawn together: the same, and instant
@@ -57,6 +55,8 @@ def mean_interval(scores: Sequence[float], clusters: Sequence[Hashable] | None =
         reach = NormalDist().inv_cdf(1 - tails) * spread
         return float(mean - reach), float(mean + reach)
     low, high = np.quantile(totals[0] / totals[1], [tails, 1 - tails])
+    if low == high and share and set(scores) <= {0.0, 1.0}:
+        return _wilson(sums.sum() / counts.sum(), len(sums))
     return float(low), float(high)
 
 
@@ -92,7 +92,9 @@ def paired(a: Sequence[float], b: Sequence[float], clusters: Sequence[Hashable] 
     only_a = sum(before > 0.5 >= after for before, after in zip(a, b, strict=True))
     only_b = sum(after > 0.5 >= before for before, after in zip(a, b, strict=True))
     mean = sum(differences) / len(differences)
-    return Paired(len(a), mean, mean_interval(differences, clusters), only_a, only_b, mcnemar(only_a, only_b))
+    return Paired(
+        len(a), mean, mean_interval(differences, clusters, share=False), only_a, only_b, mcnemar(only_a, only_b)
+    )
 
 
 def mcnemar(only_a: int, only_b: int) -> float:
@@ -125,6 +127,12 @@ def pass_at_k(right: int, n: int, k: int) -> float:
 def percent(interval: tuple[float, float] | None) -> list[float] | None:
     """An interval of shares as percent, for JSON."""
     return None if interval is None else [round(100 * end, 4) for end in interval]
+
+
+def _wilson(share: float, n: int) -> tuple[float, float]:
+    far = NormalDist().inv_cdf((1 + LEVEL) / 2) ** 2
+    middle, reach = (share + far / (2 * n)) / (1 + far / n), sqrt(far * (share * (1 - share) / n + far / (4 * n * n)))
+    return max(0.0, middle - reach / (1 + far / n)), min(1.0, middle + reach / (1 + far / n))
 
 
 def _resampled(columns: NDArray[Any], rng: np.random.Generator) -> NDArray[Any]:

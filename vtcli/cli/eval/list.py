@@ -81,8 +81,8 @@ def _details(record: dict[str, Any]) -> Iterator[str]:
         "licence": record["licence"],
         "format": _KNOWN[record["format"]],
         "categories": record["categories"] or "none",
-        "own scorer": record["scorer"] if record["scorer"] != "strict" else "none published",
-        "own prompt": "--prompt official" if record["official_prompt"] else "none published",
+        "own scorer": record["scorer"] if record["scorer"] != "strict" else "none known",
+        "own prompt": "--prompt official" if record["official_prompt"] else "none known",
     }
     for title, text in facts.items():
         yield f"  {title:<12} {text}"

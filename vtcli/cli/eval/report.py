@@ -66,6 +66,7 @@ def report_lines(report: Report) -> Iterator[str]:
     """A run for people: a headline a choice of frames, what is missing, and tables."""
     from vtcli.evals.report import category_rows, headline, published_rows, shortfalls
     from vtcli.evals.tables import text_table
+    from vtcli.trace.text import sanitise_line
 
     kind = report.run.config["kind"]
     yield f"{report.run.config['title']}: {report.run.name}"
@@ -73,7 +74,7 @@ def report_lines(report: Report) -> Iterator[str]:
         record = setting.record
         yield headline(kind, record)
         for note in shortfalls(record):
-            yield f"  {note}"
+            yield f"  {sanitise_line(note)}"
         score = record["score"]
         if score is None:
             continue

@@ -121,11 +121,19 @@ def run(
     from vtcli.cli.batch import parse_shard
     from vtcli.cli.console import make_console
     from vtcli.evals.benchmarks.prompts import prompt_for
+    from vtcli.evals.captions import require_packages
     from vtcli.evals.running import Settings, source
     from vtcli.scoring.official import rules_named
     from vtcli.settings import cache_folder
 
-    counts = _counts(frames, fps)
+    counts, part = _counts(frames, fps), parse_shard(shard)
+    rules_named(extract or [])  # refuses early
+    found = source(benchmark, annotations, videos, limit, cache_folder() / "evals", offline)
+    prompt_for(prompt, found.benchmark.official)
+    if found.benchmark.kind == "captioning":
+        require_packages()
+    rules = rules_named(extract or [*dict.fromkeys(("paper", "strict", found.benchmark.rule))])
+    # Last, as it may fetch a model.
     base = make_question(
         video="",
         question="",
@@ -155,11 +163,7 @@ def run(
         quiet=quiet,
         color=color,
     )
-    rules_named(extract or [])  # refuses early
-    found = source(benchmark, annotations, videos, limit, cache_folder() / "evals", offline)
-    prompt_for(prompt, found.benchmark.official)
-    rules = rules_named(extract or [*dict.fromkeys(("paper", "strict", found.benchmark.rule))])
-    settings = Settings(base, counts, samples, prompt, rules, parse_shard(shard), retry_failed)
+    settings = Settings(base, counts, samples, prompt, rules, part, retry_failed)
     _run(found, settings, output, make_console(color, stderr=True), json, quiet)
 
 
@@ -187,7 +191,7 @@ def _run(found: Source, settings: Settings, output: Path | None, console: Consol
                 there = f"{done} of {total} answers are there from before; " if done else ""
                 console.print(f"{there}{total - done} to come, into {sanitise_line(str(folder))}", soft_wrap=True)
             try:
-                for progress in answer_all(run, found, settings, session):
+                for progress in answer_all(run, found, settings, session, counter.warn):
                     right.append(progress.scored.score)
                     error = progress.record["error"]
                     note = f"{100 * sum(right) / len(right):.1f} % right" if found.benchmark.kind == "choice" else ""

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping
-from itertools import groupby
 from pathlib import Path, PurePosixPath
 
 from vtcli.errors import DataError
@@ -288,9 +287,3 @@ def _labelled(row: Row, name: str) -> dict[str, str]:
     if not isinstance(value, Mapping) or not all(isinstance(text, str) for text in value.values()):
         raise row.fail(f"the field '{name}' is no record of options by letter")
     return {letter: value[letter] for letter in sorted(value) if value[letter].strip()}
-
-
-def families(tasks: list[Task]) -> dict[str, int]:
-    """How many tasks each category has, in the order of the first."""
-    names = sorted(name for task in tasks for name in task.categories)
-    return {name: len(list(group)) for name, group in groupby(names)}

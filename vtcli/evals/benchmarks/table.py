@@ -26,7 +26,7 @@ class Benchmark:
     `files`: names its annotations have in a folder, the first found is taken. `annotations`, `videos`: where both come
     from; `hub` the data set on the Hugging Face hub that has `files`. `known`: whether the format was checked on the
     official file, read in the benchmark's own code or card, or is taken from descriptions only. `rule` is its own
-    scorer and `official` its own prompt, None where none is published. `by`: what categories are.
+    scorer, `strict` where none was read, and `official` its own prompt, None where none was. `by`: what categories are.
     """
 
     name: str

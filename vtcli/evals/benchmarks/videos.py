@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from collections import defaultdict
-from collections.abc import Sequence
 from pathlib import Path, PurePosixPath
 
 from vtcli.errors import DataError
@@ -72,8 +71,3 @@ def _is_new(folder: Path, seen: set[tuple[int, int]]) -> bool:
 def _stem(name: PurePosixPath) -> str:
     """The file's name without a video's suffix; a dot may be part of the name ("clip.1")."""
     return name.stem if name.suffix.lower() in SUFFIXES else name.name
-
-
-def locate(videos: Videos, names: Sequence[str]) -> dict[str, Path | None]:
-    """Each name's file, None for missing ones."""
-    return {name: videos.find(name) for name in dict.fromkeys(names)}
