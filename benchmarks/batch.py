@@ -144,7 +144,7 @@ def main() -> int:
     parser.add_argument("--runs", type=int, default=5)
     parser.add_argument("--loop", action="store_true", help="also against a shell loop of vt ask")
     options = parser.parse_args()
-    console = Console()
+    console = Console(width=100)
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         items = make_items(folder, options.model, options.clips, options.questions)

@@ -45,7 +45,7 @@ def test_a_video_named_twice_is_there_once(tree: Path) -> None:
     found = find_videos(["./tree/b.mp4", "tree", "http://h/v.mp4", "http://h/v.mp4"])
     assert found.videos[0] == "./tree/b.mp4"
     assert len(found.videos) == 6
-    assert found.warnings == ("2 videos are named more than once: they are asked about once",)
+    assert found.warnings == ("videos that are named more than once, and asked about once: 2",)
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="names are bytes on POSIX")

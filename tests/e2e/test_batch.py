@@ -56,9 +56,9 @@ def test_a_folder_with_broken_videos_and_again(run: Run, videos: Path, random_ch
     assert done.out == ""
     assert "\x1b" not in done.err
     first, *said, summary = done.err.splitlines()
-    assert first == f"5 questions; the answers go to {output}"
+    assert first == f"questions: 5; the answers go to {output}"
     assert len(said) == 2 and all(line.startswith("vt: warning: ") for line in said)
-    assert summary == f"vt: 3 answers in {output}; 2 failed, --retry-failed asks them again"
+    assert summary == f"vt: answered: 3, in {output}; failed: 2, --retry-failed asks again"
     for record in lines(output):
         validate(record, "line")
         assert (record["answer"] is None) == (record["error"] is not None)

@@ -27,6 +27,7 @@ from vtcli.train.recipe import Lora, Recipe
 from vtcli.train.records import Record
 from vtcli.train.rollout import Drawing, dice, roll_out
 from vtcli.train.sampler import GroupSampler
+from vtcli.train.shared import use_shared
 from vtcli.train.trainer import Context
 
 TOKENS = 12
@@ -34,7 +35,9 @@ TOKENS = 12
 
 @pytest.fixture(scope="module")
 def model(encoder: Encoder, recipe: Recipe) -> Any:
-    return load_for_training(encoder.checkpoint, recipe)
+    model = load_for_training(encoder.checkpoint, recipe)
+    use_shared(model)
+    return model
 
 
 @pytest.fixture(scope="module")
@@ -190,6 +193,7 @@ def test_the_first_step_is_the_gradient_of_the_definition(
     rewards = torch.tensor(spread(group), dtype=torch.float32)
     advantages = (rewards - rewards.mean()) / (rewards.std() + 1e-4)
     model = load_for_training(encoder.checkpoint, recipe).train()
+    use_shared(model)
     (number,) = set(trainer._rows)
     prompt = encoder.prompt(records[number])
     drawn = trainer._buffered_inputs[0]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -23,6 +24,7 @@ from tests.cli.conftest import Run, run  # noqa: F401  # the fixture
 from tests.e2e.conftest import ROOT, validate
 from tests.train.conftest import Written
 from vtcli.errors import TrainError
+from vtcli.models.checkpoint import open_checkpoint
 from vtcli.train import checkpoints
 from vtcli.train.journal import Journal
 from vtcli.train.launch import STRATEGIES, config_file
@@ -43,6 +45,8 @@ SMALL = (
     "grpo.group=2",
     "grpo.max_tokens=12",
     "grpo.max_steps=2",
+    "grpo.rewards={tests.train.test_grpo:spread: 1.0}",
+    "grpo.learning_rate=1e-3",
     "grpo.save_every=1",
 )
 
@@ -103,6 +107,30 @@ def test_vt_asks_what_was_trained(
         assert done.code == 0 and json.loads(done.out)["usage"]["completion_tokens"] <= 4
 
 
+def test_grpo_alone_goes_on_from_sft(made: tuple[Job, dict[str, Any]], tmp_path: Path) -> None:
+    """Stage by stage gives what both at once give."""
+    job, _ = made
+    apart = dataclasses.replace(job, out=tmp_path / "apart")
+    for stage in ("sft", "grpo"):
+        train(dataclasses.replace(apart, stages=(stage,)))
+    assert equal(job.out / "grpo" / "final", apart.out / "grpo" / "final")
+    assert not equal(job.out / "sft" / "final", job.out / "grpo" / "final")
+
+
+def test_what_is_published_in_half_precision_stays_so(random_checkpoint: Path, tmp_path: Path) -> None:
+    from vtcli.train.model import store_as
+
+    shutil.copytree(random_checkpoint, tmp_path / "made")
+    base = open_checkpoint(random_checkpoint)
+    store_as(tmp_path / "made", base)
+    assert equal(random_checkpoint, tmp_path / "made")  # float32 it was
+    half = dataclasses.replace(base, config={**base.config, "dtype": "bfloat16"})
+    store_as(tmp_path / "made", half)
+    made = open_checkpoint(tmp_path / "made")
+    assert made.weights.parameters == base.weights.parameters and made.weights.bytes < 0.6 * base.weights.bytes
+    assert made.config["dtype"] == "bfloat16"
+
+
 def test_a_run_that_is_done_is_not_done_again(made: tuple[Job, dict[str, Any]]) -> None:
     job, report = made
     before = (job.out / "grpo" / "final" / "model.safetensors").stat().st_mtime_ns
@@ -159,7 +187,7 @@ def test_records_that_cannot_be_used_stop_the_run_before_it_begins(
     [
         (["train"], 2, "name a recipe"),
         (["train", "tyni"], 2, "did you mean tiny"),
-        (["train", "video-thinker-7b"], 1, "no such model"),
+        (["train", "video-thinker-7b"], 1, "run vt pull Qwen/Qwen2.5-VL-7B-Instruct"),
         (["train", "tiny", "--set", "data.shapes=0"], 2, "no training data"),
         (["train", "tiny", "--data", "none.jsonl"], 1, "none.jsonl"),
         (["train", "tiny", "--set", "grpo.bata=1"], 2, "did you mean beta"),

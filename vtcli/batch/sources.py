@@ -51,7 +51,7 @@ def find_videos(sources: Iterable[str]) -> Found:
     if not names:
         raise UsageError(f"there is no video to ask about{''.join(f': {each}' for each in search.warnings[:1])}")
     if again:
-        search.warnings.append(f"{again} videos are named more than once: they are asked about once")
+        search.warnings.append(f"videos that are named more than once, and asked about once: {again}")
     return Found(tuple(names.values()), tuple(search.warnings), search.unread)
 
 

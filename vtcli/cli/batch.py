@@ -183,7 +183,7 @@ def _items(
         raise UsageError("no SOURCE: name videos, folders, @FILE or - for a list")
     items, again = make_items(asked, videos, base)
     if again:
-        warnings.append(f"{again} questions are asked more than once: they are asked once")
+        warnings.append(f"questions that are there more than once, and asked once: {again}")
     return items, unread
 
 
@@ -246,7 +246,7 @@ def _plan(run: Batch, output: Path) -> str:
     name = sanitise_line(str(output))
     if not run.resumed:
         again = ", which all failed before" if run.retried else ""
-        return f"{run.total} questions{again}; the answers go to {name}"
+        return f"questions: {run.total}{again}; the answers go to {name}"
     facts = [f"{run.resumed} of {run.total} questions are answered in {name} from before"]
     if run.failed:
         facts[0] += f", {run.failed} of them with an error"
@@ -286,13 +286,13 @@ def _report(summary: dict[str, Any], json: bool, quiet: bool, console: Console) 
     if json:
         print(dump_json(summary, sys.stdout.encoding))
     elif not quiet:
-        facts = [f"{summary['answered']} answers in {sanitise_line(summary['output'])}"]
+        facts = [f"answered: {summary['answered']}, in {sanitise_line(summary['output'])}"]
         if summary["failed"]:
-            facts.append(f"{summary['failed']} failed, --retry-failed asks them again")
+            facts.append(f"failed: {summary['failed']}, --retry-failed asks again")
         if summary["unread"]:
-            facts.append(f"{summary['unread']} folders could not be looked into")
+            facts.append(f"folders that could not be looked into: {summary['unread']}")
         if missing := summary["items"] - summary["answered"] - summary["failed"]:
-            facts.append(f"{missing} missing")
+            facts.append(f"missing: {missing}")
         console.print(f"vt: {'; '.join(facts)}", soft_wrap=True)
     if summary["answered"] < summary["items"] or summary["unread"]:
         raise typer.Exit(SOME_FAILED)

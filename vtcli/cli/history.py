@@ -99,6 +99,7 @@ def _show(entry: Entry, json: bool, color: options.Color) -> None:
     from vtcli.trace.parser import parse_events
     from vtcli.trace.terminal import TraceRenderer
     from vtcli.trace.text import dump_json, sanitise, sanitise_line
+    from vtcli.video.source import is_address
 
     record = entry.record
     if json:
@@ -107,7 +108,8 @@ def _show(entry: Entry, json: bool, color: options.Color) -> None:
     console = make_console(color, stderr=True)
     path = record["video"]["path"]
     console.print(sanitise_line(f"{path}: {record['question']}"), style="dim", soft_wrap=True)
-    renderer = TraceRenderer(console, os.path.join(entry.folder, path), record["sampling"]["times"][0])
+    video = path if is_address(path) else os.path.join(entry.folder, path)
+    renderer = TraceRenderer(console, video, record["sampling"]["times"][0])
     for event in parse_events(record["text"]):
         renderer.event(event)
     renderer.close()
@@ -118,4 +120,4 @@ def _show(entry: Entry, json: bool, color: options.Color) -> None:
 def _print_cleared(count: int, json: bool) -> None:
     from vtcli.trace.text import dump_json
 
-    print(dump_json({"schema": SCHEMA, "cleared": count}, sys.stdout.encoding) if json else f"{count} answers removed")
+    print(dump_json({"schema": SCHEMA, "cleared": count}, sys.stdout.encoding) if json else f"answers removed: {count}")

@@ -118,7 +118,7 @@ class Decoder:
         return torch.ones(count, before + count, dtype=torch.bool, device=self.device).tril(before)[None, None]
 
 
-def masks(mask: Tensor | None) -> dict[str, Tensor | None]:
+def masks(mask: Any) -> dict[str, Any]:
     """`mask` for every kind of layer; windows that slide are longer than any sequence here (`_check_window`)."""
     return {"full_attention": mask, "sliding_attention": mask}
 

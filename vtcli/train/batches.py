@@ -7,8 +7,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from vtcli.engines.decoder import masks
 from vtcli.train.encode import Encoded, Encoder, Example
 from vtcli.train.records import Record
+from vtcli.train.shared import Branches
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -66,40 +68,39 @@ def shared_batch(prompts: Sequence[Encoded], completions: Sequence[Sequence[Tens
     """One row a prompt: the prompt once, then its completions side by side, none seeing another.
 
     The prompt's last token stands again before each completion, because its first token is foretold there. Keys as of
-    `sft_batch`, but attention_mask is for each kind of layer a mask (B, 1, L, L) of what may be seen, and labels are
-    shifted already: shift_labels[i] is what follows token i. The labels' order is that of the completions.
+    `sft_batch`, but attention_mask is `Branches` for each kind of layer, for a model that `use_shared` prepared, and
+    labels are shifted already: shift_labels[i] is what follows token i. The labels' order is that of the completions.
     """
     import torch
 
     rows = [_row(prompt, own) for prompt, own in zip(prompts, completions, strict=True)]
     longest = max(len(ids) for ids, *_ in rows)
     shape = len(rows), longest
-    ids = torch.full(shape, pad)
-    labels, branch = torch.full(shape, IGNORED), torch.full(shape, -1)
+    ids, labels = torch.full(shape, pad), torch.full(shape, IGNORED)
     positions = torch.zeros(3, *shape, dtype=torch.long)
-    for number, (own_ids, own_positions, own_labels, own_branch) in enumerate(rows):
+    for number, (own_ids, own_positions, own_labels) in enumerate(rows):
         length = len(own_ids)
         ids[number, :length], labels[number, :length] = own_ids, own_labels
-        branch[number, :length], positions[:, number, :length] = own_branch, own_positions
-    earlier = torch.ones(longest, longest, dtype=torch.bool).tril()
-    seen = earlier & ((branch[:, None, :] == 0) | (branch[:, None, :] == branch[:, :, None]))
-    mask = {"full_attention": seen[:, None], "sliding_attention": seen[:, None]}
+        positions[:, number, :length] = own_positions
+    lengths = [
+        (prompt.ids.size - 1, [len(each) for each in own]) for prompt, own in zip(prompts, completions, strict=True)
+    ]
+    mask = masks(Branches.of(lengths))
     batch = {"input_ids": ids, "attention_mask": mask, "position_ids": positions, "shift_labels": labels}
     return batch | videos(prompts)
 
 
-def _row(prompt: Encoded, completions: Sequence[Tensor]) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Ids (L,), positions (3, L), labels (L,) and branches (L,): 0 for the prompt, from 1 on for the completions."""
+def _row(prompt: Encoded, completions: Sequence[Tensor]) -> tuple[Tensor, Tensor, Tensor]:
+    """Ids (L,), positions (3, L) and labels (L,)."""
     import torch
 
     known, where = torch.from_numpy(prompt.ids), torch.from_numpy(prompt.positions)
     last, start = known[-1:], prompt.next_position
     ids, positions = [known[:-1]], [where[:, :-1]]
-    labels, branch = [torch.full((len(known) - 1,), IGNORED)], [torch.zeros(len(known) - 1, dtype=torch.long)]
-    for number, completion in enumerate(completions, 1):
+    labels = [torch.full((len(known) - 1,), IGNORED)]
+    for completion in completions:
         ids += [last, completion[:-1]]
         after = torch.arange(start, start + len(completion) - 1).expand(3, -1)
         positions += [where[:, -1:], after]
         labels.append(completion)
-        branch.append(torch.full((len(completion),), number))
-    return torch.cat(ids), torch.cat(positions, 1), torch.cat(labels), torch.cat(branch)
+    return torch.cat(ids), torch.cat(positions, 1), torch.cat(labels)

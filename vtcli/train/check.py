@@ -80,7 +80,10 @@ def check(read: Read, encoder: Encoder, data: Data, sft: Sft | None, progress: P
 
 
 def list_problems(problems: Sequence[Problem], file: Path) -> None:
-    """Writes all problems, a JSON object a line."""
+    """Writes all problems, a JSON object a line; where there are none, no such file is left."""
+    if not problems:
+        file.unlink(missing_ok=True)
+        return
     file.parent.mkdir(parents=True, exist_ok=True)
     file.write_text("".join(json.dumps(asdict(problem)) + "\n" for problem in problems), encoding="utf-8")
 

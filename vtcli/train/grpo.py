@@ -24,6 +24,7 @@ from vtcli.train.rewards import NEED_SHUFFLED, Group, Reward, find_reward
 from vtcli.train.rollout import Drawing, dice, roll_out
 from vtcli.train.sampler import GroupSampler
 from vtcli.train.settings import arguments, numbered
+from vtcli.train.shared import use_shared
 from vtcli.train.trainer import VideoTrainer
 from vtcli.train.watch import VisionWatch
 from vtcli.train.whole import with_whole_weights
@@ -199,6 +200,8 @@ def grpo_trainer(
         stage.max_tokens, checkpoint.eos_token_ids, forbidden(encoder), stage.temperature, stage.top_p
     )
     trainer.wants_shuffled = any(name in NEED_SHUFFLED for name in stage.rewards)
+    for each in filter(None, (trainer.model, trainer.ref_model)):
+        use_shared(each.get_base_model() if hasattr(each, "get_base_model") else each)
     trainer.watch = VisionWatch(trainer.model)
     reference = trainer.ref_model
     trainer.reference_watch = None if reference is None else VisionWatch(reference, "the reference model")

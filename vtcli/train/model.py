@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -9,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from vtcli.engines.device import Placement
 from vtcli.engines.loading import load_model, quiet
 from vtcli.models.checkpoint import Checkpoint
+from vtcli.models.files import read_json
 from vtcli.models.tokenizer import Tokenizer
 from vtcli.train.recipe import Lora, Recipe
 
@@ -73,6 +75,33 @@ def copy_beside(base: Path, folder: Path) -> None:
     for name in BESIDE:
         if (base / name).is_file():
             shutil.copyfile(base / name, folder / name)
+
+
+def store_as(folder: Path, base: Checkpoint) -> None:
+    """Stores the checkpoint in `folder` in the precision its base is published in, where it was trained in more.
+
+    Half the size, and what every engine rounds to anyway.
+    """
+    import torch
+    from safetensors.torch import load_file, save_file
+
+    name = base.config.get("dtype") or base.config.get("torch_dtype")
+    if name not in ("bfloat16", "float16"):
+        return
+    size = 0
+    for file in sorted(folder.glob("*.safetensors")):
+        tensors = load_file(file)
+        stored = {key: value.to(getattr(torch, name)) for key, value in tensors.items()}
+        save_file(stored, file, metadata={"format": "pt"})
+        size += sum(value.nbytes for value in stored.values())
+    config = read_json(folder / "config.json")
+    for section in (config, config.get("text_config"), config.get("vision_config")):
+        if isinstance(section, dict):
+            section["dtype"] = name
+    (folder / "config.json").write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
+    if index := read_json(folder / "model.safetensors.index.json"):
+        index["metadata"] = {"total_size": size}
+        (folder / "model.safetensors.index.json").write_text(json.dumps(index, indent=2) + "\n", encoding="utf-8")
 
 
 def save_merged(model: Any, base: Path, folder: Path) -> None:

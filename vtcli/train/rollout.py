@@ -94,6 +94,7 @@ class _Rollout:
         starts = [prompt.next_position for prompt in prompts for _ in range(copies)]
         self.position = torch.tensor(starts, device=self.device)
         pads = [self.longest - prompt.ids.size for prompt in prompts for _ in range(copies)]
+        self.padded = any(pads)
         columns = torch.arange(self.cache.capacity, device=self.device)
         self.seen = columns[None] >= torch.tensor(pads, device=self.device)[:, None]  # (rows, capacity)
 
@@ -139,7 +140,7 @@ class _Rollout:
         """Reads one token a row; logits (rows, vocabulary)."""
         embeddings = self.model.get_input_embeddings()(tokens)[:, None]
         positions = (self.position + step)[None, :, None].expand(3, -1, -1)
-        mask = self.seen[:, None, None, : self.longest + step + 1]
+        mask = self.seen[:, None, None, : self.longest + step + 1] if self.padded else None
         self.cache.length = self.longest + step
         hidden = self._text(embeddings, positions, mask)
         logits: Tensor = self.model.lm_head(hidden[:, -1])

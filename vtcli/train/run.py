@@ -153,9 +153,8 @@ def _prepare(
         _check_frames(read.records, encoder.store, kept)
     if any(record.kind == "free-form" for record in read.records):
         mean_rouge("", "")  # whether it is installed: rewards and held-out scores will ask for it
-    learned = recipe.sft if "sft" in stages else None
-    checked = check(read, encoder, recipe.data, learned, follower.checking if follower else None)
-    if is_main and checked.problems:
+    checked = check(read, encoder, recipe.data, recipe.sft, follower.checking if follower else None)
+    if is_main:
         list_problems(checked.problems, job.out / "problems.jsonl")
     if follower:
         follower.checked(checked)
@@ -315,7 +314,7 @@ def _stage(
 
 def _finish(trainer: Any, base: Checkpoint, job: Job, folder: Path, final: Path, state: Any) -> None:
     """Writes the whole model beside, then gives it its name."""
-    from vtcli.train.model import load_for_training, save_merged
+    from vtcli.train.model import load_for_training, save_merged, store_as
 
     aside = folder / "final.part"
     if state.is_main_process:
@@ -331,6 +330,7 @@ def _finish(trainer: Any, base: Checkpoint, job: Job, folder: Path, final: Path,
             save_merged(whole, base.path, folder / "merged.part")
             shutil.rmtree(aside)
             (folder / "merged.part").rename(aside)
+        store_as(aside, base)
         aside.rename(final)
     state.wait_for_everyone()
 
