@@ -214,6 +214,8 @@ def test_a_folder_of_other_things_is_not_written_into(tmp_path: Path) -> None:
         ("tasks.jsonl", "{}", "is damaged: KeyError"),
         ("tasks.jsonl", '{"id": 1', "is damaged"),
         ("answers.jsonl", '{"id": "q0@16#0"}\n{"id": 2}\n', "line 1 is no answer"),
+        ("answers.jsonl", json.dumps(line("q0@16#0", "A") | {"usage": {}}) + "\n{}\n", "line 1 is no answer"),
+        ("answers.jsonl", '{"id": "q0@16#0", "error": true}\n{}\n', "line 1 is no answer"),
     ],
 )
 def test_damaged_runs(tmp_path: Path, name: str, content: str | None, says: str) -> None:

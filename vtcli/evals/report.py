@@ -98,7 +98,7 @@ def _used(answers: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     return {
         "frames": {str(count): number for count, number in sorted(frames.items())},
         "completion_tokens": round(sum(tokens) / len(tokens), 1) if tokens else None,
-        "cut": sum(answer["finish"] == "length" for answer in whole),
+        "cut": sum(answer.get("finish") == "length" for answer in whole),
         "model_seconds": round(sum(seconds) / len(seconds), 3) if seconds else None,
         "devices": sorted({str(answer["model"].get("device")) for answer in whole}),
         "warnings": [{"text": text, "n": number} for text, number in told.most_common(MOST_WARNINGS)],

@@ -234,8 +234,16 @@ def _answer(line: bytes) -> dict[str, Any] | None:
         return None
     if not isinstance(record, dict) or not isinstance(record.get("id"), str):
         return None
-    parts = ("model",) if record.get("error") else ("model", "sampling", "usage", "timing")
-    return record if all(isinstance(record.get(part), dict) for part in parts) else None
+    if record.get("error"):
+        return record if isinstance(record["error"], dict) and "message" in record["error"] else None
+    numbers = (
+        ("sampling", "frames"), ("usage", "completion_tokens"),
+        ("timing", "encode"), ("timing", "prefill"), ("timing", "generate"),
+    )  # fmt: skip
+    whole = all(
+        isinstance(record.get(part), dict) and type(record[part].get(name)) in (int, float) for part, name in numbers
+    )
+    return record if whole and isinstance(record.get("model"), dict) else None
 
 
 def answers_file(folder: Path, shard: tuple[int, int] | None) -> Path:
