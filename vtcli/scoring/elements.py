@@ -54,7 +54,10 @@ def _plain_times(reply: str) -> list[Span] | None:
     tags = _TIME_TAGS.findall(reply)
     if len(tags) != 2 * len(found) or _INLINE.search(reply):
         return None
-    return [span for content in found if (span := parse_range(content))]
+    return [span for content in found if (span := _short_range(content))]
+
+
+_short_range = lru_cache(4096)(parse_range)  # of at most 64 characters, and the same ones again and again
 
 
 _TIME = re.compile(r"<time>([^<]{0,64})</time>", re.ASCII | re.IGNORECASE)

@@ -64,7 +64,7 @@ def resolve(
     if not texts:
         return _without_options(given, form)
     found: set[str] = set()
-    if form in ("any", "text"):
+    if form in ("any", "text") and (len(given) > 1 or min(map(len, texts)) < 3):  # else it is no option's text
         found |= _by_text(given, options, texts)
     if form in ("any", "letter") and (letter := _by_letter(given, texts)):
         found.add(letter)
