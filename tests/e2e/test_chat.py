@@ -147,7 +147,9 @@ def test_at_a_terminal_ctrl_c_stops_a_reply_and_ctrl_d_ends(tiny: str, demo_clip
     with Terminal(["chat", str(demo_clip[0]), "-m", tiny, "--temperature", "0", "--color", "never"]) as terminal:
         terminal.until("Ctrl-D ends")
         terminal.until("> ")
-        terminal.send("half a question\x03")
+        terminal.send("half a question")
+        terminal.until("half a question")  # the line is being read
+        terminal.send("\x03")
         terminal.until("> ")
         terminal.send("what happens first?\n")
         terminal.until("16 frames of")
