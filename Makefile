@@ -18,7 +18,7 @@ OLDEST := 5.2.0
 
 export OMP_WAIT_POLICY ?= passive
 
-.PHONY: help demo test slow fuzz check format bench docs completions screenshot tiny peers parity fidelity wheel clean
+.PHONY: help demo test slow fuzz faults check format bench docs completions screenshot tiny peers parity fidelity wheel clean
 
 help:  ## this list
 	@sed -n 's/^\([a-z]*\):.*## /  make \1|/p' $(firstword $(MAKEFILE_LIST)) | column -t -s '|'
@@ -56,6 +56,9 @@ slow: $(VENV)/dev  ## the tests that take minutes
 
 fuzz: $(VENV)/dev  ## 2,000 damaged videos; FUZZ_ONLY=name:number repeats one, FUZZ_SEED=n draws others
 	$(BIN)/python -m pytest -q -m fuzz tests/fuzz
+
+faults: $(VENV)/dev  ## 200 downloads from a hub that fails in all ways
+	$(BIN)/python -m pytest -q -m "faults or not faults" tests/models/test_faults.py
 
 check: $(VENV)/dev  ## lint, format and types
 	$(BIN)/ruff check .

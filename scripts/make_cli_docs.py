@@ -13,7 +13,9 @@ import sys
 from pathlib import Path
 
 PAGE = Path(__file__).resolve().parents[1] / "docs" / "cli.md"
-COMMANDS = ("ask", "demo", "probe", "frames", "trace", "export", "train", "cache", "doctor")
+COMMANDS = ("ask", "chat", "batch", "demo", "pull", "models", "probe", "frames", "trace", "export", "cache")
+COMMANDS += ("train", "history", "doctor")
+GROUPS = {"eval": ("list", "run", "score", "report", "compare")}
 WIDTH = "100"
 
 INTRODUCTION = """\
@@ -29,11 +31,16 @@ nothing else: `vt ask --json` prints [schema/answer.schema.json](schema/answer.s
 [schema/probe.schema.json](schema/probe.schema.json),
 `vt frames --json` [schema/frames.schema.json](schema/frames.schema.json), `vt trace --json`
 [schema/trace.schema.json](schema/trace.schema.json), `vt doctor --json`
-[schema/doctor.schema.json](schema/doctor.schema.json), `vt train --json`
-[schema/train.schema.json](schema/train.schema.json).
+[schema/doctor.schema.json](schema/doctor.schema.json), `vt models --json`
+[schema/models.schema.json](schema/models.schema.json), `vt pull --json`
+[schema/pull.schema.json](schema/pull.schema.json).
+`vt chat --json` prints an answer record a line. `vt batch`
+writes its answers to a file, a line each ([schema/line.schema.json](schema/line.schema.json)), and with `--json` prints
+[schema/batch.schema.json](schema/batch.schema.json). `vt train --json`
+[schema/train.schema.json](schema/train.schema.json). `vt eval` prints what [eval.md](eval.md) names.
 
-**Exit codes.** 0 done; 1 it failed, with one line on stderr (`vt: error: …`); 2 wrong usage; 130 interrupted. There is
-no traceback without `--debug`.
+**Exit codes.** 0 done; 1 it failed, with one line on stderr (`vt: error: …`); 2 wrong usage; 3 `vt batch`
+finished, but some of it failed; 130 interrupted. There is no traceback without `--debug`.
 
 **Colour.** `--color`, `NO_COLOR`, `FORCE_COLOR` and `TERM=dumb` are honoured; where the output is not a terminal it is
 plain text without links.
@@ -61,7 +68,8 @@ def help_text(*command: str) -> str:
 
 def page() -> str:
     parts = [INTRODUCTION]
-    for command in ((), *((name,) for name in COMMANDS)):
+    groups = ((name, *rest) for name, parts in GROUPS.items() for rest in ((), *((part,) for part in parts)))
+    for command in ((), *((name,) for name in COMMANDS), *groups):
         title = " ".join(("vt", *command))
         parts.append(f"## `{title}`\n\n```text\n{help_text(*command)}\n```\n")
     return "\n".join(parts)

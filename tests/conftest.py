@@ -23,7 +23,9 @@ def vt_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Keeps every test out of the user's own folders and settings."""
     home = tmp_path / "vt-home"
     monkeypatch.setenv("VT_HOME", str(home))
-    for name in ("VT_MODEL", "VT_DEVICE", "NO_COLOR", "FORCE_COLOR"):
+    monkeypatch.setenv("HF_HOME", str(tmp_path / "hf-home"))
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path / "hf-home" / "hub"))
+    for name in ("VT_MODEL", "VT_DEVICE", "NO_COLOR", "FORCE_COLOR", "HF_HUB_CACHE", "HF_TOKEN", "HF_ENDPOINT"):
         monkeypatch.delenv(name, raising=False)
     return home
 

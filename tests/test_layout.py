@@ -3,7 +3,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from vtcli.layout import build_layout, mrope_positions, video_token_count
+from vtcli.layout import build_layout, mrope_positions
+from vtcli.tokens import video_token_count
 
 VIDEO = 99
 

@@ -5,7 +5,7 @@ from hashlib import sha256
 import pytest
 
 from vtcli.errors import UsageError
-from vtcli.prompt import OPEN_USER_TEMPLATE, SYSTEM_PROMPT, USER_TEMPLATE, build_prompt
+from vtcli.prompt import OPEN_USER_TEMPLATE, SYSTEM_PROMPT, USER_TEMPLATE, Prompt, build_prompt
 
 
 def test_texts_are_the_papers_byte_for_byte() -> None:
@@ -30,6 +30,36 @@ def test_an_open_question_changes_only_the_request_for_a_letter() -> None:
     assert prompt.user == OPEN_USER_TEMPLATE.replace("{Question}", " {Question} \n", 1)
     before, after = OPEN_USER_TEMPLATE.split("provide your answer")
     assert USER_TEMPLATE.startswith(before) and USER_TEMPLATE.endswith(after)
+
+
+def test_video_r1_is_asked_in_its_own_way() -> None:
+    """Its text (tulerfeng/Video-R1): no system turn, options without a newline before, and what is wanted last."""
+    prompt = build_prompt("Why?", ["rain", "cold"], "video-r1")
+    assert prompt.system is None
+    assert prompt.user.startswith("Why?Options:\nA. rain\nB. cold\n\nPlease think about this question as if you were a")
+    assert prompt.user.endswith(" Please provide only the single option letter (e.g., A, B, C, D, etc.) within the "
+                                "<answer> </answer> tags.")  # fmt: skip
+    assert build_prompt("Why?", style="video-r1").user.endswith(
+        "<answer> </answer> tags. Please provide your text answer within the <answer> </answer> tags."
+    )
+    assert prompt.messages() == [
+        {"role": "user", "content": [{"type": "video"}, {"type": "text", "text": prompt.user}]}
+    ]
+
+
+def test_a_plain_model_is_asked_the_question_alone() -> None:
+    assert build_prompt("Why?", style="plain") == Prompt(None, "Why?")
+    asked = build_prompt("Why?", ["rain", "cold"], "plain").user
+    assert asked == "Why?\nA. rain\nB. cold\nAnswer with the option's letter."
+
+
+def test_later_turns_follow_without_the_video() -> None:
+    messages = Prompt("system", "first", ("a reply", "second")).messages()
+    assert messages[:2] == Prompt("system", "first").messages()
+    assert [(m["role"], m["content"]) for m in messages[2:]] == [
+        ("assistant", [{"type": "text", "text": "a reply"}]),
+        ("user", [{"type": "text", "text": "second"}]),
+    ]
 
 
 def test_messages_put_the_video_first() -> None:

@@ -9,7 +9,7 @@
 from __future__ import annotations
 
 from concurrent.futures import Future
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from time import perf_counter
@@ -31,7 +31,7 @@ from vtcli.trace.parser import Event, TraceParser
 from vtcli.video.guard import READ_LIMIT, Guard
 from vtcli.video.probe import VideoInfo, probe
 from vtcli.video.reader import Frames, read_frames
-from vtcli.video.sampling import FramePlan, FrameRequest, plan_frames
+from vtcli.video.sampling import FramePlan, FrameRequest, check_request, plan_frames
 from vtcli.video.source import Source, resolve
 
 
@@ -41,7 +41,8 @@ class Question:
 
     `video` is a file, an address, "-" for standard input, or a folder of pictures; of a folder `fps` says how many a
     second they are, and `frames` chooses. `stream` is the file's video stream, None for FFmpeg's choice. `choices` are
-    the options' texts without letters, () for an open question. `frames` or `fps` (frames a second) choose the frames;
+    the options' texts without letters, () for an open question; `prompt` what the model is told, None for the
+    words around the two that it was trained with. `frames` or `fps` (frames a second) choose the frames;
     `start` and `end` (seconds) bound the part looked at; `max_pixels` bounds one frame, None for the paper's
     128·28·28. `model` is a folder, a GGUF file or a catalogue name; `projector` the GGUF file of its vision tower where
     that does not lie beside it. `engine` is one of auto, transformers, llama-cpp; `device` one of auto, cuda, mps, cpu;
@@ -54,6 +55,7 @@ class Question:
     question: str
     model: str | Path
     choices: tuple[str, ...] = ()
+    prompt: Prompt | None = None
     frames: int | None = 16
     fps: float | None = None
     start: float | None = None
@@ -69,6 +71,10 @@ class Question:
     store: PrefixStore | None = None
     sampling: SamplingOptions = field(default_factory=SamplingOptions)
 
+    def wording(self, style: str = "video-thinker") -> Prompt:
+        """The texts the model is given, `style` as of `Checkpoint.prompt`. Raises UsageError for no real question."""
+        return self.prompt or build_prompt(self.question, self.choices, style)
+
 
 @dataclass(frozen=True, eq=False)
 class Plan:
@@ -82,6 +88,11 @@ class Plan:
     frames: FramePlan
     prompt: str
     prompt_ids: tuple[int, ...]
+
+    def asking(self, question: Question) -> Plan:
+        """The same frames for another question about them. Raises UsageError."""
+        text, ids = _encode(self.checkpoint, self.tokenizer, question.wording(self.checkpoint.prompt))
+        return replace(self, question=question, prompt=text, prompt_ids=ids)
 
     def layout(self, frames: FramePlan | None = None) -> Layout:
         """Tokens and positions for `frames`, by default those planned (fewer may turn out to be readable)."""
@@ -100,6 +111,15 @@ class Plan:
         """What decides how much memory the question takes."""
         text = len(self.prompt_ids) - 1 + self.question.sampling.max_tokens
         return Clip(len(self.frames.indices), self.frames.height, self.frames.width, text)
+
+
+@dataclass(frozen=True)
+class Spent:
+    """Seconds that went into loading the model and reading the video, and when, on `perf_counter`, all began."""
+
+    load: float
+    read: float
+    begin: float
 
 
 class Listener(Protocol):
@@ -121,10 +141,10 @@ def prepare(question: Question, guard: Guard | None = None, weights: bool = True
     The file is probed by `guard`, or else in this process and for as long as it takes. Raises UsageError (question,
     flags), ModelError (checkpoint), VideoError (file).
     """
-    prompt = build_prompt(question.question, question.choices)
+    question.wording()  # before the model and the video are looked at in vain
     checkpoint = open_checkpoint(question.model, weights, question.projector)
     with resolve(question.video, question.fps, question.stream, question.read_timeout) as source:
-        return _plan(question, source, checkpoint, Tokenizer(checkpoint.path), prompt, guard)
+        return make_plan(question, source, checkpoint, Tokenizer(checkpoint.path), guard)
 
 
 def dry_run(question: Question) -> dict[str, Any]:
@@ -142,7 +162,7 @@ def ask(question: Question, listener: Listener | None = None) -> dict[str, Any]:
     device is not begun. Raises VtError in its kinds, and KeyboardInterrupt as soon as it arrives.
     """
     begin = perf_counter()
-    prompt = build_prompt(question.question, question.choices)
+    question.wording()
     with Guard(question.read_timeout) as guard:
         checkpoint = open_checkpoint(question.model, projector=question.projector)
         tokenizer = Tokenizer(checkpoint.path)
@@ -151,7 +171,7 @@ def ask(question: Question, listener: Listener | None = None) -> dict[str, Any]:
         loading = Background(partial(_load, engine, planned))
         try:
             with resolve(question.video, question.fps, question.stream, question.read_timeout) as source:
-                plan = _plan(question, source, checkpoint, tokenizer, prompt, guard)
+                plan = make_plan(question, source, checkpoint, tokenizer, guard)
                 planned.set_result(plan)
                 if listener:
                     listener.planned(plan)
@@ -163,18 +183,25 @@ def ask(question: Question, listener: Listener | None = None) -> dict[str, Any]:
     seconds_read = perf_counter() - begin
     loading.result()
     try:
-        if listener:
-            listener.generating(engine, frames)
-        trace, stats = reply(engine, request, listener)
+        return answer(engine, plan, frames, request, Spent(loading.seconds, seconds_read, begin), listener)
     finally:
         engine.close()
+
+
+def answer(
+    engine: Engine, plan: Plan, frames: Frames, request: Request, spent: Spent, listener: Listener | None = None
+) -> dict[str, Any]:
+    """Has an open engine answer a question whose frames are read; returns the record. Raises EngineError."""
+    if listener:
+        listener.generating(engine, frames)
+    trace, stats = reply(engine, request, listener)
     timing = {
-        "load": loading.seconds,
-        "read": seconds_read,
+        "load": spent.load,
+        "read": spent.read,
         "encode": stats.encode,
         "prefill": stats.prefill,
         "generate": stats.generate,
-        "total": perf_counter() - begin,
+        "total": perf_counter() - spent.begin,
     }
     far = _beyond(plan.checkpoint, request)
     warnings = (*_notes(plan, frames.plan), *frames.warnings, *far, *engine.warnings)
@@ -188,8 +215,13 @@ def read(plan: Plan, guard: Guard | None = None) -> tuple[Frames, Request]:
     """
     read_by = guard.read_frames if guard else read_frames
     frames = read_by(plan.info, plan.frames, plan.request, plan.question.reader)
+    return frames, lay_out(plan, frames)
+
+
+def lay_out(plan: Plan, frames: Frames) -> Request:
+    """The plan's question about `frames`, as engines take it."""
     layout = plan.layout(frames.plan)
-    return frames, Request(layout, frames.pixels, frames.plan.second_per_grid, plan.question.sampling)
+    return Request(layout, frames.pixels, frames.plan.second_per_grid, plan.question.sampling)
 
 
 def reply(engine: Engine, request: Request, listener: Listener | None = None) -> tuple[Trace, StreamStats]:
@@ -237,26 +269,30 @@ def choose_engine(checkpoint: Checkpoint, tokenizer: Tokenizer, question: Questi
     return TransformersEngine(checkpoint, tokenizer, question.device, question.compile, question.store)
 
 
-def _plan(
-    question: Question,
-    source: Source,
-    checkpoint: Checkpoint,
-    tokenizer: Tokenizer,
-    prompt: Prompt,
-    guard: Guard | None,
+def make_plan(
+    question: Question, source: Source, checkpoint: Checkpoint, tokenizer: Tokenizer, guard: Guard | None = None
 ) -> Plan:
-    low, high = checkpoint.frame_pixels(question.max_pixels)
-    count, fps = source.sampling(question.frames, question.fps)
-    request = FrameRequest(
-        frames=count,
-        fps=fps,
-        start=question.start,
-        end=question.end,
-        min_pixels=low,
-        max_pixels=high,
-    )
+    """As `prepare`, of a video and a model that are at hand."""
+    prompt = question.wording(checkpoint.prompt)
+    request = _frame_request(question, checkpoint, *source.sampling(question.frames, question.fps))
     info = guard.probe(source) if guard else probe(source)
     frames = plan_frames(info, request)
+    text, ids = _encode(checkpoint, tokenizer, prompt)
+    return Plan(question, checkpoint, tokenizer, info, request, frames, text, ids)
+
+
+def check_frames(question: Question, checkpoint: Checkpoint) -> None:
+    """Raises UsageError where the question asks for frames that no video has: none at all, or an end before a start."""
+    check_request(_frame_request(question, checkpoint, question.frames, question.fps))
+
+
+def _frame_request(question: Question, checkpoint: Checkpoint, frames: int | None, fps: float | None) -> FrameRequest:
+    low, high = checkpoint.frame_pixels(question.max_pixels)
+    return FrameRequest(frames, fps, question.start, question.end, low, high)
+
+
+def _encode(checkpoint: Checkpoint, tokenizer: Tokenizer, prompt: Prompt) -> tuple[str, tuple[int, ...]]:
+    """The prompt as the model's template renders it, and its ids. Raises ModelError unless the video is in it once."""
     text, ids = tokenizer.encode_prompt(prompt)
     video = checkpoint.video_token_id
     if (count := ids.count(video)) != 1:
@@ -264,7 +300,7 @@ def _plan(
             f"{checkpoint.name}: tokenizer and chat template place the video {count} times, not once "
             f"(token {video} of config.json)"
         )
-    return Plan(question, checkpoint, tokenizer, info, request, frames, text, tuple(ids))
+    return text, tuple(ids)
 
 
 def _notes(plan: Plan, frames: FramePlan) -> tuple[str, ...]:

@@ -15,9 +15,11 @@ from typing import Any
 from vtcli import __version__
 from vtcli.errors import EngineError, ModelError, first_line
 from vtcli.install import install_command, pip_command
+from vtcli.machine import places
 from vtcli.memory import Clip, memory_by_part, most_frames
-from vtcli.models import catalogue
+from vtcli.models import catalogue, choose, store
 from vtcli.models.checkpoint import Checkpoint, open_checkpoint, planned_checkpoint
+from vtcli.models.reference import Reference
 
 DEVICES = ("cuda", "mps", "cpu")
 TEXT_TOKENS = 1500
@@ -170,20 +172,26 @@ def _models(devices: list[Device]) -> Iterator[Model]:
     best = next((device for device in devices if device.ready and device.dtype), None)
     for entry in catalogue.entries().values():
         try:
-            checkpoint = open_checkpoint(entry.name) if entry.path else planned_checkpoint(entry)
+            checkpoint = open_checkpoint(entry.name) if _is_here(entry) else planned_checkpoint(entry)
         except ModelError as error:
             yield Model(entry.name, False, str(error))
             continue
         yield _model(checkpoint, entry, best)
 
 
+def _is_here(entry: catalogue.Entry) -> bool:
+    return bool(store.find(Reference(entry.name, entry, entry.repository, entry.revision, None)))
+
+
 def _model(checkpoint: Checkpoint, entry: catalogue.Entry, device: Device | None) -> Model:
     """What running the model would take on the best device there is, whether or not its files are here."""
     parameters = checkpoint.weights.parameters
-    lacks = [] if entry.path else ["not on this machine: give its folder with -m DIR"]
+    here = _is_here(entry)
+    lacks = [] if here else ["not on this machine"]
+    fix = None if here else _pull(entry)
     if device is None or device.free is None:
         lacks.append("no engine to run it")
-        return Model(entry.name, False, _but(entry.description, lacks), None, parameters)
+        return Model(entry.name, False, _but(entry.description, lacks), fix, parameters)
     from vtcli.engines.device import VALUE_BYTES, place
 
     value_bytes = VALUE_BYTES[place(device.name, parameters).dtype]
@@ -192,7 +200,13 @@ def _model(checkpoint: Checkpoint, entry: catalogue.Entry, device: Device | None
     frames = most_frames(checkpoint, clip, value_bytes, device.free)
     detail = _but(entry.description, lacks)
     ready = frames > 0 and not lacks
-    return Model(entry.name, ready, detail, None, parameters, least, device.name, frames)
+    return Model(entry.name, ready, detail, fix, parameters, least, device.name, frames)
+
+
+def _pull(entry: catalogue.Entry) -> str | None:
+    """The command that brings the variant of the entry that serves best here, if any can run."""
+    found = choose.best(choose.variants(entry), places())
+    return f"vt pull {found[0]}" if found else None
 
 
 def _but(description: str, lacks: list[str]) -> str:

@@ -14,6 +14,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from vtcli.tokens import video_token_count
+
 Ids = NDArray[np.int64]
 
 
@@ -30,12 +32,6 @@ class Layout:
     grid: tuple[int, int, int]
     video_tokens: int
     next_position: int
-
-
-def video_token_count(grid: tuple[int, int, int], merge_size: int = 2) -> int:
-    """Tokens a clip of `grid` (T, H, W) patches takes: merge_size x merge_size patches make one."""
-    t, h, w = grid
-    return t * (h // merge_size) * (w // merge_size)
 
 
 @dataclass(frozen=True)

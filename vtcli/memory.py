@@ -10,9 +10,8 @@ from dataclasses import dataclass
 
 from vtcli.engines.device import SMALL
 from vtcli.errors import EngineError, ModelError
-from vtcli.layout import video_token_count
 from vtcli.models.checkpoint import Checkpoint
-from vtcli.video.sampling import FRAME_FACTOR, IMAGE_FACTOR
+from vtcli.tokens import FRAME_FACTOR, IMAGE_FACTOR, video_token_count
 
 
 @dataclass(frozen=True)

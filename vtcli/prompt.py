@@ -1,14 +1,15 @@
-"""The paper's prompts, byte for byte, and the one message layout they are sent in.
+"""The prompts that models were trained with, byte for byte, and the one message layout they are sent in.
 
-Texts: Video-Thinker (arXiv 2510.23473, appendix D.1) as its training and evaluation scripts send them, which
-differs from the paper's typesetting: backticks, the doubled "such as" and the missing blank in "tags.Follow"
-are what the weights were trained on and so are kept.
+Texts: Video-R1 as its evaluation sends them (tulerfeng/Video-R1); Video-Thinker (arXiv 2510.23473, appendix D.1) as
+its training and evaluation scripts send them, which differs from the paper's typesetting: backticks, the doubled
+"such as" and the missing blank in "tags.Follow" are what the weights were trained on and so are kept.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import cycle
 from string import ascii_uppercase
 from typing import Any
 
@@ -44,39 +45,80 @@ _LETTER_REQUEST = "provide only the single option letter (e.g., A, B, C, D, E, F
 #: Only those words are replaced; everything else is the trained text.
 OPEN_USER_TEMPLATE = USER_TEMPLATE.replace(_LETTER_REQUEST, "provide your answer")
 
+#: Video-R1's text behind every question; what kind of answer is wanted follows. The missing full stop is its own.
+VIDEO_R1_USER_TEMPLATE = (
+    "{Question}\nPlease think about this question as if you were a human pondering deeply. Engage in an internal "
+    "dialogue using expressions such as 'let me think', 'wait', 'Hmm', 'oh, I see', 'let's break it down', etc, or "
+    "other natural language thought expressions It's encouraged to include self-reflection or verification in the "
+    "reasoning process. Provide your detailed reasoning between the <think> </think> tags, and then give your final "
+    "answer between the <answer> </answer> tags."
+)
+VIDEO_R1_LETTER = (
+    " Please provide only the single option letter (e.g., A, B, C, D, etc.) within the <answer> </answer> tags."
+)
+VIDEO_R1_TEXT = " Please provide your text answer within the <answer> </answer> tags."
+
 
 @dataclass(frozen=True)
 class Prompt:
-    """The two texts of one question, before the chat template: `system` and `user` (question and instructions).
+    """The texts of one question, before the chat template: `user` (question and instructions) and `system`.
 
-    `system` None leaves that turn to the template; `videos` stand before the user's text.
+    Without a system text the template puts in its own. `later` holds what followed in a conversation: what the model
+    wrote, then the next question, and so on in turns. The paper knows none. `videos` stand before the user's text.
     """
 
     system: str | None
     user: str
+    later: tuple[str, ...] = ()
     videos: int = 1
 
     def messages(self) -> list[dict[str, Any]]:
-        """The chat messages as trained: system, then one user turn with the video first and the text second."""
+        """The chat messages as trained: system if any, then one user turn with the video first, the text second."""
         shown = [{"type": "video"}] * self.videos
         user = {"role": "user", "content": [*shown, {"type": "text", "text": self.user}]}
+        later = [
+            {"role": role, "content": [{"type": "text", "text": text}]}
+            for role, text in zip(cycle(("assistant", "user")), self.later, strict=False)
+        ]
         if self.system is None:
-            return [user]
-        return [{"role": "system", "content": [{"type": "text", "text": self.system}]}, user]
+            return [user, *later]
+        return [{"role": "system", "content": [{"type": "text", "text": self.system}]}, user, *later]
 
 
-def build_prompt(question: str, choices: Sequence[str] = ()) -> Prompt:
-    """The prompt of one question, open or multiple choice.
+def build_prompt(question: str, choices: Sequence[str] = (), style: str = "video-thinker") -> Prompt:
+    """The prompt of one question, open or multiple choice, in a `style` of PROMPTS.
 
     `choices` are the option texts without letters; "A. ", "B. " … are added here and the block is laid out as
     the paper's evaluation does (`"\\nOptions:\\n"`, one option a line). The question is kept as it is given.
     Raises UsageError for an empty question or option, a single option, more than 26, or text that is not Unicode.
     """
     _check(question, choices)
-    if not choices:
-        return Prompt(SYSTEM_PROMPT, OPEN_USER_TEMPLATE.replace("{Question}", question))
     options = "".join(f"{letter}. {text}\n" for letter, text in zip(ascii_uppercase, choices, strict=False))
+    return PROMPTS[style](question, options)
+
+
+def _video_thinker(question: str, options: str) -> Prompt:
+    if not options:
+        return Prompt(SYSTEM_PROMPT, OPEN_USER_TEMPLATE.replace("{Question}", question))
     return Prompt(SYSTEM_PROMPT, USER_TEMPLATE.replace("{Question}", f"{question}\nOptions:\n{options}"))
+
+
+def _video_r1(question: str, options: str) -> Prompt:
+    template = VIDEO_R1_USER_TEMPLATE + (VIDEO_R1_LETTER if options else VIDEO_R1_TEXT)
+    asked = f"{question}Options:\n{options}" if options else question  # no newline before: its own way
+    return Prompt(None, template.replace("{Question}", asked))
+
+
+def _plain(question: str, options: str) -> Prompt:
+    return Prompt(None, f"{question}\n{options}Answer with the option's letter." if options else question)
+
+
+#: What a catalogue entry's `prompt` may name: the text a model was trained to follow, or the question alone.
+PROMPTS: Mapping[str, Callable[[str, str], Prompt]] = {
+    "video-thinker": _video_thinker,
+    "video-r1": _video_r1,
+    "plain": _plain,
+}
 
 
 def _check(question: str, choices: Sequence[str]) -> None:

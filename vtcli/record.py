@@ -6,14 +6,17 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
+from vtcli.errors import first_line
 from vtcli.trace.answers import settle
 from vtcli.trace.model import Segment, Trace
 from vtcli.video.reader import choose_reader
 
 if TYPE_CHECKING:
-    from vtcli.ask import Plan
+    from vtcli.ask import Plan, Question
     from vtcli.engines.base import Engine, StreamStats
     from vtcli.layout import Layout
+    from vtcli.models.checkpoint import Checkpoint
+    from vtcli.video.probe import VideoInfo
     from vtcli.video.reader import Frames
 
 
@@ -42,14 +45,7 @@ def answer_record(
         "text": trace.text,
         "format_ok": trace.format_ok,
         "finish": stats.finish,
-        "model": {
-            "name": plan.checkpoint.name,
-            "revision": plan.checkpoint.revision,
-            "engine": engine.name,
-            "device": engine.device,
-            "dtype": engine.dtype,
-            "quant": engine.quant,
-        },
+        "model": _model(plan.checkpoint, engine),
         "sampling": frames.as_json(),
         "usage": {
             "prompt_tokens": int(layout.input_ids.size),
@@ -60,6 +56,43 @@ def answer_record(
         "timing": {name: round(seconds, 4) for name, seconds in timing.items()},
         "warnings": list(dict.fromkeys((*warnings, *_outcome(trace, answer, choice, stats, plan)))),
         "error": None,
+    }
+
+
+def failed_record(
+    question: Question, name: str, info: VideoInfo | None, checkpoint: Checkpoint, engine: Engine, error: Exception
+) -> dict[str, Any]:
+    """What stands for an answer where there is none. `name` is the video's, `info` what is known of it."""
+    unknown = dict.fromkeys(("duration", "fps", "width", "height", "frames"))
+    return {
+        "schema": "vt.answer/1",
+        "video": info.as_json() if info else {"path": name, **unknown},
+        "question": question.question,
+        "choices": list(question.choices) or None,
+        "answer": None,
+        "choice": None,
+        "segments": [],
+        "reasoning": "",
+        "text": "",
+        "format_ok": False,
+        "finish": None,
+        "model": _model(checkpoint, engine),
+        "sampling": None,
+        "usage": None,
+        "timing": None,
+        "warnings": list(info.warnings) if info else [],
+        "error": {"type": type(error).__name__, "message": first_line(error)},
+    }
+
+
+def _model(checkpoint: Checkpoint, engine: Engine) -> dict[str, Any]:
+    return {
+        "name": checkpoint.name,
+        "revision": checkpoint.revision,
+        "engine": engine.name,
+        "device": engine.device,
+        "dtype": engine.dtype,
+        "quant": engine.quant,
     }
 
 

@@ -1,7 +1,7 @@
 """Where vt keeps its own files, and the defaults a user may set in config.toml.
 
 Order of precedence for `model` and `device`: the flag, then VT_MODEL / VT_DEVICE (read by the command
-line), then config.toml. Weights never live here: they stay in the Hugging Face cache.
+line), then config.toml. What is downloaded never lives here: it stays in the Hugging Face cache.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from vtcli.errors import UsageError
 
 if TYPE_CHECKING:
     from vtcli.engines.prefix import PrefixStore
+    from vtcli.history import History
 
 CACHE = "4 GB"
 """Of a 7B in bfloat16, 16 frames take about 80 MB."""
@@ -24,11 +25,15 @@ CACHE = "4 GB"
 
 @dataclass(frozen=True)
 class Settings:
-    """The keys config.toml may hold; None where the user set nothing. `cache` is a size such as "4 GB"."""
+    """The keys config.toml may hold; None where the user set nothing.
+
+    `cache` is a size such as "4 GB", `history` "on" or "off".
+    """
 
     model: str | None = None
     device: str | None = None
     cache: str | None = None
+    history: str | None = None
 
 
 def config_file() -> Path:
@@ -47,6 +52,25 @@ def cache_folder() -> Path:
     from platformdirs import user_cache_path
 
     return user_cache_path("vt", appauthor=False)
+
+
+def data_folder() -> Path:
+    """Where what vt made for the user is kept: VT_HOME, or the platform's folder (~/.local/share/vt on Linux)."""
+    if home := os.environ.get("VT_HOME"):
+        return Path(home)
+    from platformdirs import user_data_path
+
+    return user_data_path("vt", appauthor=False)
+
+
+def history() -> History | None:
+    """The history, None where config.toml switches it off. Raises UsageError for another setting than on and off."""
+    from vtcli.history import History
+
+    chosen = load_settings().history or "on"
+    if chosen not in ("on", "off"):
+        raise UsageError(f'{config_file()}: history is "on" or "off", not {chosen!r}')
+    return History(data_folder() / "history.db") if chosen == "on" else None
 
 
 def prefix_store() -> PrefixStore:

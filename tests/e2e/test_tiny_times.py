@@ -14,10 +14,10 @@ from vtcli import ask
 from vtcli.engines.base import Engine, Request, SamplingOptions
 from vtcli.layout import build_layout
 from vtcli.models.checkpoint import open_checkpoint
+from vtcli.scoring.spans import iou
 from vtcli.shapes.language import truth
 from vtcli.shapes.render import write_clip
 from vtcli.shapes.world import Scene, make_scene, split_seed
-from vtcli.train.tiny.evaluate import iou
 
 QUESTION = "What happens first?"
 CLIPS = range(200_000, 200_008)

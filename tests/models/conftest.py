@@ -9,7 +9,9 @@ from typing import Any
 
 import pytest
 
+from tests.e2e.conftest import clip  # noqa: F401  # the fixture
 from tests.engines.conftest import random_checkpoint  # noqa: F401  # the fixture
+from tests.shards import write_sharded
 
 CONFIG: dict[str, Any] = {
     "model_type": "qwen2_5_vl",
@@ -64,3 +66,23 @@ def folder(tmp_path: Path) -> Path:
     )
     write_weights(place / "model.safetensors")
     return place
+
+
+@pytest.fixture(scope="session")
+def sharded(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """`tiny` as a sharded checkpoint, as a repository holds it."""
+    pytest.importorskip("torch")
+    return write_sharded(tmp_path_factory.mktemp("published") / "sharded")
+
+
+@pytest.fixture(scope="session")
+def ggufs(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """`tiny` as GGUF files of two types with one projector."""
+    pytest.importorskip("llama_cpp")
+    from vtcli.models.checkpoint import open_checkpoint
+    from vtcli.models.export import export
+
+    folder = tmp_path_factory.mktemp("published") / "gguf"
+    for quant in ("Q8_0", "F16"):
+        export(open_checkpoint("tiny"), folder, quant)
+    return folder

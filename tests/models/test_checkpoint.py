@@ -70,8 +70,10 @@ def test_a_snapshot_of_the_hugging_face_cache_tells_its_revision(folder: Path, t
 
 
 def test_no_such_model() -> None:
-    with pytest.raises(ModelError, match=r"^no such model: nothing/here \(a folder, a .gguf file, or one of: "):
+    with pytest.raises(ModelError, match=r"^nothing/here is no folder, and no model that is on this machine: run"):
         open_checkpoint("nothing/here")
+    with pytest.raises(ModelError, match=r"^no such model: nothing \(a folder, a .gguf file, OWNER/REPO of"):
+        open_checkpoint("nothing")
 
 
 def spoil(folder: Path, what: str) -> None:

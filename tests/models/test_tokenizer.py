@@ -49,6 +49,22 @@ def test_a_prompt_is_tokenised_as_transformers_does(ours: Tokenizer, theirs: Any
     assert theirs.encode(text).count(151656) == 1
 
 
+def test_a_conversation_is_tokenised_as_transformers_does(ours: Tokenizer, theirs: Any, qwen: Path) -> None:
+    first = build_prompt(TRICKY[0])
+    prompt = Prompt(first.system, first.user, (TRICKY[2], build_prompt(TRICKY[1]).user))
+    template = json.loads((qwen / "chat_template.json").read_text())["chat_template"]
+    messages = prompt.messages()
+    text = theirs.apply_chat_template(messages, chat_template=template, add_generation_prompt=True, tokenize=False)
+    assert ours.encode_prompt(prompt) == (text, theirs.encode(text))
+
+
+def test_what_a_model_wrote_ends_no_turn(ours: Tokenizer) -> None:
+    prompt = Prompt("s", "u", ("<|im_end|><|video_pad|>", "<|im_end|>"))
+    _, ids = ours.encode_prompt(prompt)
+    assert ids.count(151656) == 1  # <|video_pad|>
+    assert ids.count(151645) == 4  # <|im_end|>, of system, user, assistant, user
+
+
 @settings(deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(text=st.text(st.characters(codec="utf-8")))
 @example(text="<|object_ref_start|>")

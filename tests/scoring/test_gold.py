@@ -67,6 +67,11 @@ def test_several_right_options() -> None:
         resolve("A,D", OPTIONS, several=True)
 
 
+def test_blank_options_are_none() -> None:
+    assert resolve("Kitchen", {"A": "", "B": " "}).text == "Kitchen"
+    assert resolve("Kitchen", {"A": "", "B": " "}).options == ()
+
+
 def test_without_options() -> None:
     assert resolve("C").letters == {"C"}
     assert (resolve("C. text").letters, resolve("C. text").text) == ({"C"}, "text")

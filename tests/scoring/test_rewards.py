@@ -8,7 +8,6 @@ from hypothesis import strategies as st
 
 from vtcli.errors import UsageError
 from vtcli.scoring.rewards import (
-    mean_relative_accuracy,
     paper_accuracy,
     paper_format,
     video_r1_accuracy,
@@ -89,12 +88,6 @@ def test_another_type_is_refused() -> None:
 )
 def test_video_r1_format(reply: str, reward: int) -> None:
     assert video_r1_format(reply) == reward
-
-
-def test_mean_relative_accuracy() -> None:
-    assert mean_relative_accuracy(10, 10) == 1
-    assert mean_relative_accuracy(7.7, 10) == 0.6  # an error of .23 stays below .5, .45 … .25
-    assert mean_relative_accuracy(100, 10) == 0
 
 
 @given(st.lists(st.sampled_from("ab"), max_size=6), st.lists(st.sampled_from("ab"), max_size=6))

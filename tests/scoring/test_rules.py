@@ -109,6 +109,20 @@ def test_strict_reads_open_answers(reply: str, truth: str, score: int | None) ->
     assert found.score == (score or 0) and (found.answer is None) == (score is None)
 
 
+def test_yes_and_no_as_options() -> None:
+    gold = resolve("no", ["Yes", "No"])
+    replies = {"No, he sits.": 1, "Yes, he walks.": 0, "B": 1, "no": 1}
+    assert {reply: strict(reply, gold).score for reply in replies} == replies
+    assert strict("Nobody walks", gold).answer is None and strict("No, he sits.", gold).answer == "B"
+
+
+def test_options_with_labels_of_their_own() -> None:
+    gold = resolve("Option 2: He sits.", ["Option 1: He walks.", "Option 2: He sits."])
+    replies = {"Option 2": 1, "Option 2.": 1, "He sits": 1, "B": 1, "Option 1": 0, "Option 2: He sits.": 1}
+    assert {reply: strict(reply, gold).score for reply in replies} == replies
+    assert strict("Option 3", gold).answer is None
+
+
 def test_strict_without_the_options_texts() -> None:
     gold = resolve("C. a man walks")
     assert [strict(r, gold).score for r in ("C", "(C)", "A man walks.", "B", "a cat")] == [1, 1, 1, 0, 0]

@@ -187,7 +187,7 @@ def test_records_that_cannot_be_used_stop_the_run_before_it_begins(
     [
         (["train"], 2, "name a recipe"),
         (["train", "tyni"], 2, "did you mean tiny"),
-        (["train", "video-thinker-7b"], 1, "no such model"),
+        (["train", "video-thinker-7b"], 1, "run vt pull Qwen/Qwen2.5-VL-7B-Instruct"),
         (["train", "tiny", "--set", "data.shapes=0"], 2, "no training data"),
         (["train", "tiny", "--data", "none.jsonl"], 1, "none.jsonl"),
         (["train", "tiny", "--set", "grpo.bata=1"], 2, "did you mean beta"),

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
     from vtcli.ask import Question
     from vtcli.engines.prefix import PrefixStore
+    from vtcli.history import History
 
 
 def ask(
@@ -54,6 +55,77 @@ def ask(
     debug: options.DebugOption = False,
 ) -> None:
     """Ask one question about a video: the trace goes to stderr, the answer to stdout."""
+    asked = make_question(
+        video=video,
+        question=question,
+        model=model,
+        mmproj=mmproj,
+        engine=engine,
+        endpoint=endpoint,
+        device=device,
+        compile=compile,
+        keep=not (no_cache or dry_run),
+        yes=yes,
+        offline=offline,
+        frames=frames,
+        fps=fps,
+        max_pixels=max_pixels,
+        start=start,
+        end=end,
+        stream=stream,
+        reader=reader,
+        read_timeout=read_timeout,
+        choices=tuple(choice or ()),
+        max_tokens=max_tokens,
+        temperature=temperature,
+        top_p=top_p,
+        seed=seed,
+        html=html,
+        quiet=quiet,
+        color=color,
+    )
+    if dry_run:
+        show_plan(asked, json)
+    else:
+        from vtcli.settings import history
+
+        show_answer(asked, json, quiet, color, history())
+
+
+def make_question(
+    *,
+    video: str,
+    question: str,
+    model: str | None,
+    mmproj: str | None,
+    engine: options.Engine,
+    endpoint: str | None,
+    device: options.Device | None,
+    compile: options.Compile,
+    keep: bool,
+    yes: bool,
+    offline: bool,
+    frames: int | None,
+    fps: float | None,
+    max_pixels: int | None,
+    start: float | None,
+    end: float | None,
+    stream: int | None,
+    reader: options.Reader,
+    read_timeout: float,
+    choices: tuple[str, ...],
+    max_tokens: int,
+    temperature: float,
+    top_p: float,
+    seed: int | None,
+    html: str | None,
+    quiet: bool,
+    color: options.Color,
+) -> Question:
+    """What the flags that commands share come to, with the user's defaults. `keep`: between processes.
+
+    The model is on this machine afterwards: with `yes`, or when agreed to on the terminal, it is pulled.
+    """
     _refuse_what_is_missing(engine, endpoint, html)
     from vtcli.engines.base import SamplingOptions
     from vtcli.errors import UsageError
@@ -64,18 +136,19 @@ def ask(
         raise UsageError("--offline and a video on a server exclude each other: download it first")
     if seed is not None and not 0 <= seed < 2**63:
         raise UsageError(f"--seed {seed}: give a number from 0 to 2^63 - 1")
-    model_used, device_used = _defaults(model, device)
+    named, device_used = _defaults(model, device)
     from pathlib import Path
 
     from vtcli.ask import Question
+    from vtcli.cli.ensure import ensure_model
 
-    asked = Question(
+    return Question(
         video=video,
         question=question,
-        model=model_used,
+        model=ensure_model(named, yes, offline, quiet, color),
         projector=Path(mmproj).expanduser() if mmproj else None,
         engine=engine,
-        choices=tuple(choice or ()),
+        choices=choices,
         frames=frames,
         fps=fps,
         start=start,
@@ -86,20 +159,20 @@ def ask(
         read_timeout=options.read_limit(read_timeout),
         device=device_used,
         compile=compile,
-        store=None if no_cache or dry_run else _store(),
+        store=_store() if keep else None,
         sampling=SamplingOptions(max_tokens=max_tokens, temperature=temperature, top_p=top_p, seed=seed),
     )
-    if dry_run:
-        show_plan(asked, json)
-    else:
-        show_answer(asked, json, quiet, color)
 
 
-def show_answer(question: Question, json: bool, quiet: bool, color: options.Color) -> None:
-    """Answers `question`: trace and warnings on stderr unless `quiet`, the answer or the record on stdout."""
+def show_answer(question: Question, json: bool, quiet: bool, color: options.Color, past: History | None = None) -> None:
+    """Answers `question`: trace and warnings on stderr unless `quiet`, the answer or the record on stdout.
+
+    The record is kept in `past`.
+    """
     from vtcli.ask import ask as run
     from vtcli.cli.console import make_console
     from vtcli.cli.follow import Follower
+    from vtcli.cli.history import remember
     from vtcli.trace.text import dump_json, sanitise, sanitise_line
 
     console = make_console(color, stderr=True)
@@ -113,10 +186,13 @@ def show_answer(question: Question, json: bool, quiet: bool, color: options.Colo
     if json:
         print(dump_json(record, sys.stdout.encoding))
     elif record["answer"]:
-        _print_answer(sanitise(record["answer"]), make_console(color))
+        print_answer(sanitise(record["answer"]), make_console(color))
+    sys.stdout.flush()  # before anything else may fail
+    remember(past, record, quiet)
 
 
-def _print_answer(answer: str, console: Console) -> None:
+def print_answer(answer: str, console: Console) -> None:
+    """Prints an answer that is safe to print."""
     if console.is_terminal:
         console.print(answer, style="bold green", soft_wrap=True)
     else:  # to the character: Rich expands tabs
@@ -165,19 +241,12 @@ def _store() -> PrefixStore | None:
     return store if store.limit else None
 
 
-def _defaults(model: str | None, device: str | None) -> tuple[str, str]:
+def _defaults(model: str | None, device: str | None) -> tuple[str | None, str]:
     """Model and device with config.toml's defaults under the flags and the environment."""
-    from vtcli.errors import ModelError
     from vtcli.settings import load_settings
 
     settings = load_settings()
-    model = model or settings.model
-    if not model:
-        raise ModelError(
-            "no model given: name a Qwen2.5-VL checkpoint folder or GGUF file with -m DIR|FILE or VT_MODEL "
-            "(the embedded demo model is used by `vt demo` and `-m tiny` only)"
-        )
-    return model, device or settings.device or "auto"
+    return model or settings.model, device or settings.device or "auto"
 
 
 def _refuse_what_is_missing(engine: str, endpoint: str | None, html: str | None) -> None:

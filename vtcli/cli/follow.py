@@ -22,10 +22,14 @@ if TYPE_CHECKING:
 
 
 class Follower:
-    """A Listener that prints on `console`. As a context manager it leaves a clean line, also when interrupted."""
+    """A Listener that prints on `console`, with `facts` also what is used to answer.
 
-    def __init__(self, console: Console) -> None:
+    As a context manager it leaves a clean line, also when interrupted.
+    """
+
+    def __init__(self, console: Console, facts: bool = True) -> None:
         self._console = console
+        self._shows_facts = facts
         self._renderer: TraceRenderer | None = None
         self._plan: Plan | None = None
         self._waiting = False
@@ -48,7 +52,8 @@ class Follower:
             f"{len(used.indices)} frames of {used.width}×{used.height}",
             f"{sanitise_line(self._plan.checkpoint.name)} on {engine.device}, {engine.dtype}",
         )
-        self._console.print(Text(" · ".join(facts), style="dim"), soft_wrap=True)
+        if self._shows_facts:
+            self._console.print(Text(" · ".join(facts), style="dim"), soft_wrap=True)
         self._renderer = TraceRenderer(self._console, info.path, used.offset)
 
     def event(self, event: Event) -> None:

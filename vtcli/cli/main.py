@@ -8,12 +8,18 @@ import typer
 
 from vtcli import __version__
 from vtcli.cli.ask import ask
+from vtcli.cli.batch import batch
 from vtcli.cli.cache import cache
+from vtcli.cli.chat import chat
 from vtcli.cli.demo import demo
 from vtcli.cli.doctor import doctor
+from vtcli.cli.eval import app as eval_app
 from vtcli.cli.export import export
 from vtcli.cli.frames import frames
+from vtcli.cli.history import history
+from vtcli.cli.models import models
 from vtcli.cli.probe import probe
+from vtcli.cli.pull import pull
 from vtcli.cli.trace import trace
 from vtcli.cli.train import train
 
@@ -25,8 +31,9 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for command in (ask, demo, probe, frames, trace, export, train, cache, doctor):
+for command in (ask, chat, batch, demo, pull, models, probe, frames, trace, export, train, cache, history, doctor):
     app.command()(command)
+app.add_typer(eval_app, name="eval")
 
 
 def _show_version(wanted: bool) -> None:

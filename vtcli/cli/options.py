@@ -72,7 +72,7 @@ ModelOption = Annotated[
         "-m",
         metavar="NAME|DIR|FILE.gguf",
         envvar="VT_MODEL",
-        help="A Qwen2.5-VL checkpoint folder, a GGUF file, or `tiny`.",
+        help="A name of `vt models`, OWNER/REPO of the hub, a checkpoint folder or a GGUF file.",
         show_default=False,
         rich_help_panel=MODEL_PANEL,
     ),

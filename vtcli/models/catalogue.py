@@ -1,39 +1,73 @@
 """The models vt knows by name: one TOML file each, beside the files of those that are embedded.
 
-The folder is `vtcli/_models` in an installed wheel and `models/` at the top of a checkout.
+The shipped folder is `vtcli/_models` in an installed wheel and `models/` at the top of a checkout; the user's is
+`models/` beside config.toml, whose entries go before shipped ones of the same name. models/README.md has the keys.
 """
 
 from __future__ import annotations
 
 import tomllib
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 from vtcli.errors import ModelError, first_line
+from vtcli.prompt import PROMPTS
+from vtcli.settings import config_file
+
+
+@dataclass(frozen=True)
+class GgufSet:
+    """GGUF files of a model in a repository on the hub, and of which types its text model is there."""
+
+    repository: str
+    quants: tuple[str, ...]
 
 
 @dataclass(frozen=True)
 class Entry:
     """One catalogue entry.
 
-    `scope` says what the model can do; `path` is its folder, None when not on this machine; `config` what its
-    config.json says of its size, for planning without it, {} where the folder is embedded.
+    `repository` and `revision` say where the checkpoint lies on the hub; `gguf` who publishes exports. `path` is the
+    folder of one that is on this machine without the hub: it is embedded, or the user's. `prompt` is one of
+    `vtcli.prompt.PROMPTS`. `scope` says what the model can do; `config` what its config.json says of its size, for
+    planning without it. `unverified` names the keys that nobody could check when the entry was written.
     """
 
     name: str
-    family: str
-    description: str
-    licence: str
-    scope: str
-    revision: str | None
-    path: Path | None
-    config: Mapping[str, Any]
+    family: str = ""
+    description: str = ""
+    licence: str = ""
+    scope: str = ""
+    repository: str | None = None
+    revision: str | None = None
+    gguf: tuple[GgufSet, ...] = ()
+    prompt: str = "video-thinker"
+    path: Path | None = None
+    config: Mapping[str, Any] = field(default_factory=dict)
+    unverified: tuple[str, ...] = ()
+
+
+_TYPES: Mapping[str, type | tuple[type, ...]] = {
+    "name": str,
+    "family": str,
+    "description": str,
+    "licence": str,
+    "scope": str,
+    "repository": str,
+    "revision": str,
+    "gguf": list,
+    "prompt": str,
+    "path": str,
+    "config": dict,
+    "unverified": list,
+}
 
 
 def folder() -> Path | None:
-    """The catalogue's folder, or None in an installation that lacks it."""
+    """The shipped catalogue's folder, or None in an installation that lacks it."""
     package = Path(__file__).resolve().parents[1]
     for place in (package / "_models", package.parent / "models"):
         if place.is_dir():
@@ -42,28 +76,58 @@ def folder() -> Path | None:
 
 
 def entries(place: Path | None = None) -> dict[str, Entry]:
-    """All entries by name, in alphabetical order; `place` is another folder than the installed one (tests)."""
-    place = place or folder()
-    if place is None:
-        return {}
-    found = (_read(file) for file in sorted(place.glob("*.toml")))
-    return {entry.name: entry for entry in found}
+    """All entries by name, in alphabetical order of their files; `place` is another folder than these two (tests).
+
+    Raises ModelError for a file that cannot be read or has a key or value that means nothing.
+    """
+    places = [place] if place else [folder(), config_file().parent / "models"]
+    files = [file for one in places if one for file in sorted(one.glob("*.toml"))]
+    return {entry.name: entry for entry in (_read(file, file.stat().st_mtime_ns) for file in files)}
 
 
-def _read(file: Path) -> Entry:
+def entry_of(repository: str) -> Entry | None:
+    """The entry whose checkpoint, or whose GGUF files, lie in this repository."""
+    return next((entry for entry in entries().values() if repository in repositories(entry)), None)
+
+
+def repositories(entry: Entry) -> tuple[str, ...]:
+    """Where the entry's files may lie on the hub: the checkpoint's, its owner's for GGUF files, and those listed."""
+    own = (entry.repository, gguf_repository(entry.repository)) if entry.repository else ()
+    return (*own, *(one.repository for one in entry.gguf))
+
+
+def gguf_repository(repository: str) -> str:
+    """Where, by custom, the same owner publishes GGUF files of a checkpoint."""
+    return f"{repository}-GGUF"
+
+
+@lru_cache
+def _read(file: Path, changed: int) -> Entry:
     try:
         values = tomllib.loads(file.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise ModelError(f"the catalogue entry {file.name} cannot be read: {first_line(error)}") from error
-    name = str(values.get("name", file.stem))
-    files = file.parent / name
+    for key, value in values.items():
+        if key not in _TYPES:
+            raise ModelError(f"{file}: no such key '{key}' (there are: {', '.join(_TYPES)})")
+        if not isinstance(value, _TYPES[key]):
+            raise ModelError(f"{file}: {key} has a value of another kind")
+    if (prompt := values.get("prompt", "video-thinker")) not in PROMPTS:
+        raise ModelError(f"{file}: prompt is one of {', '.join(PROMPTS)}, not {prompt}")
+    name = values.get("name", file.stem)
+    files = Path(values["path"]).expanduser() if "path" in values else file.parent / name
+    known = {key: value for key, value in values.items() if key not in ("name", "path", "gguf", "unverified")}
     return Entry(
         name=name,
-        family=str(values.get("family", "")),
-        description=str(values.get("description", "")),
-        licence=str(values.get("licence", "")),
-        scope=str(values.get("scope", "")),
-        revision=str(values["revision"]) if "revision" in values else None,
-        path=files if (files / "config.json").is_file() else None,
-        config=config if isinstance(config := values.get("config"), dict) else {},
+        path=files if "path" in values or (files / "config.json").is_file() else None,
+        gguf=tuple(_gguf(file, one) for one in values.get("gguf", [])),
+        unverified=tuple(map(str, values.get("unverified", []))),
+        **known,
     )
+
+
+def _gguf(file: Path, values: Any) -> GgufSet:
+    try:
+        return GgufSet(str(values["repository"]), tuple(str(quant).upper() for quant in values["quants"]))
+    except (KeyError, TypeError) as error:
+        raise ModelError(f"{file}: a [[gguf]] needs repository and quants") from error

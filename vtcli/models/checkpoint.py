@@ -12,10 +12,11 @@ from pathlib import Path
 from typing import Any
 
 from vtcli.errors import ModelError
-from vtcli.models import catalogue
+from vtcli.models import catalogue, store
 from vtcli.models.files import read_json
 from vtcli.models.gguf import is_gguf
 from vtcli.models.gguf_pair import Pair, find_pair
+from vtcli.models.reference import Reference, parse
 from vtcli.models.sizes import count_parameters
 from vtcli.models.weights import Weights, find_weights
 
@@ -37,7 +38,8 @@ class Checkpoint:
     Means and deviations are of RGB in 0..1; sizes are in pixels (patch_size), patches (merge_size) and frames
     (temporal_patch_size); min_pixels and max_pixels bound one frame. Of a GGUF export `config` holds what its metadata
     tell, under the names config.json has for it, and `quant` is the type of most of its weights, such as "Q4_K".
-    `scope` says what a model that is no general one cannot do.
+    `scope` says what a model that is no general one cannot do; `prompt`, of `vtcli.prompt.PROMPTS`, what it was trained
+    to be asked with.
     """
 
     name: str
@@ -60,6 +62,7 @@ class Checkpoint:
     projector: Path | None = None
     quant: str | None = None
     scope: str = ""
+    prompt: str = "video-thinker"
 
     @property
     def is_gguf(self) -> bool:
@@ -77,30 +80,42 @@ class Checkpoint:
 
 
 def open_checkpoint(name: str | Path, weights: bool = True, projector: Path | None = None) -> Checkpoint:
-    """Finds a checkpoint by catalogue name ("tiny"), folder or GGUF file and reads its configuration.
+    """Finds a checkpoint by name ("tiny", "OWNER/REPO", either with ":QUANT"), folder or GGUF file; reads its sizes.
 
-    Without `weights` a folder need not hold them: their number is counted from the configuration. `projector` is the
-    GGUF file of the vision tower, searched beside the model's where not given. Raises ModelError, one line, for a name
-    that is none of these, a folder without configuration or weights, weights that are incomplete or pickled, and any
-    architecture but Qwen2.5-VL.
+    Of several variants of a model on this machine the most exact is taken. Without `weights` a folder need not hold
+    them: their number is counted from the configuration. `projector` is the GGUF file of the vision tower, searched
+    beside the model's where not given. Raises ModelError, one line, for a name that is none of these, a folder without
+    configuration or weights, weights that are incomplete or pickled, and any architecture but Qwen2.5-VL.
     """
-    known = catalogue.entries()
-    entry = known.get(str(name))
-    if entry is not None:
-        if projector is not None:
-            raise ModelError(_NO_PROJECTOR.format(name))
-        if entry.path is None:
-            raise ModelError(f"{entry.name} is not on this machine: give the folder that holds it")
-        return replace(_read(entry.name, entry.path, entry.revision, weights), scope=entry.scope)
     path = Path(name).expanduser()
+    reference = parse(str(name))
+    if reference is not None and (reference.entry is not None or not path.exists()):
+        return _installed(reference, weights, projector)
     if not path.exists():
-        raise ModelError(
-            f"no such model: {name} (a folder, a .gguf file, or one of: {', '.join(known) or 'none embedded'})"
-        )
+        known = ", ".join(catalogue.entries()) or "none"
+        raise ModelError(f"no such model: {name} (a folder, a .gguf file, OWNER/REPO of the hub, or one of: {known})")
+    found = _at(path, str(name), weights, projector)
+    entry = catalogue.entry_of(found.name)
+    return replace(found, prompt=entry.prompt) if entry else found
+
+
+def _installed(reference: Reference, weights: bool, projector: Path | None) -> Checkpoint:
+    found = store.find(reference)
+    if not found:
+        raise ModelError(f"{reference.missing}: run vt pull {reference}")
+    model = max(found, key=lambda one: (one.quant is None, one.bytes))
+    entry = reference.entry or catalogue.entry_of(reference.repository or "")
+    checkpoint = replace(_at(model.path, reference.text, weights, projector), name=str(model))
+    if model.revision is not None:
+        checkpoint = replace(checkpoint, revision=model.revision)
+    return replace(checkpoint, scope=entry.scope, prompt=entry.prompt) if entry else checkpoint
+
+
+def _at(path: Path, name: str, weights: bool, projector: Path | None) -> Checkpoint:
     if is_gguf(path) or (path.is_dir() and not (path / "config.json").exists() and any(path.glob("*.gguf"))):
         return _from_gguf(find_pair(path, projector))
     if not path.is_dir():
-        raise ModelError(f"{name} is a file, but no GGUF file: give that or a model folder")
+        raise ModelError(f"{path} is a file, but no GGUF file: give that or a model folder")
     if projector is not None:
         raise ModelError(_NO_PROJECTOR.format(name))
     return _read(*_identity(path), weights)
@@ -137,7 +152,8 @@ def _read(name: str, path: Path, revision: str | None, weights: bool) -> Checkpo
 def _from_gguf(pair: Pair) -> Checkpoint:
     found = _build(pair.name, pair.text.path, pair.revision, pair.config, pair.processor, pair.generation, False)
     weights = Weights((pair.text.path, pair.projector.path), pair.parameters, pair.bytes)
-    return replace(found, weights=weights, projector=pair.projector.path, quant=pair.quant, scope=pair.scope)
+    found = replace(found, weights=weights, projector=pair.projector.path, quant=pair.quant)
+    return replace(found, scope=pair.scope, prompt=pair.prompt)
 
 
 def _build(

@@ -86,6 +86,20 @@ def is_gguf(path: Path) -> bool:
         return False
 
 
+def gguf_architecture(path: Path) -> str | None:
+    """`general.architecture` where it is the header's first key, as all known writers have it; else None."""
+    key = b"general.architecture"
+    try:
+        with path.open("rb") as stream:
+            head = stream.read(256)
+        if head[:4] != b"GGUF" or head[32 : 32 + len(key)] != key:
+            return None
+        at = 32 + len(key) + 4
+        return head[at + 8 : at + 8 + int.from_bytes(head[at : at + 8], "little")].decode()
+    except (OSError, UnicodeDecodeError):
+        return None
+
+
 def read_gguf(path: Path) -> Gguf:
     """The header of a GGUF file. Raises ModelError where it is none, of an unknown kind, or cut short."""
     try:

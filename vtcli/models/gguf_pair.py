@@ -16,6 +16,7 @@ from typing import Any
 
 from vtcli.errors import ModelError
 from vtcli.models.gguf import Gguf, is_gguf, read_gguf
+from vtcli.prompt import PROMPTS
 
 TEXT_ARCHITECTURE = "qwen2vl"
 PROJECTOR_TYPE = "qwen2.5vl_merger"
@@ -48,6 +49,12 @@ class Pair:
     def scope(self) -> str:
         """What the catalogue says of the checkpoint it was exported from."""
         return str(self.text.metadata.get("vtcli.scope", ""))
+
+    @property
+    def prompt(self) -> str:
+        """What the checkpoint was trained to be asked with, of `vtcli.prompt.PROMPTS`."""
+        named = str(self.text.metadata.get("vtcli.prompt"))
+        return named if named in PROMPTS else "video-thinker"
 
     @property
     def parameters(self) -> int:
@@ -146,14 +153,15 @@ def find_pair(path: Path, projector: Path | None = None) -> Pair:
 
 
 def _text_file(folder: Path) -> Path:
-    found = [file for file in sorted(folder.glob("*.gguf")) if is_gguf(file) and not _is_projector(file)]
+    found = [file for file in sorted(folder.glob("*.gguf")) if is_gguf(file) and not is_projector(file)]
     if len(found) != 1:
         listed = ", ".join(file.name for file in found[:3]) or "projectors only"
         raise ModelError(f"{folder} holds {len(found)} text models ({listed}): name one with -m FILE.gguf")
     return found[0]
 
 
-def _is_projector(file: Path) -> bool:
+def is_projector(file: Path) -> bool:
+    """Whether the name says that it is a vision tower's file."""
     return "mmproj" in file.name.lower()
 
 
@@ -179,7 +187,7 @@ def _of_model(projector: Gguf) -> tuple[object, ...]:
 
 def _fitting(text: Gguf) -> Iterator[Gguf]:
     for file in sorted(text.path.parent.glob("*.gguf")):
-        if _is_projector(file) and is_gguf(file):
+        if is_projector(file) and is_gguf(file):
             try:
                 yield _checked(read_gguf(file), text)
             except ModelError:

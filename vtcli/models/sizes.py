@@ -1,9 +1,35 @@
-"""How many parameters a Qwen2.5-VL has, from its configuration alone."""
+"""How many parameters a Qwen2.5-VL has and how large its exports are, from its configuration alone."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from typing import Any
+
+#: llama.cpp's types of a text model → bits a value takes on average, as its own quantiser gives (docs/gguf.md).
+BITS = {
+    "F32": 32.0,
+    "F16": 16.0,
+    "BF16": 16.0,
+    "Q8_0": 8.5,
+    "Q6_K": 6.6,
+    "Q5_K_M": 5.7,
+    "Q5_K_S": 5.5,
+    "Q4_K_M": 4.9,
+    "Q4_K_S": 4.6,
+    "Q4_0": 4.6,
+    "Q3_K_M": 3.9,
+    "Q2_K": 3.0,
+}
+
+
+def export_bytes(config: Mapping[str, Any], text: Mapping[str, Any], vision: Mapping[str, Any], quant: str) -> int:
+    """About what a GGUF export takes on the disk: text model of that type, and vision tower in 16 bits (F32 in 32).
+
+    A type that is not in BITS counts as 16 bits.
+    """
+    tower = _vision(vision, int(text["hidden_size"]))
+    tower_bits = 32.0 if quant == "F32" else 16.0
+    return int((_text(text, is_tied(config, text)) * BITS.get(quant, 16.0) + tower * tower_bits) / 8)
 
 
 def count_parameters(config: Mapping[str, Any], text: Mapping[str, Any], vision: Mapping[str, Any]) -> int:

@@ -71,8 +71,9 @@ class Tokenizer:
                 text = text.replace(mark, original)
             return text
 
+        user, *later = (self._hide(text, quote) for text in (prompt.user, *prompt.later))
         system = None if prompt.system is None else self._hide(prompt.system, quote)
-        hidden = Prompt(system, self._hide(prompt.user, quote), prompt.videos)
+        hidden = Prompt(system, user, tuple(later), prompt.videos)
         rendered = render(self._template, hidden.messages(), self._variables())
         ids: list[int] = []
         for piece in self._pattern.split(rendered) if self._pattern else [rendered]:

@@ -9,7 +9,9 @@ from __future__ import annotations
 import re
 from functools import lru_cache
 
+from vtcli.scoring.spans import Span
 from vtcli.trace.model import parse_trace
+from vtcli.trace.times import parse_range
 
 
 def contents(text: str, name: str = "answer", ignore_case: bool = True) -> list[str]:
@@ -35,6 +37,29 @@ def answer_text(reply: str) -> str:
     return parse_trace(reply).answer
 
 
+def told_times(reply: str) -> list[Span]:
+    """The `<time>` spans of `parse_trace(reply)` that can be read; where there are none, the answer if it is a time."""
+    told = _plain_times(reply)
+    if told is None:
+        segments = parse_trace(reply).segments
+        told = [(s.start, s.end) for s in segments if s.start is not None and s.end is not None]
+    if not told and (span := parse_range(answer_text(reply))):
+        told = [span]
+    return told
+
+
+def _plain_times(reply: str) -> list[Span] | None:
+    """The spans where every tag of a time is one of a plain pair outside the answer; None where parsing must tell."""
+    found = _TIME.findall(reply)
+    tags = _TIME_TAGS.findall(reply)
+    if len(tags) != 2 * len(found) or _INLINE.search(reply):
+        return None
+    return [span for content in found if (span := parse_range(content))]
+
+
+_TIME = re.compile(r"<time>([^<]{0,64})</time>", re.ASCII | re.IGNORECASE)
+_TIME_TAGS = re.compile(r"</?(?:time|t)>", re.ASCII | re.IGNORECASE)
+_INLINE = re.compile(r"<answer>[^<]*<(?!/answer>)", re.ASCII | re.IGNORECASE)
 _PLAIN = re.compile(r"<answer>([^<]*)</answer>", re.ASCII | re.IGNORECASE)
 _ANY = re.compile(r"</?answer>", re.ASCII | re.IGNORECASE)
 

@@ -9,7 +9,9 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Sequence
 
+from vtcli.errors import UsageError
 from vtcli.scoring.elements import contents
 from vtcli.scoring.gold import Gold
 from vtcli.scoring.rules import UNREADABLE, Rule, Verdict, first_marked, paper, strict, verdict
@@ -188,3 +190,13 @@ def judge(rule: str, reply: str, gold: Gold) -> Verdict:
     if len(gold.letters) != 1 and rule not in ("tw-grpo", "whole") and (gold.letters or rule != "tempcompass"):
         rule = "strict"
     return RULES[rule](reply, gold)
+
+
+def rules_named(names: Sequence[str]) -> tuple[str, ...]:
+    """The rules of `--extract`, each once; "all" is every one of them. Raises UsageError for another name."""
+    rules: dict[str, None] = {}
+    for name in names:
+        if name != "all" and name not in RULES:
+            raise UsageError(f"--extract {name}: use one of {', '.join(RULES)}, all")
+        rules |= dict.fromkeys(RULES if name == "all" else [name])
+    return tuple(rules)

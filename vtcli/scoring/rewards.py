@@ -63,12 +63,6 @@ def video_r1_format(reply: str) -> float:
     return float(begins and ends and re.search(r"</think>\s*<answer>", middle) is not None)
 
 
-def mean_relative_accuracy(told: float, truth: float) -> float:
-    """Share of the thresholds .50, .55 … .95 whose complement the relative error stays below (VSI-Bench, Video-R1)."""
-    error = abs(told - truth) / (abs(truth) + 1e-8)
-    return sum(error < 1 - (50 + 5 * step) / 100 for step in range(10)) / 10
-
-
 def word_error_rate(reference: str, hypothesis: str) -> float:
     """Word edits from `reference` to `hypothesis` over the words of `reference` (at least one)."""
     wanted, given = reference.split(), hypothesis.split()

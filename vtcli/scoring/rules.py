@@ -56,7 +56,7 @@ def strict(reply: str, gold: Gold) -> Verdict:
     letter = read_choice(text, gold.options or _UNKNOWN)
     if letter is None and not gold.options and matching(text, [gold.text]):
         (letter,) = gold.letters
-    return verdict(letter, gold)
+    return verdict(letter or _by_words(text, gold.options), gold)
 
 
 def paper(reply: str, gold: Gold) -> Verdict:
@@ -87,6 +87,21 @@ def first_marked(text: str, letters: Sequence[str]) -> str | None:
     return next((c for c in letters if f"{c}:" in text or f"{c} " in text or f"[{c}" in text), None)
 
 
+def _by_words(text: str, options: Sequence[str]) -> str | None:
+    """The letter of an option that a reply names by its own label ("Option 2", of "Option 2: …") or by yes or no."""
+    words = [option.casefold() for option in options]
+    if sorted(words) == ["no", "yes"]:
+        said = _yes_or_no(text)
+        return ascii_uppercase[words.index(said)] if said else None
+    labelled = [_LABEL.fullmatch(option) for option in options]
+    found = {
+        letter
+        for letter, label in zip(ascii_uppercase, labelled, strict=False)
+        if label and matching(text, label.groups())
+    }
+    return found.pop() if len(found) == 1 else None
+
+
 def _several(text: str, gold: Gold) -> Verdict:
     if not _LETTERS.fullmatch(text):
         letter = read_choice(text, gold.options or _UNKNOWN)
@@ -99,12 +114,18 @@ def _open(text: str, truth: str) -> Verdict:
     if not text:
         return UNREADABLE
     if truth.casefold() in ("yes", "no"):
-        word = re.match(r"\W*(yes|no)\b", text, re.IGNORECASE)
-        return Verdict(word[1].lower(), float(word[1].lower() == truth.casefold())) if word else UNREADABLE
+        said = _yes_or_no(text)
+        return Verdict(said, float(said == truth.casefold())) if said else UNREADABLE
     labelled = _LABEL.fullmatch(truth)
     truths = [truth, *labelled.groups()] if labelled else [truth]
     right = bool(matching(text, truths)) or (number(truth) is not None and number(text) == number(truth))
     return Verdict(text, float(right))
+
+
+def _yes_or_no(text: str) -> str | None:
+    """The first word, where it is one of the two: "Yes, the man walks"."""
+    word = re.match(r"\W*(yes|no)\b", text, re.IGNORECASE)
+    return word[1].lower() if word else None
 
 
 def number(text: str) -> float | None:

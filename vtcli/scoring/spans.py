@@ -6,10 +6,13 @@ A span is (start, end) in seconds, start ≤ end.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import accumulate
 
 Span = tuple[float, float]
 
 CG_BENCH_THRESHOLDS = (0.1, 0.2, 0.3, 0.4, 0.5)
+QVHIGHLIGHTS_MOST = 10
+"""Ranked spans of a reply that count; more are left out."""
 QVHIGHLIGHTS_THRESHOLDS = (0.5, 0.55, 0.6, 0.65, 0.7, 0.75, 0.8, 0.85, 0.9, 0.95)
 
 
@@ -53,11 +56,15 @@ def average_precision(told: Sequence[Span], truth: Sequence[Span], threshold: fl
     for span in told:
         near = [(overlap, i) for i, true in enumerate(truth) if (overlap := iou(span, true)) >= threshold]
         found = next((i for _, i in sorted(near, reverse=True) if i in free), None)
-        free.discard(-1 if found is None else found)
         hits.append(found is not None)
-    precisions = [sum(hits[: rank + 1]) / (rank + 1) for rank in range(len(hits))]
-    # Of what is found at a rank, the precision is the best at that rank or any later one.
-    return sum(max(precisions[rank:]) for rank, hit in enumerate(hits) if hit) / len(truth)
+        if found is not None:
+            free.remove(found)
+    precisions = [right / rank for rank, right in enumerate(accumulate(hits), 1)]
+    total = best = 0.0
+    for hit, precision in zip(reversed(hits), reversed(precisions), strict=True):
+        best = max(best, precision)  # interpolated: the best at this rank or any later one
+        total += best * hit
+    return total / len(truth)
 
 
 def _merged(spans: Sequence[Span]) -> list[Span]:

@@ -41,6 +41,7 @@ _STATEMENT = re.compile(
     rf"[*\s]{{0,6}}{_MARK}([A-Z])(?!{_WORD_GOES_ON}|-\w|\.[A-Za-z]\.)"
     rf"|\b(?i:option|choice)\s{{1,4}}{_MARK}([A-Z])[*_`\"')\]}}]{{0,4}}{_IS_RIGHT}"
 )
+_LABEL = re.compile(r"\s*[(\[]?([A-Z])[.):\]]\s*(?=\S)")
 _TAIL = 2000  # characters of reasoning in which a conclusion is looked for
 
 
@@ -64,7 +65,10 @@ def read_choice(answer: str, choices: Sequence[str], text: str = "") -> str | No
         return None
     letters = ascii_uppercase[: len(choices)]
     given = _plain(answer)
-    letter = _read(given, option_texts(choices), letters) if given else _stated(_plain(text[-_TAIL:]), letters)
+    if len(given) == 1 and given.isascii() and given.isalpha():
+        letter: str | None = given.upper()
+    else:
+        letter = _read(given, _texts(choices), letters) if given else _stated(_plain(text[-_TAIL:]), letters)
     return letter if letter is not None and letter in letters else None
 
 
@@ -139,17 +143,18 @@ def matching(answer: str, texts: Sequence[str]) -> list[int]:
     return []
 
 
-def option_texts(choices: Sequence[str]) -> list[str]:
+def _texts(choices: Sequence[str]) -> list[str]:
     """The choices without the letters some benchmarks write before them."""
-    labels = [re.match(r"\s*[(\[]?([A-Z])[.):\]]\s*(?=\S)", _plain(choice)) for choice in choices]
+    texts = [_plain(choice) for choice in choices]
+    labels = [_LABEL.match(text) for text in texts]
     if all(label and label[1] == letter for label, letter in zip(labels, ascii_uppercase, strict=False)):
-        return [_plain(choice)[label.end() :] for choice, label in zip(choices, labels, strict=True) if label]
-    return [_plain(choice) for choice in choices]
+        return [text[label.end() :] for text, label in zip(texts, labels, strict=True) if label]
+    return texts
 
 
 def _plain(text: str) -> str:
-    plain = unicodedata.normalize("NFKC", text)
-    for _ in range(2):  # \boxed{\text{C}}
+    plain = text if text.isascii() else unicodedata.normalize("NFKC", text)
+    for _ in range(2 if "\\" in plain else 0):  # \boxed{\text{C}}
         plain = _BOXED.sub(r"\1", plain)
     return plain.strip()
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from queue import SimpleQueue
 
 from vtcli.errors import VideoError, VtError
-from vtcli.layout import video_token_count
+from vtcli.tokens import video_token_count
 from vtcli.train.encode import Encoder
 from vtcli.train.frames import FrameStore
 from vtcli.train.recipe import Data, Sft

@@ -4,29 +4,28 @@ from __future__ import annotations
 
 from string import ascii_uppercase
 
-from vtcli.prompt import SYSTEM_PROMPT, USER_TEMPLATE, Prompt, build_prompt
+from vtcli.prompt import (
+    SYSTEM_PROMPT,
+    USER_TEMPLATE,
+    VIDEO_R1_LETTER,
+    VIDEO_R1_TEXT,
+    VIDEO_R1_USER_TEMPLATE,
+    Prompt,
+    build_prompt,
+)
 from vtcli.train.recipe import Recipe
 from vtcli.train.records import Record
 
-_VIDEO_R1 = (
-    "{Question}\nPlease think about this question as if you were a human pondering deeply. Engage in an internal "
-    "dialogue using expressions such as 'let me think', 'wait', 'Hmm', 'oh, I see', 'let's break it down', etc, or "
-    "other natural language thought expressions It's encouraged to include self-reflection or verification in the "
-    "reasoning process. Provide your detailed reasoning between the <think> </think> tags, and then give your final "
-    "answer between the <answer> </answer> tags."
-)
 _NUMBER = " Please provide the numerical value (e.g., 42 or 3.14) within the <answer> </answer> tags."
-_TEXT = " Please provide your text answer within the <answer> </answer> tags."
 _VIDEO_R1_KINDS = {
-    "multiple choice": " Please provide only the single option letter (e.g., A, B, C, D, etc.) within the <answer> "
-    "</answer> tags.",
+    "multiple choice": VIDEO_R1_LETTER,
     "numerical": _NUMBER,
     "regression": _NUMBER,
     "OCR": " Please transcribe text from the image/video clearly and provide your text answer within the <answer> "
     "</answer> tags.",
-    "free-form": _TEXT,
-    "temporal grounding": _TEXT,  # this and the next are not Video-R1's
-    "exact": _TEXT,
+    "free-form": VIDEO_R1_TEXT,
+    "temporal grounding": VIDEO_R1_TEXT,  # this and the next are not Video-R1's
+    "exact": VIDEO_R1_TEXT,
 }
 
 
@@ -38,13 +37,13 @@ def prompt_of(record: Record, layout: str) -> Prompt:
     """
     if layout == "ask":
         asked = build_prompt(record.problem, record.options)
-        return Prompt(asked.system, asked.user, len(record.videos))
+        return Prompt(asked.system, asked.user, videos=len(record.videos))
     options = "".join(f"{letter}. {text}\n" for letter, text in zip(ascii_uppercase, record.options, strict=False))
     question = record.problem + (f"Options:\n{options}" if options else "")
     if layout == "video-r1":
-        user = _VIDEO_R1.replace("{Question}", question) + _VIDEO_R1_KINDS[record.kind]
-        return Prompt(None, user, len(record.videos))
-    return Prompt(SYSTEM_PROMPT, USER_TEMPLATE.replace("{Question}", question), len(record.videos))
+        user = VIDEO_R1_USER_TEMPLATE.replace("{Question}", question) + _VIDEO_R1_KINDS[record.kind]
+        return Prompt(None, user, videos=len(record.videos))
+    return Prompt(SYSTEM_PROMPT, USER_TEMPLATE.replace("{Question}", question), videos=len(record.videos))
 
 
 def target_of(record: Record, recipe: Recipe) -> str:

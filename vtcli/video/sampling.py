@@ -16,11 +16,10 @@ from typing import Any
 import numpy as np
 
 from vtcli.errors import UsageError, VideoError
+from vtcli.tokens import FRAME_FACTOR, IMAGE_FACTOR
 from vtcli.video.probe import VideoInfo
 from vtcli.video.text import shown
 
-FRAME_FACTOR = 2  # frames go to the model in pairs (temporal_patch_size)
-IMAGE_FACTOR = 28  # pixels of one token's side: patch_size 14, merge_size 2
 FPS_MIN_FRAMES = 4  # --fps only
 FPS_MAX_FRAMES = 768  # --fps only
 MAX_RATIO = 200  # longer side / shorter side
@@ -76,7 +75,7 @@ class FramePlan:
 
 def plan_frames(info: VideoInfo, request: FrameRequest) -> FramePlan:
     """The frames of `info` that answer `request`. Raises UsageError for a request that cannot mean anything."""
-    _check(request)
+    check_request(request)
     warnings: list[str] = []
     first, last = _window(info, request, warnings)
     total = last - first + 1
@@ -124,7 +123,8 @@ def smart_resize(
     return new_height, new_width
 
 
-def _check(request: FrameRequest) -> None:
+def check_request(request: FrameRequest) -> None:
+    """Raises UsageError for a request that cannot mean anything, whatever the video."""
     if request.fps is not None:
         if not (math.isfinite(request.fps) and request.fps > 0):
             raise UsageError(f"--fps must be above 0, not {request.fps:g}")

@@ -169,6 +169,7 @@ def _describe(writer: GGUFWriter, checkpoint: Checkpoint, kind: str, source: Sou
         writer.add_string("general.license", source.licence)
     if checkpoint.scope:
         writer.add_string("vtcli.scope", checkpoint.scope)
+    writer.add_string("vtcli.prompt", checkpoint.prompt)
     if checkpoint.revision:
         writer.add_string("vtcli.source.revision", checkpoint.revision)
 

@@ -26,22 +26,22 @@ from vtcli.models.export.stored import cast, stored_tensors
 from vtcli.models.fingerprint import fingerprint
 from vtcli.models.gguf import is_gguf, read_gguf
 from vtcli.models.gguf_pair import FINGERPRINT, TEXT_ARCHITECTURE
-from vtcli.models.sizes import is_tied
+from vtcli.models.sizes import BITS, is_tied
 
-#: `--quant` → llama.cpp's file type (llama.h, enum llama_ftype) and about how many bits a value takes.
+#: `--quant` → llama.cpp's file type (llama.h, enum llama_ftype).
 QUANTS = {
-    "F32": (0, 32.0),
-    "F16": (1, 16.0),
-    "BF16": (32, 16.0),
-    "Q8_0": (7, 8.5),
-    "Q6_K": (18, 6.6),
-    "Q5_K_M": (17, 5.7),
-    "Q5_K_S": (16, 5.5),
-    "Q4_K_M": (15, 4.9),
-    "Q4_K_S": (14, 4.6),
-    "Q4_0": (2, 4.6),
-    "Q3_K_M": (12, 3.9),
-    "Q2_K": (10, 3.0),
+    "F32": 0,
+    "F16": 1,
+    "BF16": 32,
+    "Q8_0": 7,
+    "Q6_K": 18,
+    "Q5_K_M": 17,
+    "Q5_K_S": 16,
+    "Q4_K_M": 15,
+    "Q4_K_S": 14,
+    "Q4_0": 2,
+    "Q3_K_M": 12,
+    "Q2_K": 10,
 }
 _PLAIN = {"F32": 4, "F16": 2, "BF16": 2}  # bytes
 Progress = Callable[[str, float], None]
@@ -131,7 +131,7 @@ def _check_space(
     values = sum(prod(piece.shape) for piece in text)
     need = 2 * sum(prod(piece.shape) for piece in vision) * (2 if quant == "F32" else 1) + values * _PLAIN[base]
     if quant not in _PLAIN:
-        need += int(values * QUANTS[quant][1] / 8)
+        need += int(values * BITS[quant] / 8)
     free = shutil.disk_usage(folder).free
     if need > free:
         raise VtError(
@@ -156,7 +156,7 @@ def _writer(file: Path, architecture: str, kind: str) -> Iterator[Any]:
 
     writer = GGUFWriter(file, architecture)
     try:
-        writer.add_file_type(QUANTS[kind][0])
+        writer.add_file_type(QUANTS[kind])
         writer.add_quantization_version(2)
         yield writer
     finally:
@@ -192,7 +192,7 @@ def _quantise(source: Path, target: Path, quant: str) -> None:
 
     lib = library()
     options = lib.llama.llama_model_quantize_default_params()
-    options.ftype = QUANTS[quant][0]
+    options.ftype = QUANTS[quant]
     options.nthread = cores()
 
     def quantise() -> str | None:

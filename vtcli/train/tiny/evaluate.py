@@ -22,6 +22,7 @@ from vtcli import ask
 from vtcli.engines.base import Engine, SamplingOptions
 from vtcli.models.checkpoint import open_checkpoint
 from vtcli.models.tokenizer import Tokenizer
+from vtcli.scoring.spans import best_ious
 from vtcli.shapes.language import truth
 from vtcli.shapes.questions import CHOICES, Question, pick
 from vtcli.shapes.render import write_clip
@@ -65,14 +66,8 @@ def question_of(clip: int, multiple_choice: bool) -> Question:
 def mean_iou(scene: Scene, trace: Trace) -> float:
     """As the paper's mIoU (section 7.3): for each true segment the best overlap of any segment told."""
     told = [(s.start, s.end) for s in trace.segments if s.start is not None and s.end is not None]
-    return sum(max((iou((f.start, f.end), t) for t in told), default=0.0) for f in truth(scene)) / len(truth(scene))
-
-
-def iou(one: tuple[float, float], other: tuple[float, float]) -> float:
-    """Overlap of two stretches of time over what both cover, 0 to 1."""
-    shared = min(one[1], other[1]) - max(one[0], other[0])
-    whole = max(one[1], other[1]) - min(one[0], other[0])
-    return max(0.0, shared) / whole if whole > 0 else 0.0
+    best = best_ious(told, [(fact.start, fact.end) for fact in truth(scene)])
+    return sum(best) / len(best)
 
 
 def ask_clip(engine: Engine, folder: str, clip: int, shown: int, name: str) -> list[Item]:

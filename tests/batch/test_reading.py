@@ -1,0 +1,99 @@
+"""Reading ahead: in order, bounded in clips and in bytes, and over when it is closed."""
+
+from __future__ import annotations
+
+import sys
+import time
+
+import psutil
+import pytest
+
+from tests.batch.conftest import Make
+from vtcli.batch.items import in_turn
+from vtcli.batch.reading import Read, ReadAhead
+from vtcli.session import Session
+
+pytest.importorskip("torch")
+
+
+def wait_for(reads: ReadAhead, count: int) -> None:
+    """Until `count` clips wait to be taken."""
+    deadline = time.monotonic() + 30
+    while len(reads._read) < count and time.monotonic() < deadline:
+        time.sleep(0.02)
+    assert len(reads._read) == count
+
+
+@pytest.mark.parametrize("readers", [1, 3])
+def test_clips_come_in_order_each_with_its_frames(make: Make, session: Session, readers: int) -> None:
+    clips = in_turn(make())
+    with ReadAhead(clips, session.checkpoint, session.tokenizer, readers) as reads:
+        got = list(reads)
+    assert [read.clip for read in got] == clips
+    assert all(read.error is None and read.frames is not None for read in got)
+    assert len({read.frames.pixels.tobytes() for read in got if read.frames}) == len(clips)
+
+
+def test_no_more_is_read_than_may_wait(make: Make, session: Session) -> None:
+    clips = in_turn(make())
+    with ReadAhead(clips, session.checkpoint, session.tokenizer, 1) as reads:
+        wait_for(reads, 2)
+        time.sleep(0.5)
+        assert len(reads._read) == 2  # the window of one reader
+        assert len(list(reads)) == 4
+
+
+@pytest.mark.parametrize("readers", [1, 3])
+def test_bytes_are_bounded_but_the_next_clip_is_always_read(make: Make, session: Session, readers: int) -> None:
+    clips = in_turn(make())
+    most = 0
+    with ReadAhead(clips, session.checkpoint, session.tokenizer, readers, ahead_bytes=1) as reads:
+        got: list[Read] = []
+        for read in reads:
+            time.sleep(0.2)  # an engine at work, while others could read
+            most = max(most, len(reads._read))
+            got.append(read)
+    assert (len(got), most) == (4, 0)
+
+
+def test_a_decoder_that_crashes_costs_its_clip(make: Make, session: Session) -> None:
+    items = make(questions=1)
+    me = psutil.Process()
+    with ReadAhead(in_turn(items), session.checkpoint, session.tokenizer, 1) as reads:
+        got = []
+        for read in reads:
+            got.append(read)
+            if len(got) == 1:
+                wait_for(reads, 1)
+                for child in me.children():
+                    child.kill()
+    assert len(got) == 4
+    assert all(read.error is None or "signal 9" in str(read.error) for read in got)
+    assert got[-1].error is None
+
+
+def test_closing_ends_the_processes_that_read(make: Make, session: Session) -> None:
+    me = psutil.Process()
+    before = {child.pid for child in me.children()}
+    reads = ReadAhead(in_turn(make()), session.checkpoint, session.tokenizer, 2)
+    next(iter(reads))
+    started = [child for child in me.children() if child.pid not in before]
+    assert started
+    reads.close()
+    _, alive = psutil.wait_procs(started, timeout=10)
+    assert not alive
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="processes are stopped as POSIX has it")
+def test_a_video_that_takes_too_long_is_given_up_and_the_next_read(make: Make, session: Session) -> None:
+    clips = in_turn(make(questions=1, read_timeout=1.0))
+    me = psutil.Process()
+    before = {child.pid for child in me.children()}
+    with ReadAhead(clips, session.checkpoint, session.tokenizer, 1) as reads:
+        wait_for(reads, 2)
+        for child in me.children():
+            if child.pid not in before:
+                child.suspend()
+        got = list(reads)
+    assert [read.error is None for read in got] == [True, True, False, True]
+    assert "took longer than 1 s to read" in str(got[2].error) or "gave nothing for 1 s" in str(got[2].error)

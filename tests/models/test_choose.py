@@ -1,0 +1,70 @@
+"""What is offered on which machine; the machines are described, their memory is arithmetic."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from vtcli import machine
+from vtcli.machine import Place
+from vtcli.models import catalogue, choose
+
+GB = 10**9
+
+
+def offered(*places: Place) -> str | None:
+    found = choose.best(choose.variants(catalogue.entries()["video-thinker-7b"]), places)
+    if found is None:
+        return None
+    return f"{str(found[0]).removeprefix('video-thinker-7b') or 'checkpoint'} on {found[1].device}"
+
+
+@pytest.mark.parametrize(
+    ("places", "best"),
+    [
+        ([Place("transformers", "cuda", 24 * GB), Place("transformers", "cpu", 60 * GB)], "checkpoint on cuda"),
+        (
+            [Place("transformers", "cuda", 12 * GB), Place("llama-cpp", "cuda", 12 * GB)],
+            ":q8_0 on cuda",
+        ),
+        (
+            [Place("transformers", "cuda", 8 * GB), Place("llama-cpp", "cuda", 8 * GB)],
+            ":q4_k_m on cuda",
+        ),
+        ([Place("transformers", "mps", 40 * GB), Place("llama-cpp", "mps", 40 * GB)], ":q8_0 on mps"),
+        ([Place("transformers", "mps", 40 * GB)], "checkpoint on mps"),
+        ([Place("transformers", "cpu", 60 * GB), Place("llama-cpp", "cpu", 60 * GB)], ":q4_k_m on cpu"),
+        ([Place("transformers", "cpu", 60 * GB)], "checkpoint on cpu"),
+        ([Place("transformers", "cpu", 30 * GB, value_bytes=4)], None),  # float32 takes 33 GB
+        ([Place("llama-cpp", "cuda", 4 * GB), Place("llama-cpp", "cpu", 16 * GB)], ":q4_k_m on cpu"),
+        ([Place("llama-cpp", "cpu", 4 * GB)], None),
+        ([], None),
+    ],
+)
+def test_what_serves_best(places: list[Place], best: str | None) -> None:
+    assert offered(*places) == best
+
+
+def test_this_machine_is_seen() -> None:
+    pytest.importorskip("torch")
+    cpu = next(place for place in machine.places() if (place.engine, place.device) == ("transformers", "cpu"))
+    assert 10**8 < cpu.free < 10**14 and cpu.value_bytes in (2, 4)
+
+
+def test_a_build_of_torch_with_cuda_is_told_by_its_version_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "torch").mkdir()
+    (tmp_path / "torch" / "__init__.py").write_text("raise ImportError('torch was imported')")
+    monkeypatch.setattr(machine.util, "find_spec", lambda name: Spec(str(tmp_path / "torch" / "__init__.py")))
+    version = tmp_path / "torch" / "version.py"
+    version.write_text("__version__ = '2.13.0'\ncuda: Optional[str] = '12.8'\nhip: Optional[str] = None\n")
+    assert machine._torch_has_cuda()
+    version.write_text("__version__ = '2.13.0+cpu'\ncuda: Optional[str] = None\nhip: Optional[str] = None\n")
+    assert not machine._torch_has_cuda()
+
+
+class Spec:
+    def __init__(self, origin: str) -> None:
+        self.origin = origin

@@ -1,0 +1,100 @@
+"""Puts the outputs of a run's shards together: as if it had been one run."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from vtcli.batch.output import Output
+from vtcli.errors import UsageError, VtError
+from vtcli.trace.text import dump_json
+from vtcli.video.text import shown
+
+
+@dataclass(frozen=True)
+class Merged:
+    """What a merge wrote: lines, those of them with errors, and how many items have none."""
+
+    lines: int
+    failed: int
+    missing: int
+
+
+def merge(parts: Sequence[Path], into: Path, gaps: bool = False) -> Merged:
+    """Writes the lines of `parts` to the new file `into`, in the order of the items.
+
+    Raises VtError where they are not parts of one run, hold an item twice or, unless `gaps`, lack one; UsageError where
+    `into` is there.
+    """
+    if os.path.lexists(into):
+        raise UsageError(f"{shown(into)} exists: give --output the name of a new file")
+    if len({os.path.realpath(path) for path in parts}) < len(parts):
+        raise UsageError("a file is named twice: name each shard's output once")
+    found: dict[int, tuple[Output, str]] = {}
+    run: dict[str, Any] | None = None
+    first = ""
+    failed = 0
+    with ExitStack() as stack:
+        for path in parts:
+            output = Output(path, there=True)
+            stack.callback(output.close)
+            for number, record in output.read():
+                where = f"{shown(path)}, line {number}"
+                place = _place(record, where)
+                this = {key: place[key] for key in ("count", "items", "list")}
+                run, first = run or this, first or where
+                if this != run:
+                    raise VtError(f"{where} is not of the run that {first} is of: their items or settings differ")
+                if place["item"] in found:
+                    raise VtError(f"{where}: this item is in another of the files too; name each shard's output once")
+                found[place["item"]] = output, record["id"]
+                failed += record.get("error") is not None
+        if run is None:
+            raise VtError("there is nothing to merge: the files hold no line")
+        if missing := run["items"] - len(found):
+            gap = next(number for number in range(run["items"]) if number not in found)
+            if not gaps:
+                raise VtError(
+                    f"{missing} of {run['items']} items are in none of the files, the first is number {gap + 1}: "
+                    f"name all {run['count']} shards' outputs, finish the shards, or allow it with --gaps"
+                )
+        _write(into, [found[number] for number in sorted(found)])
+    return Merged(len(found), failed, missing)
+
+
+def _place(record: dict[str, Any], where: str) -> dict[str, Any]:
+    """Where the line says it stands among all."""
+    place = record.get("shard")
+    if not isinstance(place, dict):
+        raise VtError(f"{where} is not of a shard: only outputs of --shard can be merged")
+    numbers = [place.get(key) for key in ("index", "count", "item", "items")]
+    if any(type(number) is not int for number in numbers) or not isinstance(place.get("list"), str):
+        raise VtError(f"{where}: its shard cannot be read; the line is damaged")
+    if not 0 <= place["item"] < place["items"]:
+        raise VtError(f"{where}: it is item {place['item'] + 1} of {place['items']}; the line is damaged")
+    return place
+
+
+def _write(into: Path, lines: Sequence[tuple[Output, str]]) -> None:
+    """The file appears when it is whole, without the shards' own marks: a run without --shard can go on with it."""
+    aside = into.with_name(f".{into.name}.{os.getpid()}.part")
+    try:
+        with open(aside, "xb") as file:
+            for output, id in lines:
+                record = output.get(id)
+                del record["shard"]
+                file.write(dump_json(record).encode() + b"\n")
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(aside, into)
+    except BaseException as error:
+        with contextlib.suppress(OSError):
+            aside.unlink()
+        if isinstance(error, OSError):
+            raise VtError(f"{shown(into)} cannot be written: {error.strerror or error}") from error
+        raise

@@ -1,0 +1,323 @@
+"""The file answers are written to: JSON lines, each whole or not there, under a lock, from run to run.
+
+A line goes to the system in one piece as soon as it is known, so that ending the process at any moment loses nothing.
+It is made sure to be on the disk at most once a second: a power cut costs the answers of one second, which the next run
+gives again. What a run that was cut off left of a last line is removed; any other line that is none is refused.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import glob
+import json
+import os
+import shutil
+import stat
+import sys
+import tempfile
+import time
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from vtcli.errors import VtError
+from vtcli.trace.text import dump_json
+from vtcli.video.text import shown
+
+OPENING = b'{"schema": "vt.answer/1", "id": '
+"""How every line begins, and so what tells the rest of one from a file that is something else."""
+_LONGEST = 1 << 26  # bytes of a line
+_SYNC = 1.0  # seconds
+_PART = ".part"
+_BINARY = getattr(os, "O_BINARY", 0) | getattr(os, "O_CLOEXEC", 0)
+
+
+@dataclass(frozen=True)
+class Line:
+    """Where a line lies in the file, its newline included, and whether it holds an error instead of an answer."""
+
+    offset: int
+    size: int
+    failed: bool
+
+
+class Output:
+    """An output file, this process's alone until it is closed; made where there is none, unless `there` says it is.
+
+    Raises VtError where it cannot be had: another run has it, it is no file, or cannot be written.
+    """
+
+    def __init__(self, path: Path, there: bool = False) -> None:
+        self.lines: dict[str, Line] = {}
+        """What has been read or written, by id."""
+        self._place = os.path.realpath(path)  # a link stays one when the file behind it is replaced
+        self._name = shown(path)
+        self._fresh = not os.path.exists(self._place)
+        self._create = 0 if there else os.O_CREAT
+        self._file = self._open()
+        self._size = 0
+        self._synced = time.monotonic()
+        self._sweep()
+
+    def read(self) -> Iterator[tuple[int, dict[str, Any]]]:
+        """Every line's number and record; mends the end of the file and fills `lines`. Raises VtError."""
+        end = os.fstat(self._file).st_size
+        with open(self._file, "rb", closefd=False) as file:
+            file.seek(0)
+            number = 0
+            while raw := file.readline(_LONGEST):
+                number += 1
+                offset = self._size
+                record = _record(raw)
+                if not raw.endswith(b"\n"):
+                    if offset + len(raw) < end or (record is None and not _torn(raw)):
+                        raise self._foreign(number)
+                    self._mend(offset, raw, record)
+                    if record is None:
+                        return
+                    raw += b"\n"
+                if record is None:
+                    raise self._foreign(number)
+                if record["id"] in self.lines:
+                    raise VtError(f"{self._name}, line {number}: a second answer of the id {shown(record['id'])}")
+                self._size = offset + len(raw)
+                self.lines[record["id"]] = Line(offset, len(raw), record.get("error") is not None)
+                yield number, record
+
+    def get(self, id: str) -> dict[str, Any]:
+        """The record of a line that was read or written."""
+        line = self.lines[id]
+        with open(self._file, "rb", closefd=False) as file:
+            file.seek(line.offset)
+            record: dict[str, Any] = json.loads(file.read(line.size))
+        return record
+
+    def append(self, record: Mapping[str, Any]) -> None:
+        """Adds a line; `record` begins with schema and id. Raises VtError; the file is then as it was before.
+
+        Interrupted by Ctrl-C, the line is there whole or not at all, and counted if it is.
+        """
+        data = dump_json(record).encode() + b"\n"
+        assert data.startswith(OPENING)
+        line = Line(self._size, len(data), record.get("error") is not None)
+        try:
+            if not self._is_ours():
+                raise VtError(f"{self._name} was removed or replaced while it was written: nothing more is written")
+            os.lseek(self._file, line.offset, os.SEEK_SET)
+            _write(self._file, data)
+            self._sync()
+            self._count(record["id"], line)
+        except OSError as error:
+            with contextlib.suppress(OSError):
+                os.ftruncate(self._file, line.offset)
+            raise self._unwritable(error, f"the {len(self.lines)} answers in it are kept") from error
+        except KeyboardInterrupt:
+            if os.fstat(self._file).st_size == line.offset + line.size:
+                self._count(record["id"], line)
+            else:
+                os.ftruncate(self._file, line.offset)
+            raise
+
+    def _count(self, id: str, line: Line) -> None:
+        self.lines[id] = line
+        self._size = line.offset + line.size
+
+    def drop_failed(self) -> int:
+        """Removes the lines that hold errors; how many they were. Raises VtError."""
+        kept = [id for id, line in self.lines.items() if not line.failed]
+        dropped = len(self.lines) - len(kept)
+        if dropped:
+            try:
+                self._rewrite(kept)
+            except OSError as error:
+                raise self._unwritable(error, "it is as it was") from error
+        return dropped
+
+    def put_in_order(self, ids: Iterable[str]) -> str | None:
+        """Puts the lines into the order of `ids`, which are all of them; a warning where there is no room to."""
+        order = list(ids)
+        if order == list(self.lines):
+            return None
+        try:
+            self._rewrite(order)
+        except OSError as error:
+            why = (error.strerror or str(error)).lower()
+            return f"{self._name} is complete, its lines are left in the order they were answered in: {why}"
+        return None
+
+    def close(self) -> None:
+        """What was written is on the disk, and the file another's to have."""
+        if self._file < 0:
+            return
+        with contextlib.suppress(OSError):
+            os.fsync(self._file)
+            # Its own word, not `_size`: Ctrl-C may have come just after a line was written.
+            if self._fresh and os.fstat(self._file).st_size == 0 and self._is_ours():
+                os.unlink(self._place)
+        os.close(self._file)
+        self._file = -1
+
+    def _open(self) -> int:
+        """A locked file that is still the one of that name: another run may have put a new one there meanwhile."""
+        while True:
+            try:
+                file = os.open(self._place, os.O_RDWR | self._create | _BINARY, 0o666)
+            except OSError as error:
+                raise VtError(f"{self._name} cannot be opened: {error.strerror or error}") from error
+            if not stat.S_ISREG(os.fstat(file).st_mode):
+                os.close(file)
+                raise VtError(f"{self._name} is no file that a run could go on with: give --output a file's name")
+            if not _lock(file):
+                os.close(file)
+                raise VtError(f"{self._name} is being written by another run: wait for it, or give another --output")
+            self._file = file
+            if self._is_ours():
+                return file
+            os.close(file)
+
+    def _sweep(self) -> None:
+        """Removes what a run that was killed while it rewrote the file left: under the lock it is no one's."""
+        folder, name = os.path.split(self._place)
+        for part in Path(folder).glob(f"{glob.escape(_aside(name))}*{_PART}"):
+            with contextlib.suppress(OSError):
+                part.unlink()
+
+    def _is_ours(self) -> bool:
+        """Whether the open file is the one of that name."""
+        try:
+            there, ours = os.stat(self._place), os.fstat(self._file)
+        except FileNotFoundError:
+            return False
+        return (there.st_dev, there.st_ino) == (ours.st_dev, ours.st_ino)
+
+    def _sync(self) -> None:
+        now = time.monotonic()
+        if now - self._synced >= _SYNC:
+            os.fsync(self._file)
+            self._synced = now
+
+    def _mend(self, offset: int, raw: bytes, record: object) -> None:
+        """The last line lacks its end: it gets its newline where that is all, else it goes."""
+        try:
+            if record is None:
+                os.ftruncate(self._file, offset)
+            else:
+                os.lseek(self._file, offset + len(raw), os.SEEK_SET)
+                _write(self._file, b"\n")
+        except OSError as error:
+            raise self._unwritable(error, "it is as it was") from error
+
+    def _rewrite(self, order: Iterable[str]) -> None:
+        """The lines of these ids and no others, in this order, in one step: at every moment the file is whole."""
+        folder, name = os.path.split(self._place)
+        handle, aside = tempfile.mkstemp(prefix=_aside(name), suffix=_PART, dir=folder)
+        lines: dict[str, Line] = {}
+        size = 0
+        try:
+            with open(self._file, "rb", closefd=False) as source, open(handle, "wb", closefd=False) as sink:
+                for id in order:
+                    line = self.lines[id]
+                    source.seek(line.offset)
+                    sink.write(source.read(line.size))
+                    lines[id] = Line(size, line.size, line.failed)
+                    size += line.size
+            os.fsync(handle)
+            shutil.copymode(self._place, aside)
+            handle = self._replace(handle, aside)
+        except BaseException:
+            with contextlib.suppress(OSError):
+                os.close(handle)
+            with contextlib.suppress(OSError):
+                os.unlink(aside)
+            raise
+        self._file, self.lines, self._size = handle, lines, size
+        _sync_folder(folder)
+
+    def _replace(self, handle: int, aside: str) -> int:
+        """Puts the file `aside`, open as `handle`, in the place of ours; the handle it is locked by."""
+        if sys.platform == "win32":  # where a file that is open cannot be replaced
+            os.close(handle)
+            os.close(self._file)
+            try:
+                os.replace(aside, self._place)
+            finally:
+                self._file = self._open()
+            return self._file
+        _lock(handle)  # before it has the name under which another run may find it
+        os.replace(aside, self._place)
+        os.close(self._file)
+        return handle
+
+    def _foreign(self, number: int) -> VtError:
+        return VtError(
+            f"{self._name}, line {number}: this is no line of a run; "
+            "give another --output, or remove the line if you know it to be damaged"
+        )
+
+    def _unwritable(self, error: OSError, kept: str) -> VtError:
+        return VtError(f"{self._name} cannot be written: {error.strerror or error}; {kept}")
+
+
+def _aside(name: str) -> str:
+    """How the names begin of files that take the place of `name` when they are whole."""
+    return f".{name}."
+
+
+def _record(raw: bytes) -> dict[str, Any] | None:
+    """The record of a line, None where it is none."""
+    try:
+        record = json.loads(raw)
+    except (ValueError, RecursionError):
+        return None
+    if isinstance(record, dict) and record.get("schema") == "vt.answer/1" and isinstance(record.get("id"), str):
+        return record
+    return None
+
+
+def _torn(raw: bytes) -> bool:
+    """Whether `raw` may be the beginning of a line, or room for one that a power cut left empty."""
+    return raw.startswith(OPENING) or OPENING.startswith(raw) or not raw.strip(b"\0")
+
+
+def _write(file: int, data: bytes) -> None:
+    view = memoryview(data)
+    while view:
+        view = view[os.write(file, view) :]
+
+
+def _sync_folder(folder: str) -> None:
+    """Has a file's new name outlast a power cut, where the system can do that."""
+    with contextlib.suppress(OSError):
+        handle = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(handle)
+        finally:
+            os.close(handle)
+
+
+if sys.platform == "win32":
+    import msvcrt
+
+    _BEYOND = 1 << 40  # a byte no file has: others may still read all of it
+
+    def _lock(file: int) -> bool:
+        os.lseek(file, _BEYOND, os.SEEK_SET)
+        try:
+            msvcrt.locking(file, msvcrt.LK_NBLCK, 1)
+        except OSError:
+            return False
+        return True
+
+else:
+    import fcntl
+
+    def _lock(file: int) -> bool:
+        """Whether the file is this process's now, or lies where files cannot be locked."""
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return False
+        except OSError:  # some network disks
+            pass
+        return True

@@ -1,0 +1,93 @@
+"""Questions about one video, one after the other: it is read once, and what the model computed of it is kept."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from time import perf_counter
+from types import TracebackType
+from typing import Any
+
+from vtcli.ask import Listener, Plan, Question, Spent, make_plan, read
+from vtcli.prompt import Prompt, build_prompt
+from vtcli.record import failed_record
+from vtcli.session import Session
+from vtcli.video.guard import Guard
+from vtcli.video.reader import Frames
+from vtcli.video.source import resolve
+
+
+class Chat:
+    """A conversation about `question.video`; the question itself and its prompt are not asked.
+
+    Making one reads the video and begins to load the model. Each question is asked by itself, as the paper's models
+    were trained and as `vtcli.ask.ask` does, unless `history`: then what was asked and answered before goes along, as
+    turns of the model's own template. `records` are the answers so far. Raises VtError in its kinds.
+    """
+
+    def __init__(self, question: Question, history: bool = False) -> None:
+        begin = perf_counter()
+        nothing_yet = replace(question, question="?")
+        self.history = history
+        self.records: list[dict[str, Any]] = []
+        self._turns: list[tuple[str, str]] = []
+        self._base = question
+        with Guard(question.read_timeout) as guard:
+            self._session = Session(question)
+            try:
+                self._session.start()
+                self.plan, self.frames = self._look(nothing_yet, guard)
+            except BaseException:
+                self._session.close()
+                raise
+        self._read = perf_counter() - begin
+
+    def wait(self) -> float:
+        """Until the model is loaded; the seconds that took, at the first call. Raises EngineError, ModelError."""
+        return self._session.wait()
+
+    def ask(self, text: str, listener: Listener | None = None) -> dict[str, Any]:
+        """The record `vt.answer/1` of a question, with its number in `turn`.
+
+        Raises UsageError, and EngineError where it does not fit into memory; the conversation can go on after either,
+        and after KeyboardInterrupt: what was broken off is no part of it.
+        """
+        begin = perf_counter()
+        load = self.wait()
+        user = build_prompt(text, self._base.choices, self._session.checkpoint.prompt)
+        plan = self.plan.asking(replace(self._base, question=text, prompt=self._with_turns(user)))
+        self._session.check_fit(plan)
+        record = self._session.answer(plan, self.frames, Spent(load, self._read, begin), listener)
+        self._read = 0.0
+        record["turn"] = len(self._turns) + 1
+        self._turns.append((user.user, record["text"]))
+        self.records.append(record)
+        return record
+
+    def failure(self, text: str, error: Exception) -> dict[str, Any]:
+        """The record of a question that `ask` raised `error` for."""
+        session, info = self._session, self.plan.info
+        asked = replace(self._base, question=text)
+        return failed_record(asked, info.path, info, session.checkpoint, session.engine, error)
+
+    def close(self) -> None:
+        """Frees the model."""
+        self._session.close()
+
+    def __enter__(self) -> Chat:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: object, traceback: TracebackType | None) -> None:
+        self.close()
+
+    def _look(self, asked: Question, guard: Guard) -> tuple[Plan, Frames]:
+        session = self._session
+        with resolve(asked.video, asked.fps, asked.stream, asked.read_timeout) as source:
+            plan = make_plan(asked, source, session.checkpoint, session.tokenizer, guard)
+            return plan, read(plan, guard)[0]
+
+    def _with_turns(self, prompt: Prompt) -> Prompt:
+        """`prompt` behind what was said before, where that goes along."""
+        if not (self.history and self._turns):
+            return prompt
+        first, *later = [text for turn in self._turns for text in turn]
+        return Prompt(prompt.system, first, (*later, prompt.user))

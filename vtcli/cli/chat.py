@@ -1,0 +1,251 @@
+"""`vt chat`: follow-up questions about one video."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sys
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from vtcli.cli import options
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from vtcli.chat import Chat
+    from vtcli.history import History
+
+PROMPT = "> "
+HELP = """\
+/frames      when the frames are that the model sees
+/history     send earlier questions and answers along, or no more
+/save FILE   write the answers so far, a line of JSON each
+/quit        end, as Ctrl-D does
+Anything else is a question. Ctrl-C stops a reply."""
+
+
+def chat(
+    video: options.VideoArgument,
+    history: Annotated[
+        bool,
+        typer.Option(
+            "--history",
+            help="Send earlier questions and answers along; without, each question is asked by itself.",
+            rich_help_panel=options.ANSWER_PANEL,
+        ),
+    ] = False,
+    model: options.ModelOption = None,
+    mmproj: options.ProjectorOption = None,
+    engine: options.EngineOption = "auto",
+    endpoint: options.EndpointOption = None,
+    device: options.DeviceOption = None,
+    compile: options.CompileOption = "auto",
+    no_cache: options.NoCacheOption = False,
+    yes: options.YesOption = False,
+    offline: options.OfflineOption = False,
+    frames: options.FramesOption = None,
+    fps: options.FpsOption = None,
+    max_pixels: options.MaxPixelsOption = None,
+    start: options.StartOption = None,
+    end: options.EndOption = None,
+    stream: options.StreamOption = None,
+    reader: options.ReaderOption = "auto",
+    read_timeout: options.ReadTimeoutOption = options.READ_TIMEOUT,
+    choice: options.ChoiceOption = None,
+    max_tokens: options.MaxTokensOption = 1024,
+    temperature: options.TemperatureOption = 0.1,
+    top_p: options.TopPOption = 0.001,
+    seed: options.SeedOption = None,
+    json: Annotated[
+        bool,
+        typer.Option("--json", help="Print a line of JSON for each answer.", rich_help_panel=options.OUTPUT_PANEL),
+    ] = False,
+    quiet: Annotated[
+        bool, typer.Option("--quiet", "-q", help="Print the answers only.", rich_help_panel=options.OUTPUT_PANEL)
+    ] = False,
+    color: options.ColorOption = "auto",
+    debug: options.DebugOption = False,
+) -> None:
+    """Ask about a video again and again; it is read and encoded once. Questions may come from a pipe, one a line."""
+    from vtcli.cli.ask import make_question
+    from vtcli.errors import UsageError
+    from vtcli.video.source import STDIN
+
+    if video == STDIN:
+        raise UsageError("vt chat reads the questions from standard input: name the video")
+    base = make_question(
+        video=video,
+        question="",
+        model=model,
+        mmproj=mmproj,
+        engine=engine,
+        endpoint=endpoint,
+        device=device,
+        compile=compile,
+        keep=not no_cache,
+        yes=yes,
+        offline=offline,
+        frames=frames,
+        fps=fps,
+        max_pixels=max_pixels,
+        start=start,
+        end=end,
+        stream=stream,
+        reader=reader,
+        read_timeout=read_timeout,
+        choices=tuple(choice or ()),
+        max_tokens=max_tokens,
+        temperature=temperature,
+        top_p=top_p,
+        seed=seed,
+        html=None,
+        quiet=quiet,
+        color=color,
+    )
+    from vtcli.chat import Chat
+    from vtcli.cli.console import make_console
+    from vtcli.settings import history as kept_history
+
+    past = kept_history()
+    with Chat(base, history) as conversation:
+        talk = _Talk(conversation, make_console(color, stderr=True), make_console(color), json, quiet, past)
+        if talk.run():
+            raise typer.Exit(1)
+
+
+class _Talk:
+    """The loop of question and answer, at a terminal or from a pipe."""
+
+    def __init__(self, chat: Chat, aside: Console, out: Console, json: bool, quiet: bool, past: History | None) -> None:
+        self._chat = chat
+        self._past = past
+        self._aside = aside
+        self._out = out
+        self._json = json
+        self._quiet = quiet
+        self._said: set[str] = set()
+        self._typed = sys.stdin.isatty()
+
+    def run(self) -> bool:
+        """Until the questions end; whether one of a pipe failed."""
+        failed = False
+        if self._typed and not self._quiet:
+            self._note(f"{self._facts()}; ask about it, /help says what else there is, Ctrl-D ends")
+        for line in self._lines():
+            if line.startswith("/"):
+                if line == "/quit":
+                    break
+                self._command(*line.split(maxsplit=1))
+                continue
+            try:
+                failed |= not self._question(line)
+            except KeyboardInterrupt:
+                if not self._typed:
+                    raise
+                self._note("stopped")
+        return failed and not self._typed
+
+    def _lines(self) -> Iterator[str]:
+        """What is asked, without blank lines."""
+        for line in _typed() if self._typed else _piped():
+            if line.strip():
+                yield line.rstrip()
+
+    def _question(self, text: str) -> bool:
+        """Asks and prints; whether there was an answer."""
+        from vtcli.cli.ask import print_answer
+        from vtcli.cli.follow import Follower
+        from vtcli.cli.history import remember
+        from vtcli.errors import EngineError, UsageError, VtError
+        from vtcli.trace.text import dump_json, sanitise
+
+        chat = self._chat
+        error: VtError | None = None
+        with Follower(self._aside, facts=not chat.records) as follower:
+            if not self._quiet:
+                follower.planned(chat.plan)
+            chat.wait()  # a model that cannot be loaded ends it all
+            try:
+                record = chat.ask(text, None if self._quiet else follower)
+            except (UsageError, EngineError) as raised:
+                error, record = raised, chat.failure(text, raised)
+        if error is not None:
+            self._error(str(error))
+        for warning in record["warnings"]:
+            if warning not in self._said and not self._quiet:
+                self._said.add(warning)
+                self._note(f"vt: warning: {warning}", "yellow")
+        if self._json:
+            print(dump_json(record, sys.stdout.encoding), flush=True)
+        elif record["answer"]:
+            print_answer(sanitise(record["answer"]), self._out)
+            sys.stdout.flush()  # whoever asked through a pipe may wait for it
+        remember(self._past, record, self._quiet)
+        return error is None
+
+    def _command(self, name: str, argument: str = "") -> None:
+        from vtcli.trace.times import format_time
+
+        chat = self._chat
+        if name == "/help":
+            self._aside.print(HELP)
+        elif name == "/frames":
+            plan, times = chat.frames.plan, " ".join(format_time(time) for time in chat.frames.times)
+            self._note(f"{len(plan.indices)} frames of {plan.width}×{plan.height} at {times}")
+        elif name == "/history":
+            chat.history = not chat.history
+            self._note("earlier turns go along" if chat.history else "each question is asked by itself")
+        elif name == "/save" and argument:
+            self._save(os.path.expanduser(argument))
+        else:
+            self._error("there is no such command, /help says which there are; a blank before it makes it a question")
+
+    def _save(self, name: str) -> None:
+        from vtcli.trace.text import dump_json
+
+        try:
+            with open(name, "x", encoding="utf-8", newline="\n") as file:
+                file.writelines(dump_json(record) + "\n" for record in self._chat.records)
+        except OSError as error:
+            self._error(f"{name} cannot be written: {error.strerror or error}")
+        else:
+            self._note(f"{len(self._chat.records)} answers in {name}")
+
+    def _facts(self) -> str:
+        info = self._chat.plan.info
+        return f"{info.path}, {info.duration:.1f} s"
+
+    def _note(self, text: str, style: str = "dim") -> None:
+        from vtcli.trace.text import sanitise_line
+
+        self._aside.print(sanitise_line(text), style=style, soft_wrap=True)
+
+    def _error(self, text: str) -> None:
+        self._note(f"vt: error: {text}", "red")
+
+
+def _typed() -> Iterator[str]:
+    """Lines from a terminal, with its own editing where Python has it."""
+    with contextlib.suppress(ImportError):
+        import readline  # noqa: F401  # input() then edits
+    while True:
+        try:
+            if sys.stdout.isatty():
+                yield input(PROMPT)
+            else:  # where input() would put the prompt among the answers
+                print(PROMPT, end="", file=sys.stderr, flush=True)
+                yield input()
+        except KeyboardInterrupt:  # a line that is not wanted after all
+            print(file=sys.stderr)
+        except EOFError:
+            print(file=sys.stderr)
+            return
+
+
+def _piped() -> Iterator[str]:
+    """Lines of a pipe or file as they come; bytes that are no UTF-8 make a question that is refused."""
+    for line in sys.stdin.buffer:
+        yield line.decode("utf-8", "surrogateescape")

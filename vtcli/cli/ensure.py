@@ -1,0 +1,107 @@
+"""The model a question is asked of: the one named, the best that is here, or, when agreed to, one that is pulled."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from vtcli.cli import options
+
+if TYPE_CHECKING:
+    from vtcli.models.reference import Reference
+
+
+def ensure_model(model: str | None, yes: bool, offline: bool, quiet: bool, color: options.Color) -> str:
+    """A model that is on this machine, as `open_checkpoint` takes it.
+
+    Of a name without a type, the variant that serves best here. What is not here is offered on a terminal, and pulled
+    with `yes`. Raises ModelError, one line with the command that helps.
+    """
+    from vtcli.cli.pull import fetch
+    from vtcli.errors import ModelError
+    from vtcli.models.reference import parse
+
+    reference = _named(model) if model else None
+    if model and reference is None:
+        return model  # a path
+    if here := _here(reference):
+        return here
+    wanted = str(reference) if reference and reference.quant else _best(reference)
+    problem = reference.missing if reference else "no model is installed"
+    if offline:
+        raise ModelError(f"{problem}, and --offline forbids to download {wanted}")
+    if not yes and not _agreed(problem, wanted):
+        raise ModelError(f"{problem}: run vt pull {wanted}, or name a folder or GGUF file with -m DIR|FILE.gguf")
+    pulled = parse(wanted)
+    assert pulled is not None
+    return str(fetch(pulled, offline, False, quiet, color).path)
+
+
+def _named(model: str) -> Reference | None:
+    from pathlib import Path
+
+    from vtcli.models.reference import parse
+
+    reference = parse(model)
+    if reference is None or (reference.entry is None and Path(model).expanduser().exists()):
+        return None
+    return reference
+
+
+def _here(reference: Reference | None) -> str | None:
+    from vtcli.models import store
+
+    installed = store.find(reference) if reference else []
+    if reference is not None and len(installed) <= 1:
+        return str(reference) if installed else None
+    from vtcli.machine import places
+    from vtcli.models.overview import default_model, fitting
+
+    if reference is None:
+        found = default_model(places())
+        return str(found) if found else None
+    found = fitting(installed, places())
+    assert found is not None
+    pinned = f"@{reference.revision}" if reference.revision else ""
+    return f"{found.name}{pinned}" + (f":{found.quant.lower()}" if found.quant else "")
+
+
+def _best(reference: Reference | None) -> str:
+    """The variant to offer. Raises ModelError where nothing can run here, EngineError without any engine."""
+    from vtcli.errors import EngineError, ModelError
+    from vtcli.install import install_command
+    from vtcli.machine import places
+    from vtcli.models import catalogue, choose
+
+    here = places()
+    if not here:
+        raise EngineError(f"no engine is installed that could run a model: run {install_command('gguf')}")
+    if reference is not None and reference.entry is None:
+        return str(reference)
+    entry = reference.entry if reference else catalogue.entries().get(choose.DEFAULT)
+    if entry is None:
+        raise ModelError("the catalogue is empty: name a model folder or GGUF file with -m")
+    found = choose.best(choose.variants(entry), here)
+    if found is None:
+        room = max(place.free for place in here)
+        raise ModelError(
+            f"no variant of {entry.name} fits this machine ({room / 1e9:.1f} GB free): see vt models for smaller ones"
+        )
+    return str(found[0])
+
+
+def _agreed(problem: str, wanted: str) -> bool:
+    from vtcli.cli.confirm import confirm
+    from vtcli.models import choose
+    from vtcli.models.reference import parse
+
+    reference = parse(wanted)
+    size = ""
+    if reference and reference.entry:
+        known = {str(one): one for one in choose.variants(reference.entry)}
+        variant, checkpoint = known.get(wanted), known.get(reference.entry.name)
+        if variant and checkpoint:
+            published = variant.quant is None or any(variant.quant in one.quants for one in reference.entry.gguf)
+            download = variant if published else checkpoint
+            made = "" if published else f", of which {variant.bytes / 1e9:.1f} GB are made"
+            size = f" ({download.bytes / 1e9:.1f} GB to download{made})"
+    return confirm(f"vt: {problem}. Get {wanted}, which suits this machine{size}?", default=False)

@@ -1,0 +1,242 @@
+"""`vt eval run`: asks a benchmark's questions, goes on where it was, and says how good the answers are."""
+
+from __future__ import annotations
+
+import re
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from vtcli.cli import options
+from vtcli.cli.eval import shared
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from vtcli.evals.running import Settings, Source
+
+RUN_PANEL = "Run"
+
+
+def run(
+    benchmark: Annotated[
+        str,
+        typer.Argument(metavar="BENCHMARK", help="See vt eval list; shapes; jsonl:FILE.", show_default=False),
+    ],
+    videos: Annotated[
+        Path | None,
+        typer.Option("--videos", metavar="DIR", help="The folder of the benchmark's videos.", show_default=False),
+    ] = None,
+    annotations: Annotated[
+        Path | None,
+        typer.Option(
+            "--annotations",
+            metavar="PATH",
+            help="Its official files; without, looked for beside the videos, then on the hub.",
+            show_default=False,
+        ),
+    ] = None,
+    output: Annotated[
+        Path | None,
+        typer.Option("--output", "-o", metavar="DIR", help="The run's folder.", show_default="vt-eval/BENCHMARK-MODEL"),
+    ] = None,
+    prompt: Annotated[
+        str,
+        typer.Option("--prompt", metavar="NAME", help="What is asked: paper, official, video-r1 or plain."),
+    ] = "paper",
+    extract: shared.RunExtractOption = None,
+    samples: Annotated[
+        int, typer.Option("--samples", metavar="K", min=1, max=1000, help="Replies to each question.")
+    ] = 1,
+    limit: Annotated[
+        int | None,
+        typer.Option("--limit", metavar="N", min=1, help="Only the first N questions.", show_default=False),
+    ] = None,
+    retry_failed: Annotated[
+        bool, typer.Option("--retry-failed", help="Ask again what failed before.", rich_help_panel=RUN_PANEL)
+    ] = False,
+    shard: Annotated[
+        str | None,
+        typer.Option(
+            "--shard",
+            metavar="I/N",
+            help="Do the I-th of N parts; all into the same folder, vt eval report joins them.",
+            show_default=False,
+            rich_help_panel=RUN_PANEL,
+        ),
+    ] = None,
+    model: options.ModelOption = None,
+    mmproj: options.ProjectorOption = None,
+    engine: options.EngineOption = "auto",
+    endpoint: options.EndpointOption = None,
+    device: options.DeviceOption = None,
+    compile: options.CompileOption = "auto",
+    yes: options.YesOption = False,
+    offline: options.OfflineOption = False,
+    frames: Annotated[
+        str | None,
+        typer.Option(
+            "--frames",
+            metavar="N[,N…]",
+            help="Frames taken evenly from the video; several are all run.",
+            show_default=f"{options.PAPER_FRAMES}, as in the paper",
+            rich_help_panel=options.FRAMES_PANEL,
+        ),
+    ] = None,
+    fps: Annotated[
+        float | None,
+        typer.Option(
+            "--fps",
+            metavar="F",
+            help="Frames a second, instead of --frames.",
+            rich_help_panel=options.FRAMES_PANEL,
+        ),
+    ] = None,
+    max_pixels: options.MaxPixelsOption = None,
+    reader: options.ReaderOption = "auto",
+    read_timeout: options.ReadTimeoutOption = options.READ_TIMEOUT,
+    max_tokens: options.MaxTokensOption = 1024,
+    temperature: options.TemperatureOption = 0.1,
+    top_p: options.TopPOption = 0.001,
+    seed: Annotated[
+        int,
+        typer.Option(
+            "--seed",
+            metavar="N",
+            help="Seed of the first reply; others count on.",
+            rich_help_panel=options.ANSWER_PANEL,
+        ),
+    ] = 0,
+    json: options.JsonOption = False,
+    quiet: Annotated[
+        bool, typer.Option("--quiet", "-q", help="Print errors only.", rich_help_panel=options.OUTPUT_PANEL)
+    ] = False,
+    color: options.ColorOption = "auto",
+    debug: options.DebugOption = False,
+) -> None:
+    """Run a benchmark. The same command again goes on where it was; more frames or samples may be added."""
+    from vtcli.cli.ask import make_question
+    from vtcli.cli.batch import parse_shard
+    from vtcli.cli.console import make_console
+    from vtcli.evals.benchmarks.prompts import prompt_for
+    from vtcli.evals.captions import require_packages
+    from vtcli.evals.running import Settings, source
+    from vtcli.scoring.official import rules_named
+    from vtcli.settings import cache_folder
+
+    counts, part = _counts(frames, fps), parse_shard(shard)
+    rules_named(extract or [])  # refuses early
+    found = source(benchmark, annotations, videos, limit, cache_folder() / "evals", offline)
+    prompt_for(prompt, found.benchmark.official)
+    if found.benchmark.kind == "captioning":
+        require_packages()
+    rules = rules_named(extract or [*dict.fromkeys(("paper", "strict", found.benchmark.rule))])
+    # Last, as it may fetch a model.
+    base = make_question(
+        video="",
+        question="",
+        model=model,
+        mmproj=mmproj,
+        engine=engine,
+        endpoint=endpoint,
+        device=device,
+        compile=compile,
+        keep=False,
+        yes=yes,
+        offline=offline,
+        frames=counts[0] if counts else None,
+        fps=fps,
+        max_pixels=max_pixels,
+        start=None,
+        end=None,
+        stream=None,
+        reader=reader,
+        read_timeout=read_timeout,
+        choices=(),
+        max_tokens=max_tokens,
+        temperature=temperature,
+        top_p=top_p,
+        seed=seed,
+        html=None,
+        quiet=quiet,
+        color=color,
+    )
+    settings = Settings(base, counts, samples, prompt, rules, part, retry_failed)
+    _run(found, settings, output, make_console(color, stderr=True), json, quiet)
+
+
+def _run(found: Source, settings: Settings, output: Path | None, console: Console, json: bool, quiet: bool) -> None:
+    from vtcli.cli.eval.report import report_lines, write_report
+    from vtcli.cli.progress import Counter
+    from vtcli.evals.benchmarks.table import SHAPES
+    from vtcli.evals.report import make_report
+    from vtcli.evals.running import answer_all, environment, start, still_to_ask
+    from vtcli.session import Session
+    from vtcli.trace.text import dump_json, sanitise, sanitise_line
+
+    with Session(settings.question) as session:
+        folder = output or Path("vt-eval") / _file_name(f"{found.benchmark.name}-{session.checkpoint.name}")
+        if found.benchmark.name == SHAPES and not quiet:
+            console.print("making the clips that are not there yet", soft_wrap=True)
+        run = start(folder, found, settings, session)
+        total, done = still_to_ask(run, settings)
+        before = make_report(run, settings.extract[:1])
+        right = [item.score for setting in before.settings for item in setting.judged.scored]
+        with Counter(console, total, done, quiet) as counter:
+            for warning in _warnings(settings, run.config["environment"], environment()):
+                counter.warn(warning)
+            if not quiet and done < total:
+                there = f"{done} of {total} answers are there from before; " if done else ""
+                console.print(f"{there}{total - done} to come, into {sanitise_line(str(folder))}", soft_wrap=True)
+            try:
+                for progress in answer_all(run, found, settings, session, counter.warn):
+                    right.append(progress.scored.score)
+                    error = progress.record["error"]
+                    note = f"{100 * sum(right) / len(right):.1f} % right" if found.benchmark.kind == "choice" else ""
+                    counter.one(progress.scored.id, error and error["message"], note)
+            except KeyboardInterrupt:
+                if not quiet:
+                    console.print("vt: interrupted; what is answered is kept, the same command goes on", soft_wrap=True)
+                raise
+    report = make_report(run, settings.extract)
+    write_report(report)
+    if json:
+        print(dump_json(report.as_json(), sys.stdout.encoding))
+    elif not quiet:
+        print(sanitise("\n".join(report_lines(report))))
+    if any(setting.record["missing"] or setting.record["failed"] for setting in report.settings):
+        raise typer.Exit(shared.FAILED)
+
+
+def _counts(frames: str | None, fps: float | None) -> tuple[int, ...] | None:
+    """The choices of --frames, None where --fps chooses. Raises UsageError."""
+    from vtcli.errors import UsageError
+
+    if fps is not None:
+        if frames is not None:
+            raise UsageError("--frames and --fps exclude each other: give one")
+        if not 0.001 <= fps <= 1000:
+            raise UsageError(f"--fps {fps:g}: give 0.001 to 1000 frames a second")
+        return None
+    text = str(options.PAPER_FRAMES) if frames is None else frames
+    if not re.fullmatch(r"\d{1,5}(,\d{1,5})*", text, re.ASCII):
+        raise UsageError(f"--frames {text}: give a number, or several with commas between, as 16,32,64")
+    return tuple(dict.fromkeys(int(count) for count in text.split(",")))
+
+
+def _warnings(settings: Settings, began: dict[str, str], now: dict[str, str]) -> list[str]:
+    warnings = []
+    sampling = settings.question.sampling
+    if settings.samples > 1 and (sampling.temperature == 0 or sampling.top_p <= 0.001):
+        warnings.append("--samples with so small a --temperature or --top-p draws the same reply each time")
+    changed = [f"{name} {began.get(name, 'none')}, now {text}" for name, text in now.items() if began.get(name) != text]
+    if changed:
+        warnings.append(f"the run began with {'; '.join(changed)}")
+    return warnings
+
+
+def _file_name(text: str) -> str:
+    """A name that is one, whatever a model is called."""
+    return re.sub(r"[^\w.-]+", "-", text, flags=re.ASCII).strip("-.")[:100] or "run"

@@ -1,0 +1,1 @@
+"""Benchmarks, scores with their uncertainty, comparisons and reports. No torch."""

@@ -1,0 +1,81 @@
+"""What a model is asked: in the words it was trained on, or in those of a benchmark's own script."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from string import ascii_uppercase
+
+from vtcli.errors import UsageError
+from vtcli.evals.benchmarks.tasks import Task
+from vtcli.prompt import PROMPTS, Prompt
+
+Wording = Callable[[Task], str]
+
+
+#: `--prompt` → the style of `vtcli.prompt`.
+STYLES = {"paper": "video-thinker", "video-r1": "video-r1", "plain": "plain"}
+
+
+def styled(task: Task, style: str) -> Prompt:
+    """As `vtcli.prompt.build_prompt`, but one option is allowed: five questions of MVBench have one."""
+    options = f"{lettered(task, '. ')}\n" if task.gold.options else ""
+    return PROMPTS[style](task.question, options)
+
+
+def video_holmes(task: Task) -> str:
+    """evaluate.py of TencentARC/Video-Holmes."""
+    return (
+        "Based on the given video, reason and answer the single-choice question. Provide your reasoning between the "
+        "<think> and </think> tags, and then give your final answer between the <answer> and </answer> tags. "
+        f"The question is: {task.question}. The options are: {lettered(task, ': ', ', ')}. Your answer:"
+    )
+
+
+def cg_bench(task: Task) -> str:
+    """Task long_acc of CG-Bench, without subtitles and frame times."""
+    return (
+        "You will be provided with sampled frames from a video, along with a multiple-choice question that includes a "
+        "question and several answer options.\nYour task is to analyze the provided frames, infer the most plausible "
+        "answer based on the visual information.\nIf the video does not provide enough information, infer the answer "
+        "based on the options available and still provide a result. Therefore, In all cases, an answer must be given.\n"
+        'Only output the answer in the following format:\n\n```json\n{"result": "option"}\n```\n\n'
+        'The "option" is the uppercase letter corresponding to your answer.\n\n'
+        f"Question: {task.question}\n\n{lettered(task, ':')}\n\n"
+    )
+
+
+def vrbench(task: Task) -> str:
+    """MCQ_COT_PROMPT of OpenGVLab/VRBench, which shows a written summary of the video too."""
+    return (
+        "\nYou are a helpful video understanding assistant that answers multi-choice questions through step-by-step "
+        "reasoning based on the video and its summary.\n\n# Instructions:\n"
+        "1. Break down the reasoning process into clear, specific events.\n"
+        "2. Conclude with the best option letter(A/B/C/D) at last.\n\n# Output Format:\n"
+        "<Step 1> Description of event/observation \n<Step 2> Description of event/observation \n...  \n"
+        "<Answer> [Option letter]\n\n# Multiple Choice Question\n"
+        f"Question: {task.question}\nOptions:\n{lettered(task, ': ')}\n\n# Video Summary\n{task.context}\n"
+    )
+
+
+def tempcompass(task: Task) -> str:
+    """answer_prompt of llyx97/TempCompass by task."""
+    if task.gold.options:
+        return f"{task.question}\n{lettered(task, '. ')}\nPlease directly give the best option:"
+    form = "answer yes or no" if task.gold.text in ("yes", "no") else "directly give the best option"
+    return f"{task.question}\nPlease {form}:"
+
+
+def lettered(task: Task, mark: str, between: str = "\n") -> str:
+    """The options as "A. text" (or with another `mark`), a line each."""
+    return between.join(f"{c}{mark}{text}" for c, text in zip(ascii_uppercase, task.gold.options, strict=False))
+
+
+def prompt_for(name: str, official: Wording | None) -> Callable[[Task], Prompt]:
+    """The prompt `--prompt` names. Raises UsageError where there is none of that name."""
+    if name in STYLES:
+        return lambda task: styled(task, STYLES[name])
+    if name != "official":
+        raise UsageError(f"--prompt {name}: use one of {', '.join(STYLES)}, official")
+    if official is None:
+        raise UsageError(f"--prompt official: none is known of this benchmark; use {', '.join(STYLES)}")
+    return lambda task: Prompt(None, official(task))

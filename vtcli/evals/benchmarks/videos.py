@@ -1,0 +1,73 @@
+"""Finds a benchmark's videos in a folder, however they were unpacked. Nothing outside the folder is ever named."""
+
+from __future__ import annotations
+
+import os
+from collections import defaultdict
+from pathlib import Path, PurePosixPath
+
+from vtcli.errors import DataError
+from vtcli.video.text import shown
+
+SUFFIXES = frozenset(
+    {".mp4", ".mkv", ".webm", ".avi", ".mov", ".m4v", ".flv", ".mpg", ".mpeg", ".ts", ".wmv", ".3gp", ".gif"}
+)
+
+
+class Videos:
+    """The video files under a folder. Raises DataError where it is none."""
+
+    def __init__(self, folder: Path) -> None:
+        if not folder.is_dir():
+            raise DataError(f"--videos {shown(folder)}: there is no such folder")
+        self.folder = folder
+        self._by_stem: dict[str, list[Path]] = defaultdict(list)
+        seen: set[tuple[int, int]] = set()
+        for place, folders, files in os.walk(folder, followlinks=True):
+            folders[:] = [name for name in sorted(folders) if _is_new(Path(place, name), seen)]
+            for name in sorted(files):
+                path = Path(place, name)
+                if path.suffix.lower() in SUFFIXES:
+                    self._by_stem[path.stem].append(path)
+
+    def find(self, name: str) -> Path | None:
+        """The file that `name` of the annotations means; None where there is none, or no saying which.
+
+        Its own name counts, whatever its suffix; of several, the one whose folders agree with `name`'s from the right
+        more than any other's. So "star/Charades_v1_480/ZS9XR.mp4" is found as "ZS9XR.mp4" too.
+        """
+        wanted = PurePosixPath(name.replace("\\", "/"))
+        candidates = self._by_stem.get(_stem(wanted), []) or self._by_stem.get(wanted.name, [])
+        if len(candidates) < 2:
+            return candidates[0] if candidates else None
+        ranked = sorted(candidates, key=lambda path: self._agreement(path, wanted), reverse=True)
+        first, second = (self._agreement(path, wanted) for path in ranked[:2])
+        return ranked[0] if first > second else None
+
+    def _agreement(self, path: Path, wanted: PurePosixPath) -> tuple[int, bool]:
+        """How many folders agree from the right, and whether the suffix does."""
+        ours = path.relative_to(self.folder).parts[:-1]
+        same = 0
+        for one, other in zip(reversed(ours), reversed(wanted.parts[:-1]), strict=False):
+            if one != other:
+                break
+            same += 1
+        return same, path.suffix.lower() == wanted.suffix.lower()
+
+
+def _is_new(folder: Path, seen: set[tuple[int, int]]) -> bool:
+    """Whether a folder is met for the first time: links may lead back to where one comes from."""
+    try:
+        found = folder.stat()
+    except OSError:
+        return False
+    place = found.st_dev, found.st_ino
+    if place in seen:
+        return False
+    seen.add(place)
+    return True
+
+
+def _stem(name: PurePosixPath) -> str:
+    """The file's name without a video's suffix; a dot may be part of the name ("clip.1")."""
+    return name.stem if name.suffix.lower() in SUFFIXES else name.name

@@ -1,0 +1,253 @@
+"""Runs a benchmark: its questions become the runner's items, its folder is made, answers are judged as they come."""
+
+from __future__ import annotations
+
+import hashlib
+import platform
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from dataclasses import dataclass, replace
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+from vtcli import __version__
+from vtcli.ask import Question
+from vtcli.batch.items import Item, Shard, share
+from vtcli.batch.run import Batch
+from vtcli.errors import DataError, UsageError
+from vtcli.evals.benchmarks import shapes
+from vtcli.evals.benchmarks.choice import own
+from vtcli.evals.benchmarks.prompts import prompt_for
+from vtcli.evals.benchmarks.table import JSONL, SHAPES, Benchmark, benchmark_named
+from vtcli.evals.benchmarks.tasks import Task
+from vtcli.evals.benchmarks.videos import Videos
+from vtcli.evals.runs import Asked, Run, answers_file, begin_run, item_id, prediction_of
+from vtcli.evals.scores import Scored, judge_one
+from vtcli.models.fingerprint import fingerprint
+from vtcli.prompt import Prompt
+from vtcli.session import Session
+from vtcli.video.text import shown
+
+PACKAGES = ("torch", "transformers", "llama-cpp-python", "av", "numpy")
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How a benchmark is run.
+
+    `question` holds what all questions share: model, engine, device, reader, sampling; `frames` are the choices of
+    frames, each asked for every question, or None where `question.fps` chooses. `samples` are replies to each, drawn
+    with the sampling's seed and those after it. `extract` are the rules that read answers, the first the one that
+    counts.
+    """
+
+    question: Question
+    frames: tuple[int, ...] | None = (16,)
+    samples: int = 1
+    prompt: str = "paper"
+    extract: tuple[str, ...] = ("paper", "strict")
+    shard: Shard | None = None
+    retry_failed: bool = False
+
+
+@dataclass(frozen=True)
+class Source:
+    """A benchmark's questions, where they were read, and how a video of theirs is found."""
+
+    benchmark: Benchmark
+    tasks: tuple[Task, ...]
+    annotations: dict[str, Any]
+    find: Callable[[str], Path | None]
+
+
+def source(
+    name: str,
+    annotations: Path | None,
+    videos: Path | None,
+    limit: int | None,
+    cache: Path,
+    offline: bool = False,
+) -> Source:
+    """The questions of the benchmark `name`, from `annotations`, else from the videos' folder, else from the hub.
+
+    The clips of `shapes` are rendered into `cache` or `videos`. Raises UsageError and DataError.
+    """
+    if name == SHAPES:
+        folder = videos or cache / "shapes"
+        tasks = tuple(shapes.shapes() if limit is None else shapes.shapes((limit + 1) // 2))
+        return Source(
+            _SHAPES, tasks[:limit], {"name": SHAPES, "sha256": None}, lambda clip: shapes.render(clip, folder)
+        )
+    if name.startswith(JSONL):
+        file = Path(name.removeprefix(JSONL)).expanduser()
+        benchmark = replace(_OWN, name=f"{JSONL}{file.stem}", title=file.name)
+        folder = videos or file.parent
+    else:
+        benchmark = benchmark_named(name)
+        if videos is None:
+            raise UsageError(f"--videos is missing: give the folder that holds the videos of {benchmark.title}")
+        folder, file = videos, _annotations(benchmark, annotations, videos, offline)
+    tasks = tuple(benchmark.tasks(file))
+    if not tasks:
+        raise DataError(f"{shown(file)} holds no question of {benchmark.title}")
+    index = Videos(folder)
+    return Source(benchmark, tasks[:limit], {"name": file.name, "sha256": _sha256(file)}, index.find)
+
+
+_SHAPES = Benchmark(
+    SHAPES, "shapes", "choice", lambda _: shapes.shapes(), (), "generated", "generated", "Apache-2.0", "file",
+    "form and kind", note="Clips of the project's own world, which the embedded model was trained on others of.",
+)  # fmt: skip
+_OWN = Benchmark(JSONL, "", "choice", own, (), "one's own", "one's own", "", "file", "category")
+
+
+def _annotations(benchmark: Benchmark, given: Path | None, videos: Path, offline: bool) -> Path:
+    if given is not None:
+        return benchmark.file(given)
+    for name in benchmark.files:
+        for place in (videos, videos.parent):
+            if (place / name).exists():
+                return place / name
+    if benchmark.hub is None or not benchmark.files:
+        raise UsageError(f"--annotations is missing: give the file or folder ({benchmark.annotations})")
+    from huggingface_hub import hf_hub_download
+
+    try:
+        return Path(hf_hub_download(benchmark.hub, benchmark.files[0], repo_type="dataset", local_files_only=offline))
+    except Exception as error:  # it has a dozen kinds, of three libraries
+        raise DataError(
+            f"{benchmark.files[0]} of {benchmark.hub} could not be fetched ({type(error).__name__}): "
+            "download it and give it with --annotations"
+        ) from error
+
+
+def start(folder: Path, source: Source, settings: Settings, session: Session) -> Run:
+    """Makes the run's folder, or goes on with the one there. Raises DataError, UsageError."""
+    benchmark, question = source.benchmark, settings.question
+    found = {name: source.find(name) for name in dict.fromkeys(task.video for task in source.tasks)}
+    asked = [Asked(task, str(path) if (path := found[task.video]) else None) for task in source.tasks]
+    if not any(each.path for each in asked):
+        raise DataError(f"none of the {len(found)} videos is there, the first is {shown(source.tasks[0].video)}")
+    sampling, checkpoint = question.sampling, session.checkpoint
+    config = {
+        "schema": "vt.run/1",
+        "benchmark": benchmark.name,
+        "title": benchmark.title,
+        "kind": benchmark.kind,
+        "note": benchmark.note,
+        "known": benchmark.known,
+        "annotations": source.annotations,
+        "prompt": settings.prompt,
+        "extract": list(settings.extract),
+        "frames": list(choices(settings)),
+        "samples": settings.samples,
+        "model": {
+            "name": checkpoint.name,
+            "revision": checkpoint.revision,
+            "engine": session.engine.name,
+            "weights": fingerprint(checkpoint)[:16],
+        },
+        "sampling": {
+            "max_pixels": question.max_pixels,
+            "reader": question.reader,
+            "max_tokens": sampling.max_tokens,
+            "temperature": sampling.temperature,
+            "top_p": sampling.top_p,
+            "seed": sampling.seed,
+        },
+        "environment": environment(),
+    }
+    return begin_run(folder, config, asked)
+
+
+def choices(settings: Settings) -> tuple[int | str, ...]:
+    """The choices of frames by the names reports have for them: 16, "0.5 fps"."""
+    if settings.frames is not None:
+        return settings.frames
+    return (f"{settings.question.fps:.6f}".rstrip("0").rstrip(".") + " fps",)
+
+
+@dataclass(frozen=True)
+class Progress:
+    """The answer that just came, and its record."""
+
+    scored: Scored
+    record: dict[str, Any]
+
+
+def answer_all(
+    run: Run, source: Source, settings: Settings, session: Session, warn: Callable[[str], None]
+) -> Iterator[Progress]:
+    """Asks what is left and judges each answer as it comes, by the first rule. Closes nothing but its own file."""
+    tasks = {each.task.id: each.task for each in run.asked}
+    items = items_of(run, settings, prompt_for(settings.prompt, source.benchmark.official))
+    shard = settings.shard
+    output = answers_file(run.folder, (shard.index, shard.count) if shard else None)
+    with ExitStack() as stack:
+        batch = stack.enter_context(Batch(items, session, output, shard=shard, retry_failed=settings.retry_failed))
+        for record in batch:
+            task, sample = tasks[record["extra"]["task"]], record["extra"]["sample"]
+            scored = judge_one(prediction_of(task, record, sample), settings.extract[:1])
+            yield Progress(scored, record)
+        for warning in batch.warnings:
+            warn(warning)
+
+
+def items_of(run: Run, settings: Settings, prompt: Callable[[Task], Prompt]) -> list[Item]:
+    """The runner's items: every question whose video is there, with every choice of frames and sample of the run.
+
+    Those of an earlier command, too: what it did not come to is asked as well.
+    """
+    items = []
+    for each in run.asked:
+        if each.path is None:
+            continue
+        task, common = each.task, settings.question
+        wording = prompt(task)
+        for frames in run.frames:
+            for sample in range(run.config["samples"]):
+                seed = common.sampling.seed
+                question = replace(
+                    common,
+                    video=each.path,
+                    question=task.question,
+                    choices=task.gold.options,
+                    prompt=wording,
+                    frames=frames if isinstance(frames, int) else None,
+                    fps=None if isinstance(frames, int) else float(frames.split()[0]),
+                    start=task.start,
+                    end=task.end,
+                    sampling=replace(common.sampling, seed=None if seed is None else seed + sample),
+                )
+                extra = {"task": task.id, "frames": frames, "sample": sample}
+                items.append(Item(item_id(task.id, frames, sample), question, extra))
+    return items
+
+
+def still_to_ask(run: Run, settings: Settings) -> tuple[int, int]:
+    """How many answers this run (or its shard) is of, and how many of them are there."""
+    items = share(items_of(run, settings, lambda task: Prompt("", task.question)), settings.shard)
+    answers = run.answers()
+    there = [answers[item.id] for item in items if item.id in answers]
+    return len(items), sum(not settings.retry_failed or answer.get("error") is None for answer in there)
+
+
+def environment() -> dict[str, str]:
+    """Versions that an answer may depend on."""
+    found = {"vt": __version__, "python": platform.python_version(), "platform": f"{sys.platform} {platform.machine()}"}
+    for package in PACKAGES:
+        try:
+            found[package] = version(package)
+        except PackageNotFoundError:
+            continue
+    return found
+
+
+def _sha256(path: Path) -> str | None:
+    """Of a file; None for a folder of several."""
+    if not path.is_file():
+        return None
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -1,0 +1,282 @@
+"""A run's folder: what was asked, of which model, what it answered. All else is made from these, again and again.
+
+    run.json       the benchmark, the model, the settings and versions
+    tasks.jsonl    every question with its truth and its video, null where that is missing
+    answers.jsonl  a `vt.answer/1` line an answer, as the runner writes them
+
+`vt eval report` makes predictions*.jsonl, scores.json, report.md and report.html from them.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from vtcli.errors import DataError, VtError
+from vtcli.evals.benchmarks.tasks import Task
+from vtcli.evals.predictions import Prediction
+from vtcli.scoring.gold import Gold
+from vtcli.trace.text import dump_json
+from vtcli.video.text import shown
+
+SCHEMA = "vt.run/1"
+_FPS = re.compile(r"\d{1,6}(\.\d{1,6})? fps", re.ASCII)
+RUN, TASKS, ANSWERS = "run.json", "tasks.jsonl", "answers.jsonl"
+
+
+@dataclass(frozen=True)
+class Asked:
+    """A task as it was asked: with the file that its video was found as, None where it is missing."""
+
+    task: Task
+    path: str | None
+
+    def as_json(self) -> dict[str, Any]:
+        task = self.task
+        return {
+            "id": task.id,
+            "video": task.video,
+            "path": self.path,
+            "question": task.question,
+            "options": list(task.gold.options) or None,
+            "answer": sorted(task.gold.letters) or task.gold.text,
+            "text": task.gold.text,
+            "category": list(task.categories),
+            "start": task.start,
+            "end": task.end,
+            "times": [list(span) for span in task.times] or None,
+            "captions": list(task.captions) or None,
+        }
+
+    @classmethod
+    def from_json(cls, record: Mapping[str, Any]) -> Asked:
+        answer = record["answer"]
+        letters = frozenset(answer) if isinstance(answer, list) else frozenset[str]()
+        texts = (*(record[name] for name in ("id", "video", "question", "text")), *letters, *record["category"])
+        if not all(isinstance(text, str) for text in (*texts, *(record["options"] or ()), *(record["captions"] or ()))):
+            raise TypeError("a field is no text")
+        return cls(
+            Task(
+                id=record["id"],
+                video=record["video"],
+                question=record["question"],
+                gold=Gold(letters, record["text"], tuple(record["options"] or ())),
+                categories=tuple(record["category"]),
+                start=record["start"],
+                end=record["end"],
+                times=tuple((float(start), float(end)) for start, end in record["times"] or ()),
+                captions=tuple(record["captions"] or ()),
+            ),
+            record["path"],
+        )
+
+
+def item_id(task: str, frames: object, sample: int) -> str:
+    """The name of one answer: the question, how its frames are chosen, and which of its samples."""
+    return f"{task}@{frames}#{sample}"
+
+
+@dataclass(frozen=True)
+class Run:
+    """A run's folder, opened. `config` is run.json."""
+
+    folder: Path
+    config: Mapping[str, Any]
+    asked: tuple[Asked, ...]
+
+    @property
+    def frames(self) -> list[Any]:
+        """The choices of frames, in their order: numbers, or "1 fps"."""
+        return list(self.config["frames"])
+
+    @property
+    def name(self) -> str:
+        """How reports call it."""
+        return str(self.config["model"]["name"])
+
+    def answers(self) -> dict[str, dict[str, Any]]:
+        """The answers given so far, by `item_id`; a last line that is cut off does not count."""
+        found: dict[str, dict[str, Any]] = {}
+        for path in sorted(self.folder.glob(f"{Path(ANSWERS).stem}*.jsonl")):  # a shard has its own
+            try:
+                lines = path.read_bytes().splitlines()
+            except OSError as error:
+                raise DataError(f"{shown(path)} cannot be read: {error.strerror or error}") from None
+            for number, line in enumerate(lines, 1):
+                record = _answer(line)
+                if record is not None:
+                    found[record["id"]] = record
+                elif number < len(lines):
+                    raise DataError(f"{shown(path)}, line {number} is no answer: the file is damaged")
+        return found
+
+    def predictions(self, frames: object, answers: Mapping[str, Mapping[str, Any]]) -> Iterator[Prediction]:
+        """What was answered with that choice of frames, in the order of the questions."""
+        for asked in self.asked:
+            for sample in range(self.config["samples"]):
+                if answer := answers.get(item_id(asked.task.id, frames, sample)):
+                    yield prediction_of(asked.task, answer, sample)
+
+
+def prediction_of(task: Task, answer: Mapping[str, Any], sample: int = 0) -> Prediction:
+    """A task and the record of its answer as a prediction. A record with an error says nothing.
+
+    What a model says of times is of what it was shown, so true times are counted from its start.
+    """
+    begin = task.start or 0.0
+    times = tuple((start - begin, end - begin) for start, end in task.times)
+    text = answer.get("text")
+    failed = answer.get("error") is not None or not isinstance(text, str)
+    response = None if failed else str(text)
+    return Prediction(task.id, response, task.gold, task.categories, times, sample, task.video)
+
+
+def prediction_line(prediction: Prediction) -> str:
+    """A prediction as a line `vt eval score` reads."""
+    gold = prediction.gold
+    return dump_json(
+        {
+            "id": prediction.id,
+            "response": prediction.response,
+            "answer": (sorted(gold.letters) if len(gold.letters) > 1 else "".join(gold.letters)) or gold.text,
+            "options": list(gold.options) or None,
+            "category": list(prediction.categories),
+            "times": [list(span) for span in prediction.times] or None,
+            "sample": prediction.sample,
+            "video": prediction.video,
+        }
+    )
+
+
+def open_run(folder: Path) -> Run:
+    """The run in a folder. Raises DataError where there is none, or what is there is damaged."""
+    config = _json(folder / RUN)
+    if not isinstance(config, Mapping) or config.get("schema") != SCHEMA:
+        raise DataError(f"{shown(folder)} is no run of this version: its {RUN} does not say {SCHEMA}")
+    try:
+        lines = (folder / TASKS).read_bytes().splitlines()
+        asked = tuple(Asked.from_json(json.loads(line)) for line in lines)
+        _check(config)
+    except FileNotFoundError:
+        raise DataError(f"{shown(folder)} has no {TASKS}: it is not a whole run") from None
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise DataError(f"{shown(folder)} is damaged: {type(error).__name__} in {TASKS} or {RUN}") from None
+    return Run(folder, config, asked)
+
+
+def _is_beginning(file: Path) -> bool:
+    """Whether a file may be what a run left that was killed while its folder was made."""
+    return file.name == TASKS or (file.name.startswith(".") and file.name.endswith(".part"))
+
+
+def _check(config: Mapping[str, Any]) -> None:
+    """Raises KeyError or TypeError where run.json lacks what reports need of it."""
+    texts = ("benchmark", "title", "kind", "note", "prompt")
+    parts = ("annotations", "model", "environment")
+    good = (
+        all(isinstance(config[name], str) for name in texts)
+        and all(isinstance(config[name], Mapping) for name in parts)
+        and all(
+            isinstance(each, str) for each in (config["model"]["name"], config["model"]["engine"], *config["extract"])
+        )
+        and all(type(each) is int or _FPS.fullmatch(each) for each in config["frames"])  # they name files
+        and type(config["samples"]) is int
+        and {"name", "sha256"} <= set(config["annotations"])
+        and "revision" in config["model"]
+    )
+    if not good:
+        raise TypeError(RUN)
+
+
+def begin_run(folder: Path, config: Mapping[str, Any], asked: Sequence[Asked]) -> Run:
+    """Makes a run's folder, or goes on with the one that is there.
+
+    What decides the answers must be the same; choices of frames, samples and questions may be added. Raises DataError.
+    """
+    if (folder / RUN).exists():
+        old = open_run(folder)
+        if different := _difference(old, config, asked):
+            raise DataError(f"{shown(folder)} is another run: {different}; give another folder with --output")
+        frames = [*old.frames, *(each for each in config["frames"] if each not in old.frames)]
+        more = {"frames": frames, "samples": max(old.config["samples"], config["samples"])}
+        config = {**config, **more, "environment": old.config["environment"]}
+    elif folder.exists() and (not folder.is_dir() or not all(map(_is_beginning, folder.iterdir()))):
+        raise DataError(f"{shown(folder)} is there and is no run: give a new or empty folder with --output")
+    folder.mkdir(parents=True, exist_ok=True)
+    write_whole(folder / TASKS, "".join(dump_json(each.as_json()) + "\n" for each in asked))
+    write_whole(folder / RUN, json.dumps(config, indent=2) + "\n")  # last: a folder with it is whole
+    return Run(folder, config, tuple(asked))
+
+
+def _difference(old: Run, config: Mapping[str, Any], asked: Sequence[Asked]) -> str:
+    """What makes a run another one; "" for nothing."""
+    for key in ("benchmark", "prompt", "model", "sampling"):
+        if old.config.get(key) != config[key]:
+            return f"its {key} is {_short(old.config.get(key))}, here {_short(config[key])}"
+    before = [each.as_json() | {"path": None} for each in old.asked]
+    now = [each.as_json() | {"path": None} for each in asked]
+    if before != now[: len(before)]:
+        return f"it asks {len(before)} questions, which are not the first of these {len(now)}"
+    return ""
+
+
+def _answer(line: bytes) -> dict[str, Any] | None:
+    """The record of a line with what reports need of it; None where it is none."""
+    try:
+        record = json.loads(line)
+    except (ValueError, RecursionError):
+        return None
+    if not isinstance(record, dict) or not isinstance(record.get("id"), str):
+        return None
+    if record.get("error"):
+        return record if isinstance(record["error"], dict) and "message" in record["error"] else None
+    numbers = (
+        ("sampling", "frames"), ("usage", "completion_tokens"),
+        ("timing", "encode"), ("timing", "prefill"), ("timing", "generate"),
+    )  # fmt: skip
+    whole = all(
+        isinstance(record.get(part), dict) and type(record[part].get(name)) in (int, float) for part, name in numbers
+    )
+    return record if whole and isinstance(record.get("model"), dict) else None
+
+
+def answers_file(folder: Path, shard: tuple[int, int] | None) -> Path:
+    """Where a run's answers go; those of a shard of their own go beside each other."""
+    return folder / (ANSWERS if shard is None else f"answers-{shard[0]}-of-{shard[1]}.jsonl")
+
+
+def write_whole(path: Path, text: str) -> None:
+    """Writes a file that is there whole or not at all. Raises VtError."""
+    aside = path.with_name(f".{path.name}.{os.getpid()}.part")
+    try:
+        with open(aside, "w", encoding="utf-8", newline="\n") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(aside, path)
+    except OSError as error:
+        with contextlib.suppress(OSError):
+            aside.unlink()
+        raise VtError(f"{shown(path)} cannot be written: {error.strerror or error}") from error
+
+
+def _json(path: Path) -> Any:
+    try:
+        return json.loads(path.read_bytes())
+    except FileNotFoundError:
+        raise DataError(f"{shown(path.parent)} is no run: it has no {path.name}") from None
+    except OSError as error:
+        raise DataError(f"{shown(path)} cannot be read: {error.strerror or error}") from None
+    except (ValueError, RecursionError):
+        raise DataError(f"{shown(path)} is not JSON: the run is damaged") from None
+
+
+def _short(value: object) -> str:
+    text = shown(json.dumps(value, ensure_ascii=False))
+    return text if len(text) <= 80 else f"{text[:80]}…"

@@ -1,0 +1,156 @@
+"""How sure a number is: bootstrap intervals, paired tests between models, correction for many comparisons.
+
+Questions about one video are not independent, so videos are resampled, not questions, wherever they are known.
+Everything is drawn from a fixed seed: the same predictions give the same interval.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Sequence
+from dataclasses import dataclass
+from fractions import Fraction
+from math import comb, sqrt
+from statistics import NormalDist
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+RESAMPLES = 10_000
+LEVEL = 0.95
+SEED = 20251027
+_KINDS = 64
+_RESAMPLED = 2000  # clusters
+_AT_ONCE = 500  # resamples
+
+
+def mean_interval(
+    scores: Sequence[float], clusters: Sequence[Hashable] | None = None, share: bool = True
+) -> tuple[float, float] | None:
+    """95 % percentile bootstrap interval of the mean score; None for fewer than two scores (or clusters).
+
+    `clusters` says which scores belong together (the video); without it, each stands alone. For more than 2,000
+    clusters of more than 64 kinds the limit of the bootstrap is taken, the normal distribution. Where no resample
+    differs, as all answers are right or all wrong, it is Wilson's interval of a `share`.
+    """
+    import numpy as np
+
+    sums = np.asarray(scores, float)
+    counts = np.ones_like(sums)
+    if clusters is not None:
+        sums, counts = _by_cluster(sums, clusters)
+    if len(sums) < 2:
+        return None
+    tails = (1 - LEVEL) / 2
+    kinds, sizes = np.unique(np.stack([sums, counts]), axis=1, return_counts=True)
+    rng = np.random.default_rng(SEED)
+    if kinds.shape[1] <= _KINDS:  # equal clusters are drawn together: the same, and instant
+        totals = kinds @ rng.multinomial(len(sums), sizes / len(sums), size=RESAMPLES).T
+    elif len(sums) <= _RESAMPLED:
+        totals = _resampled(np.stack([sums, counts]), rng)
+    else:
+        mean = sums.sum() / counts.sum()
+        spread = np.sqrt(((sums - mean * counts) ** 2).sum()) / counts.sum()
+        reach = NormalDist().inv_cdf(1 - tails) * spread
+        return float(mean - reach), float(mean + reach)
+    low, high = np.quantile(totals[0] / totals[1], [tails, 1 - tails])
+    if low == high and share and set(scores) <= {0.0, 1.0}:
+        return _wilson(sums.sum() / counts.sum(), len(sums))
+    return float(low), float(high)
+
+
+@dataclass(frozen=True)
+class Paired:
+    """How model B's scores differ from model A's on the same questions.
+
+    `difference`: B minus A, mean score; `interval`: 95 % paired bootstrap interval of it, None for fewer than two
+    questions or videos. `only_a`, `only_b`: questions only the one got right. `p`: exact McNemar test, two-sided.
+    """
+
+    n: int
+    difference: float
+    interval: tuple[float, float] | None
+    only_a: int
+    only_b: int
+    p: float
+
+    def as_json(self) -> dict[str, Any]:
+        return {
+            "n": self.n,
+            "difference": round(100 * self.difference, 4),
+            "interval": percent(self.interval),
+            "only_a": self.only_a,
+            "only_b": self.only_b,
+            "p": self.p,
+        }
+
+
+def paired(a: Sequence[float], b: Sequence[float], clusters: Sequence[Hashable] | None = None) -> Paired:
+    """Compares two models' scores, question by question (at least one)."""
+    differences = [after - before for before, after in zip(a, b, strict=True)]
+    only_a = sum(before > 0.5 >= after for before, after in zip(a, b, strict=True))
+    only_b = sum(after > 0.5 >= before for before, after in zip(a, b, strict=True))
+    mean = sum(differences) / len(differences)
+    return Paired(
+        len(a), mean, mean_interval(differences, clusters, share=False), only_a, only_b, mcnemar(only_a, only_b)
+    )
+
+
+def mcnemar(only_a: int, only_b: int) -> float:
+    """Exact two-sided McNemar test: how likely a split at least as uneven is, were both equally good."""
+    n, few = only_a + only_b, min(only_a, only_b)
+    if n == 0:
+        return 1.0
+    tail = term = 1
+    for k in range(1, few + 1):  # of binomial coefficients, in whole numbers
+        term = term * (n - k + 1) // k
+        tail += term
+    return min(1.0, float(Fraction(tail, 2 ** (n - 1))))
+
+
+def holm(p_values: Sequence[float]) -> list[float]:
+    """Holm's step-down adjustment: below 0.05, a category differs even though many were looked at."""
+    order = sorted(range(len(p_values)), key=lambda i: p_values[i])
+    adjusted, worst = [0.0] * len(p_values), 0.0
+    for rank, index in enumerate(order):
+        worst = max(worst, min(1.0, (len(p_values) - rank) * p_values[index]))
+        adjusted[index] = worst
+    return adjusted
+
+
+def pass_at_k(right: int, n: int, k: int) -> float:
+    """Chance that of `k` replies drawn from `n`, of which `right` are right, at least one is (Chen et al. 2021)."""
+    return 1.0 - comb(n - right, k) / comb(n, k)
+
+
+def percent(interval: tuple[float, float] | None) -> list[float] | None:
+    """An interval of shares as percent, for JSON."""
+    return None if interval is None else [round(100 * end, 4) for end in interval]
+
+
+def _wilson(share: float, n: int) -> tuple[float, float]:
+    far = NormalDist().inv_cdf((1 + LEVEL) / 2) ** 2
+    middle, reach = (share + far / (2 * n)) / (1 + far / n), sqrt(far * (share * (1 - share) / n + far / (4 * n * n)))
+    return max(0.0, middle - reach / (1 + far / n)), min(1.0, middle + reach / (1 + far / n))
+
+
+def _resampled(columns: NDArray[Any], rng: np.random.Generator) -> NDArray[Any]:
+    """Sums of the rows of `columns` (2, n) over resamples of its columns: (2, RESAMPLES)."""
+    import numpy as np
+
+    n = columns.shape[1]
+    parts = []
+    for start in range(0, RESAMPLES, _AT_ONCE):
+        drawn = rng.integers(0, n, size=(min(_AT_ONCE, RESAMPLES - start), n))
+        parts.append(columns[:, drawn].sum(axis=2))
+    return np.concatenate(parts, axis=1)
+
+
+def _by_cluster(scores: NDArray[Any], clusters: Sequence[Hashable]) -> tuple[NDArray[Any], NDArray[Any]]:
+    """Sum and number of the scores of each cluster."""
+    import numpy as np
+
+    numbers: dict[Hashable, int] = {}
+    which = [numbers.setdefault(cluster, len(numbers)) for cluster in clusters]
+    return np.bincount(which, weights=scores), np.bincount(which).astype(float)

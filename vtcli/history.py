@@ -1,0 +1,117 @@
+"""What was asked and answered on this machine: the records of `vt ask` and `vt chat`, in one SQLite file.
+
+The file is its owner's alone to read. It is bounded, and nothing else than `vt history` reads it.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sqlite3
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import closing, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from vtcli.errors import VtError
+from vtcli.trace.text import dump_json
+from vtcli.video.text import shown
+
+KEPT = 10_000
+"""Answers that are kept; the oldest go first. One takes about 4 kB."""
+_WAIT = 5.0  # seconds for another process that writes
+_TABLE = """
+CREATE TABLE IF NOT EXISTS answers (
+    id INTEGER PRIMARY KEY AUTOINCREMENT,
+    time REAL NOT NULL,
+    folder TEXT NOT NULL,
+    record TEXT NOT NULL,
+    words TEXT NOT NULL
+)
+"""
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One answer: its number, when it was given (seconds since 1970), in which folder, and its record."""
+
+    id: int
+    time: float
+    folder: str
+    record: dict[str, Any]
+
+    def as_json(self) -> dict[str, Any]:
+        """What a list shows of it."""
+        record = self.record
+        facts = {"video": record["video"]["path"], "question": record["question"], "answer": record["answer"]}
+        return {"id": self.id, "time": round(self.time, 3), "folder": self.folder, **facts, "choice": record["choice"]}
+
+
+class History:
+    """The history in `file`, which is made when the first answer is added. Raises VtError where it cannot be used."""
+
+    def __init__(self, file: Path) -> None:
+        self.file = file
+
+    def add(self, record: Mapping[str, Any]) -> None:
+        """Keeps a record."""
+        text = " ".join(str(record[key] or "") for key in ("question", "answer", "text"))
+        words = f"{record['video']['path']} {text}".casefold().encode("utf-8", "replace").decode()
+        folder = os.getcwd().encode("utf-8", "replace").decode()
+        with self._open(make=True) as base:
+            row = (time.time(), folder, dump_json(record), words)
+            base.execute("INSERT INTO answers (time, folder, record, words) VALUES (?, ?, ?, ?)", row)
+            base.execute("DELETE FROM answers WHERE id <= (SELECT MAX(id) FROM answers) - ?", (KEPT,))
+
+    def latest(self, count: int) -> list[Entry]:
+        """The last `count` answers, the oldest of them first."""
+        return self._select("ORDER BY id DESC LIMIT ?", (count,))[::-1]
+
+    def search(self, words: Sequence[str], count: int) -> list[Entry]:
+        """The last `count` answers whose video, question or text holds all of `words`, in whatever case."""
+        holds = " AND ".join("instr(words, ?)" for _ in words)
+        values = [word.casefold().encode("utf-8", "replace").decode() for word in words]
+        return self._select(f"WHERE {holds} ORDER BY id DESC LIMIT ?", (*values, count))[::-1]
+
+    def get(self, id: int | None = None) -> Entry:
+        """One answer, by default the last. Raises VtError where there is none of that number."""
+        found = self.latest(1) if id is None else self._select("WHERE id = ?", (id,))
+        if not found:
+            raise VtError("the history is empty" if id is None else f"the history has no answer {id}: see vt history")
+        return found[0]
+
+    def clear(self) -> int:
+        """Removes all of it; how many answers that were."""
+        with self._open() as base:
+            count = base.execute("DELETE FROM answers").rowcount if base else 0
+        if count:
+            with self._open() as base:
+                base.execute("VACUUM")  # what was removed is no longer in the file
+        return count
+
+    def _select(self, rest: str, values: Sequence[object]) -> list[Entry]:
+        with self._open() as base:
+            if base is None:
+                return []
+            rows = base.execute(f"SELECT id, time, folder, record FROM answers {rest}", values).fetchall()
+        return [Entry(id, when, folder, json.loads(record)) for id, when, folder, record in rows]
+
+    @contextmanager
+    def _open(self, make: bool = False) -> Iterator[Any]:
+        """The data base, or None where there is no file and none is to be made."""
+        try:
+            if make:
+                self.file.parent.mkdir(parents=True, exist_ok=True)
+                os.close(os.open(self.file, os.O_CREAT | os.O_WRONLY, 0o600))
+            elif not self.file.exists():
+                yield None
+                return
+            with closing(sqlite3.connect(self.file, timeout=_WAIT, isolation_level=None)) as base:
+                base.execute("PRAGMA secure_delete = ON")
+                base.execute(_TABLE)
+                yield base
+        except (sqlite3.Error, OSError) as error:
+            why = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
+            raise VtError(f"the history {shown(self.file)} cannot be used: {why}") from error

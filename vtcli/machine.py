@@ -1,0 +1,115 @@
+"""Where models can run on this machine and how much memory is free there, found without importing an engine.
+
+`vt models` and the first `vt ask` use it: importing torch to ask it takes seconds. `vt doctor` asks the libraries.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import platform
+import re
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from importlib import util
+from pathlib import Path
+
+from vtcli.engines.room import free_memory
+
+_METAL_SHARE = 2 / 3  # of main memory: what macOS lets the GPU have by default
+
+
+@dataclass(frozen=True)
+class Place:
+    """An engine that is installed, a device it can use ("cuda", "mps", "cpu"), bytes free there.
+
+    `value_bytes` is what a number takes where the engine keeps a checkpoint's own precision; llama.cpp has its own.
+    """
+
+    engine: str
+    device: str
+    free: int
+    value_bytes: int = 2
+
+
+def places() -> list[Place]:
+    """The fastest device of each installed engine, and the processor."""
+    return [*_transformers(), *_llama_cpp()]
+
+
+def _transformers() -> Iterator[Place]:
+    if any(util.find_spec(name) is None for name in ("torch", "transformers", "safetensors", "accelerate")):
+        return
+    if _torch_has_cuda() and (free := _nvidia_memory()):
+        yield Place("transformers", "cuda", free)
+    elif _has_metal():
+        yield Place("transformers", "mps", _metal_memory())
+    yield Place("transformers", "cpu", free_memory("cpu"), 2 if _has_bfloat16() else 4)
+
+
+def _llama_cpp() -> Iterator[Place]:
+    spec = util.find_spec("llama_cpp")
+    if spec is None or util.find_spec("gguf") is None or util.find_spec("tokenizers") is None:
+        return
+    libraries = " ".join(file.name for place in spec.submodule_search_locations or () for file in _libraries(place))
+    if "cuda" in libraries and (free := _nvidia_memory()):
+        yield Place("llama-cpp", "cuda", free)
+    elif "metal" in libraries and _has_metal():
+        yield Place("llama-cpp", "mps", _metal_memory())
+    yield Place("llama-cpp", "cpu", free_memory("cpu"))
+
+
+def _libraries(package: str) -> Iterator[Path]:
+    return Path(package).glob("lib/*ggml*")
+
+
+def _torch_has_cuda() -> bool:
+    """As torch/version.py says; importing it takes two seconds."""
+    spec = util.find_spec("torch")
+    if spec is None or spec.origin is None:
+        return False
+    try:
+        text = Path(spec.origin).with_name("version.py").read_text(encoding="utf-8")
+    except OSError:
+        return False
+    return re.search(r"^(?:cuda|hip)\b[^=]*=\s*['\"]", text, re.MULTILINE) is not None
+
+
+def _nvidia_memory() -> int:
+    """Bytes free on all GPUs, by the driver's own library; 0 without one."""
+    name = "nvml.dll" if sys.platform == "win32" else "libnvidia-ml.so.1"
+    try:
+        library = ctypes.CDLL(name)
+    except OSError:
+        return 0
+    if library.nvmlInit_v2() != 0:
+        return 0
+    count = ctypes.c_uint()
+    library.nvmlDeviceGetCount_v2(ctypes.byref(count))
+    free = 0
+    for number in range(count.value):
+        device, memory = ctypes.c_void_p(), (ctypes.c_ulonglong * 3)()  # total, free, used
+        if library.nvmlDeviceGetHandleByIndex_v2(number, ctypes.byref(device)) == 0:
+            library.nvmlDeviceGetMemoryInfo(device, memory)
+            free += memory[1]
+    library.nvmlShutdown()
+    return free
+
+
+def _has_metal() -> bool:
+    return sys.platform == "darwin" and platform.machine() == "arm64"
+
+
+def _metal_memory() -> int:
+    import psutil
+
+    return min(int(psutil.virtual_memory().total * _METAL_SHARE), free_memory("cpu"))
+
+
+def _has_bfloat16() -> bool:
+    """Whether the processor multiplies bfloat16, as Linux tells; elsewhere only Apple's are taken to."""
+    try:
+        flags = Path("/proc/cpuinfo").read_text(encoding="utf-8")
+    except OSError:
+        return _has_metal()
+    return re.search(r"\b(avx512_bf16|amx_bf16|bf16)\b", flags) is not None

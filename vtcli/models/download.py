@@ -1,0 +1,198 @@
+"""Files of one commit on the hub → the Hugging Face cache: resumed after any break, and checked before they count.
+
+huggingface_hub begins an interrupted file again (2.x keeps nothing of it), and compares sizes only. So the bytes are
+fetched by its session into a file that stays, hashed as they pass, and become a blob of the cache when the hash is
+right; the cache's links are then made by `hf_hub_download`, which finds the blob there.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import threading
+from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+from vtcli.errors import ModelError, VtError
+from vtcli.models import hub_cache
+from vtcli.models.checked import Checked, hash_file, hash_of
+from vtcli.models.hub import Listing, RemoteFile, explained, retried
+
+Progress = Callable[[int], None]
+"""Told how many more bytes are here; less than none where some must be fetched again."""
+
+WORKERS = 4
+_BLOCK = 2**20
+_PART = f".vt{hub_cache.PARTIAL}"
+
+
+def download(listing: Listing, names: Iterable[str], revision: str | None, tell: Progress) -> Path:
+    """Fetches what is missing or damaged of these files; returns the snapshot's folder, in which all are whole.
+
+    `revision` is the branch or tag that `listing` was asked for, None for the default. Two processes may download the
+    same at once: each file is fetched by one of them. Raises ModelError or VtError, one line; what was fetched stays
+    for the next time.
+    """
+    from huggingface_hub.utils.logging import set_verbosity_error
+    from huggingface_hub.utils.tqdm import disable_progress_bars
+
+    disable_progress_bars()
+    set_verbosity_error()  # type: ignore[no-untyped-call]  # what it warns of ends in one line here
+    largest_first = sorted((listing.files[name] for name in names), key=lambda file: -file.bytes)
+    stop, checked = threading.Event(), Checked(listing.repository)
+    pool = ThreadPoolExecutor(WORKERS, thread_name_prefix="vt-download")
+    try:
+        for done in [pool.submit(_File(listing, file, checked, tell, stop).get) for file in largest_first]:
+            done.result()
+    finally:
+        stop.set()
+        pool.shutdown(wait=False, cancel_futures=True)
+    hub_cache.point(hub_cache.repository_folder(listing.repository), revision or "main", listing.commit)
+    return _snapshot(listing)
+
+
+def missing_bytes(listing: Listing, names: Iterable[str]) -> int:
+    """What would have to be fetched of these files, as far as sizes tell."""
+    wanted = [listing.files[name] for name in names]
+    return sum(file.bytes - _have(listing, file) for file in wanted)
+
+
+def check_space(need: int, folder: Path, what: str) -> None:
+    """VtError where `need` bytes are not free on the disk that holds, or will hold, `folder`."""
+    there = next(place for place in (folder, *folder.parents) if place.exists())
+    free = shutil.disk_usage(there).free
+    if need > free:
+        raise VtError(f"{what} takes {need / 1e9:.1f} GB in {folder}, and {free / 1e9:.1f} GB are free there")
+
+
+class _StoppedError(VtError):
+    """Another file has failed."""
+
+
+class _File:
+    """One file on its way."""
+
+    def __init__(
+        self, listing: Listing, file: RemoteFile, checked: Checked, tell: Progress, stop: threading.Event
+    ) -> None:
+        self._listing, self._file, self._checked, self._tell, self._stop = listing, file, checked, tell, stop
+        storage = hub_cache.repository_folder(listing.repository)
+        self._link = _snapshot(listing) / file.name
+        self._blob = storage / "blobs" / file.blob
+        self._part = self._blob.with_name(file.blob + _PART)
+        self._lock = storage.parent / ".locks" / storage.name / f"{file.blob}.lock"  # the library's own
+
+    def get(self) -> None:
+        from huggingface_hub.utils._fixes import WeakFileLock
+
+        with explained(self._listing.repository):
+            if self._is_right(self._link):
+                self._tell(self._file.bytes)
+                return
+            for folder in (self._blob.parent, self._lock.parent):
+                folder.mkdir(parents=True, exist_ok=True)
+            with WeakFileLock(self._lock):  # another process may fetch it
+                if self._is_right(self._blob):
+                    self._tell(self._file.bytes)
+                else:
+                    self._fetch()
+                    self._checked.add(self._blob)
+            self._make_link()
+
+    def _is_right(self, path: Path) -> bool:
+        """Whether the file is here and what the hub lists; one that is not is taken away."""
+        if not path.exists():
+            return False
+        real = path.resolve()
+        if real.stat().st_size == self._file.bytes:
+            if real in self._checked:
+                return True
+            if hash_file(real, self._file) == self._file.blob:
+                self._checked.add(real)
+                return True
+        path.unlink()
+        self._blob.unlink(missing_ok=True)
+        return False
+
+    def _fetch(self) -> None:
+        self._tell(_size(self._part))
+        for is_last in (False, True):
+            if self._complete() == self._file.blob:
+                os.replace(self._part, self._blob)
+                return
+            self._part.unlink()
+            self._tell(-self._file.bytes)
+            if is_last:
+                raise ModelError(
+                    f"{self._file.name} of {self._listing.repository} arrives damaged (its hash is not the one that "
+                    "is listed): not kept, try again later"
+                )
+
+    def _complete(self) -> str:
+        """Fetches what is missing of the part; returns the hash of the whole."""
+        return retried(self._go_on, lambda: _size(self._part), self._stop)
+
+    def _go_on(self) -> str:
+        from huggingface_hub import constants, get_session, hf_hub_url
+        from huggingface_hub.utils._headers import build_hf_headers
+        from huggingface_hub.utils._http import hf_raise_for_status
+
+        if (have := _size(self._part)) > self._file.bytes:
+            self._part.unlink()
+            self._tell(-have)
+            have = 0
+        digest = hash_of(self._file)
+        with self._part.open("a+b") as stream:
+            stream.seek(0)
+            while block := stream.read(_BLOCK):
+                digest.update(block)
+            if have == self._file.bytes:
+                return digest.hexdigest()
+            url = hf_hub_url(self._listing.repository, self._file.name, revision=self._listing.commit)
+            headers = build_hf_headers() | {"Accept-Encoding": "identity", "Range": f"bytes={have}-"}
+            limit = constants.HF_HUB_DOWNLOAD_TIMEOUT
+            with get_session().stream("GET", url, headers=headers, timeout=limit, follow_redirects=True) as response:
+                hf_raise_for_status(response)
+                if have and response.status_code != 206:  # the server sends the whole file
+                    stream.truncate(0)
+                    digest = hash_of(self._file)
+                    self._tell(-have)
+                for block in response.iter_bytes():  # as they arrive: what is gathered first is lost in a break
+                    if self._stop.is_set():
+                        raise _StoppedError("stopped")
+                    stream.write(block)
+                    digest.update(block)
+                    self._tell(len(block))
+        if _size(self._part) < self._file.bytes:
+            raise OSError(f"{self._file.name} was cut short")
+        return digest.hexdigest()
+
+    def _make_link(self) -> None:
+        from huggingface_hub import hf_hub_download
+
+        name, commit = self._file.name, self._listing.commit
+        retried(lambda: hf_hub_download(self._listing.repository, name, revision=commit), lambda: 0, self._stop)
+        if not self._link.is_symlink():  # where links cannot be made the library copies
+            self._blob.unlink(missing_ok=True)
+        if not self._is_right(self._link):
+            raise ModelError(f"{name} of {self._listing.repository} changed on the hub meanwhile: run it again")
+
+
+def _snapshot(listing: Listing) -> Path:
+    return hub_cache.repository_folder(listing.repository) / "snapshots" / listing.commit
+
+
+def _have(listing: Listing, file: RemoteFile) -> int:
+    blobs = hub_cache.repository_folder(listing.repository) / "blobs"
+    for path in (_snapshot(listing) / file.name, blobs / file.blob, blobs / (file.blob + _PART)):
+        if path.exists():
+            return min(_size(path), file.bytes)
+    return 0
+
+
+def _size(path: Path) -> int:
+    try:
+        return path.stat().st_size
+    except OSError:
+        return 0

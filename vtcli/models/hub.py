@@ -1,0 +1,194 @@
+"""What a repository on the hub holds, and one clear line for whatever the hub refuses.
+
+Everything goes through huggingface_hub, so HF_ENDPOINT, HF_TOKEN, HF_HUB_OFFLINE, proxies and timeouts work as they
+do for every other program. It reads them when it is imported: nothing here imports it before it is needed.
+"""
+
+from __future__ import annotations
+
+import errno
+import re
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import PurePosixPath, PureWindowsPath
+from typing import TypeVar
+
+from vtcli.errors import ModelError, VtError, first_line
+
+KINDS = (".safetensors", ".gguf", ".json", ".txt", ".jinja")
+"""Endings of the files that are ever taken: no pickle, no code."""
+
+T = TypeVar("T")
+TRIES, WAIT = 4, 1.0
+"""How often something is asked for without a byte gained, and seconds before the second time; doubled each time."""
+MOST_WAIT = 60.0
+_HASH = re.compile(r"[0-9a-f]{40}|[0-9a-f]{64}")
+
+
+@dataclass(frozen=True)
+class RemoteFile:
+    """A file of a repository: its name there, bytes, and the name of its content in the cache.
+
+    `blob` is the content's hash: SHA-256 (64 digits) of files in Git LFS, Git's SHA-1 (40 digits) of the others.
+    """
+
+    name: str
+    bytes: int
+    blob: str
+
+
+@dataclass(frozen=True)
+class Listing:
+    """What one commit of a repository holds; `files` only of KINDS, `refused` names of the rest that hold weights."""
+
+    repository: str
+    commit: str
+    files: dict[str, RemoteFile]
+    refused: tuple[str, ...]
+
+
+def list_files(repository: str, revision: str | None) -> Listing:
+    """Asks the hub. Raises ModelError, one line, where it does not tell."""
+    with explained(repository, revision):
+        from huggingface_hub import HfApi, constants
+
+        limit = constants.HF_HUB_ETAG_TIMEOUT
+        found = retried(
+            lambda: HfApi().model_info(repository, revision=revision, files_metadata=True, timeout=limit), lambda: 0
+        )
+    files, refused = {}, []
+    for one in found.siblings or []:
+        ending = PurePosixPath(one.rfilename).suffix
+        if ending not in KINDS:
+            refused += [one.rfilename] if ending in (".bin", ".pt", ".pth", ".ckpt", ".pkl") else []
+            continue
+        if not stays_inside(one.rfilename):
+            raise ModelError(f"{repository} lists a file that would leave its folder ({one.rfilename!r}): not fetched")
+        blob = one.lfs.sha256 if one.lfs else one.blob_id
+        if one.size is None or blob is None or not _HASH.fullmatch(blob):
+            raise ModelError(f"{endpoint()} does not tell size and hash of {repository}'s files: vt cannot check them")
+        files[one.rfilename] = RemoteFile(one.rfilename, one.size, blob)
+    if found.sha is None or not _HASH.fullmatch(found.sha):
+        raise ModelError(f"{endpoint()} does not tell which commit of {repository} it serves")
+    return Listing(repository, found.sha, files, tuple(refused))
+
+
+def retried(ask: Callable[[], T], progress: Callable[[], int], stop: threading.Event | None = None) -> T:
+    """What `ask` returns, asked again where the network or the server failed for the moment.
+
+    TRIES times without any more `progress` (bytes), waiting longer each time; or until `stop`, which another sets.
+    """
+    failures, before = 0, progress()
+    waiting = stop or threading.Event()
+    while True:
+        try:
+            return ask()
+        except Exception as error:
+            now = progress()
+            failures = 1 if now > before else failures + 1
+            before = now
+            pause = max(WAIT * 2 ** (failures - 1), _asked_to_wait(error))
+            if failures >= TRIES or not _passes(error) or waiting.wait(pause):
+                raise
+
+
+def _passes(error: Exception) -> bool:
+    """Whether it may work the next time."""
+    from huggingface_hub import errors
+
+    if isinstance(error, errors.HfHubHTTPError):
+        return error.response.status_code in (408, 429) or error.response.status_code >= 500
+    return _is_transport(error) or (type(error) is OSError and error.errno is None)  # cut short, says the library
+
+
+def _asked_to_wait(error: Exception) -> float:
+    """Seconds that the server asks for, of them at most MOST_WAIT."""
+    response = getattr(error, "response", None)
+    asked = response.headers.get("Retry-After", "") if response is not None else ""
+    return min(float(asked), MOST_WAIT) if asked.isdecimal() else 0.0
+
+
+def _is_transport(error: Exception) -> bool:
+    return type(error).__module__.partition(".")[0] in ("httpx", "httpx2", "httpcore", "httpcore2")
+
+
+def stays_inside(name: str) -> bool:
+    """Whether a file of this name stays in the folder it is put in, on any system, and can be printed."""
+    windows = PureWindowsPath(name)
+    parts = name.split("/")
+    plain = name.isprintable() and "\\" not in name and not windows.drive and ":" not in name
+    return plain and not PurePosixPath(name).is_absolute() and all(part not in ("", ".", "..") for part in parts)
+
+
+def endpoint() -> str:
+    """The hub that is asked."""
+    from huggingface_hub import constants
+
+    return constants.ENDPOINT
+
+
+def is_offline() -> bool:
+    """Whether the network must not be used."""
+    from huggingface_hub import constants
+
+    return constants.HF_HUB_OFFLINE
+
+
+@contextmanager
+def explained(repository: str, revision: str | None = None) -> Iterator[None]:
+    """Turns what huggingface_hub raises into ModelError, or VtError for a full disk, each one line."""
+    from huggingface_hub import errors
+
+    page = f"{endpoint()}/{repository}"
+    try:
+        yield
+    except errors.GatedRepoError as error:
+        raise ModelError(
+            f"{repository} is gated: accept its terms at {page}, then log in with `hf auth login` or set HF_TOKEN"
+        ) from error
+    except errors.RepositoryNotFoundError as error:
+        raise ModelError(
+            f"{endpoint()} has no model {repository}, or a private one: check the name, "
+            "and for a private one log in with `hf auth login` or set HF_TOKEN"
+        ) from error
+    except errors.RevisionNotFoundError as error:
+        raise ModelError(f"{repository} has no revision {revision}: see {page}/tree/main") from error
+    except errors.EntryNotFoundError as error:
+        raise ModelError(f"{repository} lists a file that it does not give: {first_line(error)}") from error
+    except errors.OfflineModeIsEnabled as error:
+        raise ModelError(f"{repository} is not complete on this machine, and the network must not be used") from error
+    except errors.HFValidationError as error:
+        raise ModelError(f"{repository} is no repository's name: it looks like OWNER/NAME") from error
+    except errors.HfHubHTTPError as error:
+        raise ModelError(_refusal(repository, error)) from error
+    except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            raise VtError("the disk is full: what was fetched is kept, free some space and run it again") from error
+        if error.errno is not None:
+            raise VtError(f"{error.filename or 'the cache'}: {error.strerror}") from error
+        raise ModelError(_unreachable(error)) from error
+    except Exception as error:
+        if _is_transport(error):
+            raise ModelError(_unreachable(error)) from error
+        raise
+
+
+def _refusal(repository: str, error: Exception) -> str:
+    response = getattr(error, "response", None)
+    status = getattr(response, "status_code", None)
+    if status in (401, 403):
+        return (
+            f"{endpoint()} refuses {repository} ({status}): log in with `hf auth login`, or set HF_TOKEN to a token "
+            "that may read it"
+        )
+    if status == 429:
+        return f"{endpoint()} asks for fewer requests (429): try again later; what was fetched is kept"
+    if status is not None and status >= 500:
+        return f"{endpoint()} has a fault of its own ({status}): try again later; what was fetched is kept"
+    return f"{endpoint()} refuses {repository}: {first_line(error)}"
+
+
+def _unreachable(error: Exception) -> str:
+    return f"the connection to {endpoint()} failed ({first_line(error)}): try again; what was fetched is kept"

@@ -1,0 +1,197 @@
+"""`vt pull`: a model's name → its files on this machine, downloaded, and exported here where nobody publishes them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+from vtcli.errors import ModelError, VtError
+from vtcli.models import catalogue, hub, hub_cache, selection, store
+from vtcli.models.checkpoint import MODEL_TYPE, Checkpoint, open_checkpoint
+from vtcli.models.download import check_space, download, missing_bytes
+from vtcli.models.files import read_json
+from vtcli.models.hub import Listing
+from vtcli.models.reference import Reference
+from vtcli.models.sizes import BITS, export_bytes
+from vtcli.models.store import Installed
+
+_FIRST = ("Q4_K_M", "Q8_0")
+"""Of a repository of GGUF files, what is taken where no type is named."""
+
+
+class Follower(Protocol):
+    """Told what goes on; sizes in bytes."""
+
+    def step(self, what: str, total: int | None) -> None:
+        """Something begins: a download of `total` bytes, or an export, None."""
+
+    def gained(self, count: int) -> None:
+        """So many more bytes of the download are here, less than none where some must be fetched again."""
+
+    def share(self, what: str, share: float) -> None:
+        """How far the export is, 0 to 1."""
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What a pull will do: `names` of `listing` are fetched, and `export` is the type made of them here, if any.
+
+    `bytes` is the size of these files, `missing` what of it is not here. Of an export, `made` is about what stays and
+    `working` what it takes beside the source while it runs; where it was made before, `have` is it. `revision` is the
+    branch or tag that was asked for.
+    """
+
+    reference: Reference
+    listing: Listing
+    revision: str | None
+    names: tuple[str, ...]
+    bytes: int
+    missing: int
+    quant: str | None = None
+    export: str | None = None
+    made: int = 0
+    working: int = 0
+    have: Installed | None = None
+
+
+def plan(reference: Reference) -> Plan:
+    """Asks the hub what there is and how large it is; fetches the few small files that tell. Raises ModelError."""
+    if reference.repository is None:
+        raise ModelError(f"{reference.name} is {_place(reference)}: there is nothing to pull")
+    if hub.is_offline():
+        raise ModelError(f"{reference} cannot be pulled: the network must not be used (HF_HUB_OFFLINE)")
+    if reference.quant is None:
+        listing = hub.list_files(reference.repository, reference.revision)
+        kinds = selection.quants(listing)
+        if not kinds or selection.SINGLE in listing.files or selection.INDEX in listing.files:
+            return _checkpoint(reference, listing, None)
+        quant = next((kind for kind in _FIRST if kind in kinds), kinds[0])
+        return _gguf(reference, listing, reference.revision, quant)
+    for one in reference.entry.gguf if reference.entry else ():
+        if reference.quant in one.quants:
+            return _gguf(reference, hub.list_files(one.repository, None), None, reference.quant)
+    listing = hub.list_files(reference.repository, reference.revision)
+    kinds = selection.quants(listing)
+    if reference.quant in kinds:
+        return _gguf(reference, listing, reference.revision, reference.quant)
+    if kinds and selection.SINGLE not in listing.files and selection.INDEX not in listing.files:
+        raise ModelError(
+            f"{reference.repository} has no {reference.quant} (there are: {', '.join(kinds).lower()}), and no "
+            "checkpoint to make it from"
+        )
+    if (sibling := _published_beside(reference)) is not None:
+        return _gguf(reference, sibling, None, reference.quant)
+    if reference.quant not in BITS:
+        raise ModelError(f"{reference.quant} is no type that vt can make: choose one of {', '.join(BITS).lower()}")
+    return _checkpoint(reference, listing, reference.quant)
+
+
+def pull(plan: Plan, follower: Follower, drop_source: bool = False) -> tuple[Installed, int]:
+    """Does it; returns the model and the bytes that dropping the source freed. Raises ModelError, VtError.
+
+    Interrupted at any point, it goes on where it was.
+    """
+    if plan.have is not None:
+        return plan.have, 0
+    folder = hub_cache.repository_folder(plan.listing.repository)
+    check_space(plan.missing + (plan.working if _same_disk(folder) else 0), folder, str(plan.reference))
+    follower.step(f"downloading {plan.listing.repository}", plan.bytes)
+    place = download(plan.listing, plan.names, plan.revision, follower.gained)
+    if plan.export is not None:
+        made = _export(plan, place, follower)
+        source = _found(plan.reference, place) if drop_source else None
+        return made, store.remove(source) if source else 0
+    path = place / plan.names[0] if plan.quant else place
+    open_checkpoint(path)  # ModelError where the files do not go together
+    found = _found(plan.reference, path)
+    if found is None:
+        raise ModelError(f"{plan.listing.repository} was fetched to {place}, but is no model that vt runs")
+    return found, 0
+
+
+def _place(reference: Reference) -> str:
+    path = reference.entry.path if reference.entry else None
+    return "embedded in vt" if path and path.parent.name in ("models", "_models") else f"at {path}"
+
+
+def _checkpoint(reference: Reference, listing: Listing, export: str | None) -> Plan:
+    if export is not None and (have := _exported(reference, listing.commit)):
+        return Plan(reference, listing, reference.revision, (), 0, 0, export=export, have=have)
+    small = selection.small_files(listing)
+    if "config.json" not in small:
+        raise ModelError(f"{listing.repository} is no model that vt runs: it has neither config.json nor GGUF files")
+    folder = download(listing, small, reference.revision, lambda _count: None)
+    config = read_json(folder / "config.json")
+    if config.get("model_type") != MODEL_TYPE:
+        raise ModelError(
+            f"{listing.repository} is a {config.get('model_type', 'nameless')} model: vt runs the Qwen2.5-VL family "
+            f"({MODEL_TYPE}); nothing more was fetched"
+        )
+    names = (*small, *selection.weight_files(listing, folder))
+    sizes = sum(listing.files[name].bytes for name in names)
+    made = working = 0
+    if export is not None:
+        checkpoint = open_checkpoint(folder, weights=False)
+        made, working = _export_bytes(checkpoint, export), _export_bytes(checkpoint, export)
+        if BITS[export] < 16:
+            working += _export_bytes(checkpoint, "BF16")
+    missing = missing_bytes(listing, names)
+    return Plan(
+        reference, listing, reference.revision, names, sizes, missing, export=export, made=made, working=working
+    )
+
+
+def _gguf(reference: Reference, listing: Listing, revision: str | None, quant: str) -> Plan:
+    names = tuple(selection.gguf_files(listing, quant))
+    sizes = sum(listing.files[name].bytes for name in names)
+    return Plan(reference, listing, revision, names, sizes, missing_bytes(listing, names), quant)
+
+
+def _published_beside(reference: Reference) -> Listing | None:
+    """The same owner's repository of GGUF files, if it has the wanted type. Other people's are not looked for."""
+    try:
+        listing = hub.list_files(catalogue.gguf_repository(str(reference.repository)), None)
+    except ModelError:
+        return None
+    return listing if reference.quant in selection.quants(listing) else None
+
+
+def _export_bytes(checkpoint: Checkpoint, quant: str) -> int:
+    return export_bytes(checkpoint.config, checkpoint.text_config, checkpoint.vision_config, quant)
+
+
+def _exported(reference: Reference, commit: str) -> Installed | None:
+    found = store.find(reference)
+    return next((one for one in found if one.where == store.MADE and one.revision == commit), None)
+
+
+def _export(plan: Plan, place: Path, follower: Follower) -> Installed:
+    from filelock import FileLock
+
+    from vtcli.models.export import export
+
+    assert plan.export is not None and plan.reference.repository is not None
+    folder = store.exports_folder(plan.reference.repository, plan.listing.commit)
+    folder.mkdir(parents=True, exist_ok=True)
+    with FileLock(folder.parent / f".{plan.export}.lock"):  # another pull may be at it
+        if (found := _exported(plan.reference, plan.listing.commit)) is None:
+            check_space(plan.working, folder, f"exporting {plan.reference}")
+            follower.step(f"exporting {plan.reference}", None)
+            export(open_checkpoint(place), folder, plan.export, progress=follower.share)
+            found = _exported(plan.reference, plan.listing.commit)
+    if found is None:
+        raise VtError(f"{plan.reference} was exported to {folder}, but cannot be found there")
+    return found
+
+
+def _found(reference: Reference, path: Path) -> Installed | None:
+    wanted = Reference(reference.text, reference.entry, reference.repository, reference.revision, None)
+    return next((one for one in store.find(wanted) if one.path == path), None)
+
+
+def _same_disk(folder: Path) -> bool:
+    made, there = (
+        next(place for place in (one, *one.parents) if place.exists()) for one in (store.exports_folder(), folder)
+    )
+    return made.stat().st_dev == there.stat().st_dev

@@ -1,0 +1,56 @@
+"""What a user may call a model that is not a path: `NAME`, `OWNER/REPO`, either with `@REVISION` and `:QUANT`."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+from vtcli.models import catalogue
+
+_FORM = re.compile(
+    r"(?P<name>[A-Za-z0-9][\w.-]*(?:/[A-Za-z0-9][\w.-]*)?)(?:@(?P<revision>[\w.-]+(?:/[\w.-]+)*))?(?::(?P<quant>\w+))?",
+    re.ASCII,
+)
+
+
+@dataclass(frozen=True)
+class Reference:
+    """A model by name: the catalogue's `entry` or None, its `repository` on the hub, and which export of it.
+
+    `quant` is llama.cpp's name of a type, such as "Q4_K_M", or None for what there is. `revision` is None for the one
+    the catalogue names, or else the hub's newest.
+    """
+
+    text: str
+    entry: catalogue.Entry | None
+    repository: str | None
+    revision: str | None
+    quant: str | None
+
+    @property
+    def name(self) -> str:
+        """Without revision and quant."""
+        return self.entry.name if self.entry else self.repository or self.text
+
+    @property
+    def missing(self) -> str:
+        """What to say where it is not here; a folder may have been meant."""
+        what = "is not" if self.entry else "is no folder, and no model that is"
+        return f"{self} {what} on this machine"
+
+    def __str__(self) -> str:
+        return f"{self.name}:{self.quant.lower()}" if self.quant else self.name
+
+
+def parse(text: str) -> Reference | None:
+    """The model that `text` names, None where it can only be a path. Raises ModelError for a broken catalogue."""
+    match = _FORM.fullmatch(text)
+    if match is None:
+        return None
+    name, revision, quant = match["name"], match["revision"], match["quant"]
+    entry = catalogue.entries().get(name.lower())
+    if entry is None and "/" not in name:
+        return None
+    repository = entry.repository if entry else name
+    pinned = revision or (entry.revision if entry else None)
+    return Reference(text, entry, repository, pinned, quant.upper() if quant else None)
