@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
+import sys
 from pathlib import Path
 
 import pytest
 
 from vtcli.errors import UsageError
 from vtcli.train.records import Record
-from vtcli.train.rewards import REWARDS, Group, find_reward, score
+from vtcli.train.rewards import REWARDS, Group, find_reward, form_of, score
 
 TRACE = "Look. <time>00:00-00:04</time> <caption>a</caption> <think>b</think> <answer>{}</answer>"
 RECORD = Record("x:1", "Why?", "multiple choice", "B", ("one", "two"), spans=((0.0, 4.0),))
@@ -51,6 +52,11 @@ def test_formats() -> None:
     assert REWARDS["video-r1-format"](group(paper, relative)) == [0, 1]
 
 
+def test_held_out_replies_are_held_against_the_recipes_own_format() -> None:
+    said = group("<think>x</think>\n<answer>B</answer>")
+    assert (form_of("video-r1")(said), form_of("ask")(said), form_of("video-thinker")(said)) == ([1], [0], [0])
+
+
 def test_times() -> None:
     half = TRACE.format("B").replace("00:04", "00:02")
     assert REWARDS["times"](group(TRACE.format("B"), half, "nothing")) == [1, 0.5, 0]
@@ -78,7 +84,8 @@ def test_rewards_of_ones_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
         "def shouting(group):\n    return [text.isupper() for text in group.texts]\n"
         "def short(group):\n    return []\nx = 1\n"
     )
-    monkeypatch.syspath_prepend(str(tmp_path))
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    monkeypatch.chdir(tmp_path)  # where `vt train` is run
     assert find_reward("vt_test_rewards:shouting")(group("A", "a")) == [1.0, 0.0]
     with pytest.raises(UsageError, match="gave 0 numbers for 1"):
         find_reward("vt_test_rewards:short")(group("A"))

@@ -7,7 +7,7 @@ from typing import Any
 
 from vtcli.train.encode import Encoder
 from vtcli.train.records import Record
-from vtcli.train.rewards import Group, form, score, times
+from vtcli.train.rewards import Group, form_of, score, times
 from vtcli.train.rollout import Drawing, roll_out
 from vtcli.train.whole import with_whole_weights
 
@@ -37,7 +37,7 @@ def _sums(
     model: Any, encoder: Encoder, records: Sequence[Record], drawing: Drawing, precision: Callable[[], Any]
 ) -> list[float]:
     """Over `records`: how many, right, valid, with times, and the overlap of these."""
-    sums = [0.0] * 5
+    sums, form = [0.0] * 5, form_of(encoder.recipe.prompt)
     for begin in range(0, len(records), AT_ONCE):
         asked = records[begin : begin + AT_ONCE]
         replies = roll_out(model, [encoder.prompt(record) for record in asked], 1, drawing, precision=precision())

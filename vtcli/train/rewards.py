@@ -7,6 +7,8 @@ number a completion, from 0 up.
 from __future__ import annotations
 
 import importlib
+import os
+import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -94,6 +96,11 @@ def length(group: Group) -> list[float]:
     return [_LENGTH if enough and good and fit else 0.0 for good, fit in zip(right, fits, strict=True)]
 
 
+def form_of(prompt: str) -> Reward:
+    """The reward for valid format in a recipe's layout of prompts."""
+    return video_r1_form if prompt == "video-r1" else form
+
+
 REWARDS: dict[str, Reward] = {
     "accuracy": accuracy,
     "format": form,
@@ -112,6 +119,8 @@ def find_reward(name: str) -> Reward:
     module, colon, function = name.partition(":")
     if not colon:
         raise UsageError(f"no such reward: {name} (there are: {', '.join(REWARDS)}, or MODULE:FUNCTION of your own)")
+    if (here := os.getcwd()) not in sys.path:
+        sys.path.append(here)  # where one's own modules lie, as with `python -m`
     try:
         found = getattr(importlib.import_module(module), function)
     except (ImportError, AttributeError, ValueError) as error:

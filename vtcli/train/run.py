@@ -90,13 +90,13 @@ def run(job: Job, follower: Follower | None = None) -> dict[str, Any]:
     with _quiet():
         from accelerate import PartialState
 
+        _check_launch()
         state = PartialState(cpu=not _has_gpu())
         if not state.is_main_process:
             follower = None
         with state.main_process_first():  # the others find the frames it read
             encoder, checked = _prepare(job, base, stages, state.is_main_process, follower)
         on = plan.devices()
-        _check_launch()
         for name in stages:
             stage = job.recipe.stage(name)
             assert stage is not None
