@@ -60,4 +60,4 @@ def test_the_embedded_model_answers_in_format(vt: Vt, demo_clip: Demo, tiny: str
 def test_a_real_question_never_goes_to_the_embedded_model_by_itself(vt: Vt, demo_clip: Demo, tiny: str) -> None:
     done = vt("ask", str(demo_clip[0]), "why did he leave?")
     assert (done.returncode, done.stdout) == (1, "")
-    assert "no model given" in done.stderr
+    assert "no model is installed" in done.stderr
