@@ -148,9 +148,8 @@ def test_at_a_terminal_ctrl_c_stops_a_reply_and_ctrl_d_ends(tiny: str, demo_clip
         terminal.until("Ctrl-D ends")
         terminal.until("> ")
         terminal.send("half a question")
-        terminal.until("half a question")  # the line is being read
-        terminal.send("\x03")
-        terminal.until("> ")
+        terminal.until("half a question")
+        terminal.press("\x03", "> ")
         terminal.send("what happens first?\n")
         terminal.until("16 frames of")
         terminal.until("At first")  # the reply has begun
@@ -218,6 +217,21 @@ class Terminal:
             assert time.monotonic() < deadline, f"{words!r} does not come: {self.text[self._read :]!r}"
             self._take()
         self._read = at + len(words)
+
+    def press(self, key: str, words: str) -> None:
+        """Presses `key`, again every two seconds, until `words` come.
+
+        Python's readline sleeps on where a signal comes just before it begins to wait, until the next key is pressed.
+        """
+        for _ in range(30):
+            self.send(key)
+            pause = time.monotonic() + 2
+            while time.monotonic() < pause:
+                if self.text.find(words, self._read) >= 0:
+                    self.until(words)
+                    return
+                self._take()
+        raise AssertionError(f"{words!r} does not come: {self.text[self._read :]!r}")
 
     def end(self) -> int:
         while self._process.poll() is None:
