@@ -76,6 +76,7 @@ def test_same_pixels(clip: Clip, made: dict[str, Any]) -> None:
     assert in_both_ways(info, FrameRequest(frames=80))
 
 
+@pytest.mark.slow
 def test_every_clip_of_the_material(material: Path) -> None:
     jumped = 0
     for path in sorted((material / "videos").rglob("*.*")):

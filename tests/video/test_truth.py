@@ -78,6 +78,7 @@ def videos(material: Path) -> Path:
     return material / "videos"
 
 
+@pytest.mark.slow
 def test_every_clip_of_the_material(videos: Path) -> None:
     checked = 0
     for path in sorted(videos.rglob("*")):
