@@ -15,7 +15,7 @@ from typing import Any
 from vtcli import __version__
 from vtcli.errors import EngineError, ModelError, first_line
 from vtcli.install import install_command, pip_command
-from vtcli.machine import places
+from vtcli.machine import Place, places
 from vtcli.memory import Clip, memory_by_part, most_frames
 from vtcli.models import catalogue, choose, store
 from vtcli.models.checkpoint import Checkpoint, open_checkpoint, planned_checkpoint
@@ -170,25 +170,21 @@ def _device_fix(name: str) -> str | None:
 
 def _models(devices: list[Device]) -> Iterator[Model]:
     best = next((device for device in devices if device.ready and device.dtype), None)
+    there = places()
     for entry in catalogue.entries().values():
+        here = bool(store.find(Reference(entry.name, entry, entry.repository, entry.revision, None)))
         try:
-            checkpoint = open_checkpoint(entry.name) if _is_here(entry) else planned_checkpoint(entry)
+            checkpoint = open_checkpoint(entry.name) if here else planned_checkpoint(entry)
         except ModelError as error:
             yield Model(entry.name, False, str(error))
             continue
-        yield _model(checkpoint, entry, best)
+        yield _model(checkpoint, entry, best, None if here else _pull(entry, there), here)
 
 
-def _is_here(entry: catalogue.Entry) -> bool:
-    return bool(store.find(Reference(entry.name, entry, entry.repository, entry.revision, None)))
-
-
-def _model(checkpoint: Checkpoint, entry: catalogue.Entry, device: Device | None) -> Model:
+def _model(checkpoint: Checkpoint, entry: catalogue.Entry, device: Device | None, fix: str | None, here: bool) -> Model:
     """What running the model would take on the best device there is, whether or not its files are here."""
     parameters = checkpoint.weights.parameters
-    here = _is_here(entry)
     lacks = [] if here else ["not on this machine"]
-    fix = None if here else _pull(entry)
     if device is None or device.free is None:
         lacks.append("no engine to run it")
         return Model(entry.name, False, _but(entry.description, lacks), fix, parameters)
@@ -203,9 +199,9 @@ def _model(checkpoint: Checkpoint, entry: catalogue.Entry, device: Device | None
     return Model(entry.name, ready, detail, fix, parameters, least, device.name, frames)
 
 
-def _pull(entry: catalogue.Entry) -> str | None:
+def _pull(entry: catalogue.Entry, there: list[Place]) -> str | None:
     """The command that brings the variant of the entry that serves best here, if any can run."""
-    found = choose.best(choose.variants(entry), places())
+    found = choose.best(choose.variants(entry), there)
     return f"vt pull {found[0]}" if found else None
 
 

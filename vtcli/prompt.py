@@ -93,8 +93,12 @@ def build_prompt(question: str, choices: Sequence[str] = (), style: str = "video
     Raises UsageError for an empty question or option, a single option, more than 26, or text that is not Unicode.
     """
     _check(question, choices)
-    options = "".join(f"{letter}. {text}\n" for letter, text in zip(ascii_uppercase, choices, strict=False))
-    return PROMPTS[style](question, options)
+    return PROMPTS[style](question, option_lines(choices))
+
+
+def option_lines(texts: Sequence[str]) -> str:
+    """The options' texts with their letters, a line each."""
+    return "".join(f"{letter}. {text}\n" for letter, text in zip(ascii_uppercase, texts, strict=False))
 
 
 def _video_thinker(question: str, options: str) -> Prompt:

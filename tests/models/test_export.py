@@ -242,7 +242,7 @@ def test_nothing_is_left_of_an_export_that_fails(
 
 def test_a_disk_that_is_too_small(random_checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     usage = shutil.disk_usage(tmp_path)._replace(free=1000)
-    monkeypatch.setattr(run.shutil, "disk_usage", lambda _: usage)  # type: ignore[attr-defined]
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: usage)
     with pytest.raises(VtError, match=r"takes \d+\.\d GB in .* while it is made, 0\.0 GB are free"):
         export(open_checkpoint(random_checkpoint), tmp_path, "Q4_K_M")
 

@@ -35,3 +35,8 @@ def warn(message: str) -> None:
     from vtcli.trace.text import sanitise_line
 
     print(f"vt: warning: {sanitise_line(message)}", file=sys.stderr)
+
+
+def size_text(count: int) -> str:
+    """Bytes for people: "9.9 MB", "16.6 GB"."""
+    return f"{count / 1e6:.1f} MB" if count < 1e8 else f"{count / 1e9:.1f} GB"

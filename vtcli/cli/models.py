@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 from vtcli.cli import options
+from vtcli.cli.console import size_text
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -86,7 +87,7 @@ def _table(found: list[Row], is_terminal: bool) -> Table:
         mark = "*" if row.entry and "licence" in row.entry.unverified and licence else ""
         table.add_row(
             Text(sanitise_line(name), style="bold" if row.here else ""),
-            f"{'' if row.here else '~'}{_gb(row.bytes)}",
+            f"{'' if row.here else '~'}{size_text(row.bytes)}",
             Text(row.here.where if row.here else "-", style="green" if row.here else "dim"),
             Text(_fit(row), style="" if row.fits else "dim"),
             Text(sanitise_line(licence) + mark),
@@ -97,7 +98,7 @@ def _table(found: list[Row], is_terminal: bool) -> Table:
 def _fit(row: Row) -> str:
     if row.memory is None:
         return "no engine for it" if row.entry else "-"
-    return f"{row.device}, {_gb(row.memory)}" if row.fits else f"no: {_gb(row.memory)}"
+    return f"{row.device}, {size_text(row.memory)}" if row.fits else f"no: {size_text(row.memory)}"
 
 
 def _show(text: str, json: bool) -> None:
@@ -130,7 +131,11 @@ def _facts(found: list[Row]) -> Iterator[tuple[str, str]]:
         if doubt:
             yield "* unchecked", ", ".join(entry.unverified)
     for row in found:
-        state = f"{row.here.where}, {_gb(row.here.bytes)}, {row.here.path}" if row.here else f"~{_gb(row.bytes)}"
+        state = (
+            f"{row.here.where}, {size_text(row.here.bytes)}, {row.here.path}"
+            if row.here
+            else f"~{size_text(row.bytes)}"
+        )
         memory = f"; in memory: {_fit(row)}" if row.memory else ""
         yield str(row).removeprefix(first.name) or "checkpoint", state + memory
 
@@ -147,7 +152,7 @@ def _remove(text: str, yes: bool, json: bool) -> None:
         raise ModelError(f"{text} is not on this machine")
     if fixed := next((one for one in found if one.where == store.EMBEDDED), None):
         raise VtError(f"{fixed.name} is no download of vt's: it stays")
-    named = ", ".join(f"{one} ({_gb(one.bytes)})" for one in found) or f"{_gb(partial)} of {text}"
+    named = ", ".join(f"{one} ({size_text(one.bytes)})" for one in found) or f"{size_text(partial)} of {text}"
     if not yes and not confirm(f"Remove {named}?", default=False):
         raise VtError(f"{named} kept: vt models rm {text} -y removes without asking")
     freed = sum(store.remove(one) for one in found)
@@ -155,7 +160,7 @@ def _remove(text: str, yes: bool, json: bool) -> None:
         folder = hub_cache.repository_folder(_repository(text))
         freed = hub_cache.remove(folder, hub_cache.files(folder))
     record = {"schema": "vt.models/1", "removed": [str(one) for one in found], "bytes": freed}
-    print(dump_json(record, sys.stdout.encoding) if json else f"{_gb(freed)} freed: {sanitise_line(named)}")
+    print(dump_json(record, sys.stdout.encoding) if json else f"{size_text(freed)} freed: {sanitise_line(named)}")
 
 
 def _named(text: str) -> list[Row]:
@@ -205,7 +210,3 @@ def _record(row: Row) -> dict[str, Any]:
         "device": row.device,
         "fits": row.fits,
     }
-
-
-def _gb(count: int) -> str:
-    return f"{count / 1e6:.1f} MB" if count < 1e8 else f"{count / 1e9:.1f} GB"

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from vtcli.cli import options
+from vtcli.cli.console import size_text
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -56,7 +57,7 @@ def pull(
         return
     print(sanitise_line(str(got.path)))
     if not quiet:
-        print(f'vt: {_gb(got.bytes)}; try: vt ask VIDEO "QUESTION" -m {got}', file=sys.stderr)
+        print(f'vt: {size_text(got.bytes)}; try: vt ask VIDEO "QUESTION" -m {got}', file=sys.stderr)
 
 
 def fetch(reference: Reference, offline: bool, drop_source: bool, quiet: bool, color: options.Color) -> Installed:
@@ -81,7 +82,7 @@ def fetch(reference: Reference, offline: bool, drop_source: bool, quiet: bool, c
     with Bars(console, quiet) as bars:
         got, freed = run(what, bars, drop_source)
     if freed and not quiet:
-        console.print(f"vt: {_gb(freed)} of the checkpoint freed", soft_wrap=True)
+        console.print(f"vt: {size_text(freed)} of the checkpoint freed", soft_wrap=True)
     return got
 
 
@@ -89,13 +90,13 @@ def _plan_lines(plan: Plan) -> list[str]:
     if plan.have is not None:
         return [f"{plan.reference} is here already"]
     source = f"{plan.listing.repository} at {plan.listing.commit[:8]}"
-    lines = [f"{source}: {len(plan.names)} files, {_gb(plan.bytes)}"]
+    lines = [f"{source}: {len(plan.names)} files, {size_text(plan.bytes)}"]
     if plan.missing != plan.bytes:
-        lines[0] += f", of which {_gb(plan.missing)} are missing" if plan.missing else ", all here"
+        lines[0] += f", of which {size_text(plan.missing)} are missing" if plan.missing else ", all here"
     if plan.export is not None:
         lines.append(
-            f"nobody is known to publish {plan.reference}: it is made here, about {_gb(plan.made)}; "
-            f"{_gb(plan.working)} more are needed while it is"
+            f"nobody is known to publish {plan.reference}: it is made here, about {size_text(plan.made)}; "
+            f"{size_text(plan.working)} more are needed while it is"
         )
     return lines
 
@@ -141,7 +142,3 @@ class Bars:
 
     def __exit__(self, kind: type[BaseException] | None, error: object, traceback: TracebackType | None) -> None:
         self._bars.stop()
-
-
-def _gb(count: int) -> str:
-    return f"{count / 1e6:.1f} MB" if count < 1e8 else f"{count / 1e9:.1f} GB"

@@ -8,16 +8,17 @@ right; the cache's links are then made by `hf_hub_download`, which finds the blo
 from __future__ import annotations
 
 import os
-import shutil
 import threading
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+from vtcli.disk import free_bytes
 from vtcli.errors import ModelError, VtError
 from vtcli.models import hub_cache
 from vtcli.models.checked import Checked, hash_file, hash_of
 from vtcli.models.hub import Listing, RemoteFile, explained, retried
+from vtcli.models.hub_cache import file_size
 
 Progress = Callable[[int], None]
 """Told how many more bytes are here; less than none where some must be fetched again."""
@@ -60,8 +61,7 @@ def missing_bytes(listing: Listing, names: Iterable[str]) -> int:
 
 def check_space(need: int, folder: Path, what: str) -> None:
     """VtError where `need` bytes are not free on the disk that holds, or will hold, `folder`."""
-    there = next(place for place in (folder, *folder.parents) if place.exists())
-    free = shutil.disk_usage(there).free
+    free = free_bytes(folder)
     if need > free:
         raise VtError(f"{what} takes {need / 1e9:.1f} GB in {folder}, and {free / 1e9:.1f} GB are free there")
 
@@ -116,7 +116,7 @@ class _File:
         return False
 
     def _fetch(self) -> None:
-        self._tell(_size(self._part))
+        self._tell(file_size(self._part))
         for is_last in (False, True):
             if self._complete() == self._file.blob:
                 os.replace(self._part, self._blob)
@@ -131,14 +131,14 @@ class _File:
 
     def _complete(self) -> str:
         """Fetches what is missing of the part; returns the hash of the whole."""
-        return retried(self._go_on, lambda: _size(self._part), self._stop)
+        return retried(self._go_on, lambda: file_size(self._part), self._stop)
 
     def _go_on(self) -> str:
         from huggingface_hub import constants, get_session, hf_hub_url
         from huggingface_hub.utils._headers import build_hf_headers
         from huggingface_hub.utils._http import hf_raise_for_status
 
-        if (have := _size(self._part)) > self._file.bytes:
+        if (have := file_size(self._part)) > self._file.bytes:
             self._part.unlink()
             self._tell(-have)
             have = 0
@@ -164,7 +164,7 @@ class _File:
                     stream.write(block)
                     digest.update(block)
                     self._tell(len(block))
-        if _size(self._part) < self._file.bytes:
+        if file_size(self._part) < self._file.bytes:
             raise OSError(f"{self._file.name} was cut short")
         return digest.hexdigest()
 
@@ -187,12 +187,5 @@ def _have(listing: Listing, file: RemoteFile) -> int:
     blobs = hub_cache.repository_folder(listing.repository) / "blobs"
     for path in (_snapshot(listing) / file.name, blobs / file.blob, blobs / (file.blob + _PART)):
         if path.exists():
-            return min(_size(path), file.bytes)
+            return min(file_size(path), file.bytes)
     return 0
-
-
-def _size(path: Path) -> int:
-    try:
-        return path.stat().st_size
-    except OSError:
-        return 0

@@ -60,7 +60,7 @@ def point(folder: Path, revision: str, commit: str) -> None:
 
 def partial_bytes(folder: Path) -> int:
     """What downloads that did not end have left in a repository's folder."""
-    return sum(_size(file) for file in (folder / "blobs").glob(f"*{PARTIAL}"))
+    return sum(file_size(file) for file in (folder / "blobs").glob(f"*{PARTIAL}"))
 
 
 def files(folder: Path) -> list[Path]:
@@ -76,7 +76,7 @@ def remove(folder: Path, unwanted: list[Path]) -> int:
     freed = 0
     for file in unwanted:
         blob = _blob(file)
-        size = 0 if blob.is_symlink() else _size(blob)  # a link: its content lies in a store that others share
+        size = 0 if blob.is_symlink() else file_size(blob)  # a link: its content lies in a store that others share
         file.unlink()
         if blob == file:
             freed += size
@@ -95,7 +95,8 @@ def _blob(file: Path) -> Path:
     return Path(os.path.normpath(file.parent / os.readlink(file))) if file.is_symlink() else file
 
 
-def _size(file: Path) -> int:
+def file_size(file: Path) -> int:
+    """Bytes of a file, 0 where there is none."""
     try:
         return file.stat().st_size
     except OSError:

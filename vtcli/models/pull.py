@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
+from vtcli.disk import existing
 from vtcli.errors import ModelError, VtError
 from vtcli.models import catalogue, hub, hub_cache, selection, store
 from vtcli.models.checkpoint import MODEL_TYPE, Checkpoint, open_checkpoint
@@ -191,7 +192,4 @@ def _found(reference: Reference, path: Path) -> Installed | None:
 
 
 def _same_disk(folder: Path) -> bool:
-    made, there = (
-        next(place for place in (one, *one.parents) if place.exists()) for one in (store.exports_folder(), folder)
-    )
-    return made.stat().st_dev == there.stat().st_dev
+    return existing(store.exports_folder()).stat().st_dev == existing(folder).stat().st_dev

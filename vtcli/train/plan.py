@@ -6,10 +6,10 @@ Lower bounds: libraries add workspace of their own.
 from __future__ import annotations
 
 import os
-import shutil
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from vtcli.disk import free_bytes
 from vtcli.errors import TrainError
 from vtcli.models.checkpoint import Checkpoint
 from vtcli.train.recipe import Grpo, Lora, Recipe, Stage, StageName
@@ -148,8 +148,7 @@ def check_disk(checkpoint: Checkpoint, recipe: Recipe, stages: list[StageName], 
     trained_width = width if recipe.lora is None else 4
     one = trained * (trained_width + 2 * trained_width)
     most = max((recipe.stage(name).keep + 1 for name in stages), default=0)  # type: ignore[union-attr]
-    place = next(folder for folder in (out, *out.absolute().parents) if folder.exists())
-    free = shutil.disk_usage(place).free
+    free = free_bytes(out)
     models = len(stages) * parameters * width
     need = most * one + models
     if need > free:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from string import ascii_uppercase
-
 from vtcli.prompt import (
     SYSTEM_PROMPT,
     USER_TEMPLATE,
@@ -12,6 +10,7 @@ from vtcli.prompt import (
     VIDEO_R1_USER_TEMPLATE,
     Prompt,
     build_prompt,
+    option_lines,
 )
 from vtcli.train.recipe import Recipe
 from vtcli.train.records import Record
@@ -38,7 +37,7 @@ def prompt_of(record: Record, layout: str) -> Prompt:
     if layout == "ask":
         asked = build_prompt(record.problem, record.options)
         return Prompt(asked.system, asked.user, videos=len(record.videos))
-    options = "".join(f"{letter}. {text}\n" for letter, text in zip(ascii_uppercase, record.options, strict=False))
+    options = option_lines(record.options)
     question = record.problem + (f"Options:\n{options}" if options else "")
     if layout == "video-r1":
         user = VIDEO_R1_USER_TEMPLATE.replace("{Question}", question) + _VIDEO_R1_KINDS[record.kind]

@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 import vtcli
+from vtcli.disk import free_bytes
 from vtcli.errors import DataError, TrainError, UsageError
 from vtcli.install import require
 from vtcli.models.checkpoint import Checkpoint, open_checkpoint
@@ -177,8 +178,7 @@ def _check_frames(records: Sequence[Record], store: FrameStore, folder: Path) ->
     """Raises TrainError where the disk has no room for the frames that are still to be kept."""
     missing = {video for record in records for video in record.videos if not store.is_kept(video)}
     each = 3 * (store.request.frames or 64) * store.request.max_pixels
-    place = next(place for place in (folder, *folder.absolute().parents) if place.exists())
-    free = shutil.disk_usage(place).free
+    free = free_bytes(folder)
     if len(missing) * each > free:
         raise TrainError(
             f"the frames of {len(missing)} videos take up to {len(missing) * each / 1e9:.1f} GB in {folder} and "

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shutil
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -16,6 +15,7 @@ import numpy as np
 
 from vtcli.background import Background
 from vtcli.cores import cores
+from vtcli.disk import free_bytes
 from vtcli.errors import EngineError, ModelError, UsageError, VtError
 from vtcli.install import require
 from vtcli.models import catalogue
@@ -132,7 +132,7 @@ def _check_space(
     need = 2 * sum(prod(piece.shape) for piece in vision) * (2 if quant == "F32" else 1) + values * _PLAIN[base]
     if quant not in _PLAIN:
         need += int(values * BITS[quant] / 8)
-    free = shutil.disk_usage(folder).free
+    free = free_bytes(folder)
     if need > free:
         raise VtError(
             f"{checkpoint.name} as {quant} takes {need / 1e9:.1f} GB in {folder} while it is made, "
