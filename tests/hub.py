@@ -1,6 +1,7 @@
 """A hub-compatible server on loopback: the API and file routes that huggingface_hub uses, with faults on demand.
 
-Written after the routes of huggingface_hub 1.0 to 2.4 (hf_api.model_info, file_download.get_hf_file_metadata).
+Written after the routes of huggingface_hub 1.0 to 2.4 (hf_api.model_info and dataset_info,
+file_download.get_hf_file_metadata). A data set's name begins with "datasets/" here, as it does in its files' addresses.
 """
 
 from __future__ import annotations
@@ -123,8 +124,11 @@ class _Handler(BaseHTTPRequestHandler):
             self._refuse(fault.status, fault.code)
             return
         parts = path.strip("/").split("/")
-        if parts[:2] == ["api", "models"]:
-            name = "/".join(parts[2:4])
+        before = "datasets/" if "datasets" in parts[:2] else ""
+        if parts[0] == "datasets":
+            del parts[0]
+        if parts[:2] in (["api", "models"], ["api", "datasets"]):
+            name = before + "/".join(parts[2:4])
             if (repository := self._repository(name)) is not None:
                 if parts[4:5] in (["revision"], ["tree"]) and parts[5] not in ("main", repository.commit):
                     self._refuse(404, "RevisionNotFound")
@@ -132,7 +136,7 @@ class _Handler(BaseHTTPRequestHandler):
                 listing = self._listing(name, repository)
                 self._json(_tree(listing) if parts[4:5] == ["tree"] else listing)
         elif len(parts) > 4 and parts[2] == "resolve":
-            if (repository := self._repository("/".join(parts[:2]))) is not None:
+            if (repository := self._repository(before + "/".join(parts[:2]))) is not None:
                 if parts[3] not in ("main", repository.commit):
                     self._refuse(404, "RevisionNotFound")
                     return
@@ -164,7 +168,7 @@ class _Handler(BaseHTTPRequestHandler):
                 one["lfs"] = {"sha256": etag, "size": size, "pointerSize": 130}
             siblings.append(one)
         return {
-            "id": name,
+            "id": name.removeprefix("datasets/"),
             "modelId": name,
             "sha": repository.commit,
             "siblings": siblings,

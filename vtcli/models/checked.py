@@ -9,7 +9,6 @@ import threading
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from vtcli.models import hub_cache
 from vtcli.models.hub import RemoteFile
 from vtcli.settings import data_folder
 
@@ -38,8 +37,8 @@ def hash_file(path: Path, file: RemoteFile) -> str:
 class Checked:
     """The files of one repository in the cache that were hashed and not touched since; kept between runs."""
 
-    def __init__(self, repository: str) -> None:
-        self._root = hub_cache.repository_folder(repository)
+    def __init__(self, folder: Path) -> None:
+        self._root = folder
         self._record = data_folder() / "checked" / f"{self._root.name}.json"
         self._lock = threading.Lock()
         try:

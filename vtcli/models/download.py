@@ -41,7 +41,7 @@ def download(listing: Listing, names: Iterable[str], revision: str | None, tell:
     disable_progress_bars()
     set_verbosity_error()  # type: ignore[no-untyped-call]  # what it warns of ends in one line here
     largest_first = sorted((listing.files[name] for name in names), key=lambda file: -file.bytes)
-    stop, checked = threading.Event(), Checked(listing.repository)
+    stop, checked = threading.Event(), Checked(storage_of(listing))
     pool = ThreadPoolExecutor(WORKERS, thread_name_prefix="vt-download")
     try:
         for done in [pool.submit(_File(listing, file, checked, tell, stop).get) for file in largest_first]:
@@ -49,7 +49,7 @@ def download(listing: Listing, names: Iterable[str], revision: str | None, tell:
     finally:
         stop.set()
         pool.shutdown(wait=False, cancel_futures=True)
-    hub_cache.point(hub_cache.repository_folder(listing.repository), revision or "main", listing.commit)
+    hub_cache.point(storage_of(listing), revision or "main", listing.commit)
     return _snapshot(listing)
 
 
@@ -77,7 +77,7 @@ class _File:
         self, listing: Listing, file: RemoteFile, checked: Checked, tell: Progress, stop: threading.Event
     ) -> None:
         self._listing, self._file, self._checked, self._tell, self._stop = listing, file, checked, tell, stop
-        storage = hub_cache.repository_folder(listing.repository)
+        storage = storage_of(listing)
         self._link = _snapshot(listing) / file.name
         self._blob = storage / "blobs" / file.blob
         self._part = self._blob.with_name(file.blob + _PART)
@@ -86,7 +86,7 @@ class _File:
     def get(self) -> None:
         from huggingface_hub.utils._fixes import WeakFileLock
 
-        with explained(self._listing.repository):
+        with explained(self._listing.repository, kind=self._listing.kind):
             if self._is_right(self._link):
                 self._tell(self._file.bytes)
                 return
@@ -149,7 +149,8 @@ class _File:
                 digest.update(block)
             if have == self._file.bytes:
                 return digest.hexdigest()
-            url = hf_hub_url(self._listing.repository, self._file.name, revision=self._listing.commit)
+            listing = self._listing
+            url = hf_hub_url(listing.repository, self._file.name, repo_type=listing.kind, revision=listing.commit)
             headers = build_hf_headers() | {"Accept-Encoding": "identity", "Range": f"bytes={have}-"}
             limit = constants.HF_HUB_DOWNLOAD_TIMEOUT
             with get_session().stream("GET", url, headers=headers, timeout=limit, follow_redirects=True) as response:
@@ -171,20 +172,29 @@ class _File:
     def _make_link(self) -> None:
         from huggingface_hub import hf_hub_download
 
-        name, commit = self._file.name, self._listing.commit
-        retried(lambda: hf_hub_download(self._listing.repository, name, revision=commit), lambda: 0, self._stop)
+        name, listing = self._file.name, self._listing
+        retried(
+            lambda: hf_hub_download(listing.repository, name, repo_type=listing.kind, revision=listing.commit),
+            lambda: 0,
+            self._stop,
+        )
         if not self._link.is_symlink():  # where links cannot be made the library copies
             self._blob.unlink(missing_ok=True)
         if not self._is_right(self._link):
-            raise ModelError(f"{name} of {self._listing.repository} changed on the hub meanwhile: run it again")
+            raise ModelError(f"{name} of {listing.repository} changed on the hub meanwhile: run it again")
+
+
+def storage_of(listing: Listing) -> Path:
+    """Where the cache keeps the repository."""
+    return hub_cache.repository_folder(listing.repository, listing.kind)
 
 
 def _snapshot(listing: Listing) -> Path:
-    return hub_cache.repository_folder(listing.repository) / "snapshots" / listing.commit
+    return storage_of(listing) / "snapshots" / listing.commit
 
 
 def _have(listing: Listing, file: RemoteFile) -> int:
-    blobs = hub_cache.repository_folder(listing.repository) / "blobs"
+    blobs = storage_of(listing) / "blobs"
     for path in (_snapshot(listing) / file.name, blobs / file.blob, blobs / (file.blob + _PART)):
         if path.exists():
             return min(file_size(path), file.bytes)

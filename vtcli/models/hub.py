@@ -41,27 +41,30 @@ class RemoteFile:
 
 @dataclass(frozen=True)
 class Listing:
-    """What one commit of a repository holds; `files` only of KINDS, `refused` names of the rest that hold weights."""
+    """What one commit of a repository holds, a "model" or a "dataset".
+
+    `files` are those of the endings that were asked for, `refused` names of the rest that hold weights.
+    """
 
     repository: str
     commit: str
     files: dict[str, RemoteFile]
     refused: tuple[str, ...]
+    kind: str = "model"
 
 
-def list_files(repository: str, revision: str | None) -> Listing:
+def list_files(repository: str, revision: str | None, kind: str = "model", endings: tuple[str, ...] = KINDS) -> Listing:
     """Asks the hub. Raises ModelError, one line, where it does not tell."""
-    with explained(repository, revision):
+    with explained(repository, revision, kind):
         from huggingface_hub import HfApi, constants
 
         limit = constants.HF_HUB_ETAG_TIMEOUT
-        found = retried(
-            lambda: HfApi().model_info(repository, revision=revision, files_metadata=True, timeout=limit), lambda: 0
-        )
+        ask = HfApi().dataset_info if kind == "dataset" else HfApi().model_info
+        found = retried(lambda: ask(repository, revision=revision, files_metadata=True, timeout=limit), lambda: 0)
     files, refused = {}, []
     for one in found.siblings or []:
         ending = PurePosixPath(one.rfilename).suffix
-        if ending not in KINDS:
+        if ending not in endings:
             refused += [one.rfilename] if ending in (".bin", ".pt", ".pth", ".ckpt", ".pkl") else []
             continue
         if not stays_inside(one.rfilename):
@@ -72,7 +75,7 @@ def list_files(repository: str, revision: str | None) -> Listing:
         files[one.rfilename] = RemoteFile(one.rfilename, one.size, blob)
     if found.sha is None or not _HASH.fullmatch(found.sha):
         raise ModelError(f"{endpoint()} does not tell which commit of {repository} it serves")
-    return Listing(repository, found.sha, files, tuple(refused))
+    return Listing(repository, found.sha, files, tuple(refused), kind)
 
 
 def retried(ask: Callable[[], T], progress: Callable[[], int], stop: threading.Event | None = None) -> T:
@@ -137,11 +140,12 @@ def is_offline() -> bool:
 
 
 @contextmanager
-def explained(repository: str, revision: str | None = None) -> Iterator[None]:
+def explained(repository: str, revision: str | None = None, kind: str = "model") -> Iterator[None]:
     """Turns what huggingface_hub raises into ModelError, or VtError for a full disk, each one line."""
     from huggingface_hub import errors
 
-    page = f"{endpoint()}/{repository}"
+    page = f"{endpoint()}/{'datasets/' if kind == 'dataset' else ''}{repository}"
+    what = "data set" if kind == "dataset" else kind
     try:
         yield
     except errors.GatedRepoError as error:
@@ -150,7 +154,7 @@ def explained(repository: str, revision: str | None = None) -> Iterator[None]:
         ) from error
     except errors.RepositoryNotFoundError as error:
         raise ModelError(
-            f"{endpoint()} has no model {repository}, or a private one: check the name, "
+            f"{endpoint()} has no {what} {repository}, or a private one: check the name, "
             "and for a private one log in with `hf auth login` or set HF_TOKEN"
         ) from error
     except errors.RevisionNotFoundError as error:

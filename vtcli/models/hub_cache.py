@@ -1,7 +1,7 @@
 """The Hugging Face cache on disk: repositories, their snapshots, and how to take files out of it.
 
-Layout (huggingface_hub's, documented in its guide "Understand caching"): `models--OWNER--REPO/{blobs,refs,snapshots}`;
-a snapshot's files are links to blobs, or the files themselves where links cannot be made.
+Layout (huggingface_hub's, documented in its guide "Understand caching"): `models--OWNER--REPO/{blobs,refs,snapshots}`,
+`datasets--…` for data sets; a snapshot's files are links to blobs, or the files themselves where links cannot be made.
 """
 
 from __future__ import annotations
@@ -23,9 +23,9 @@ def cache_folder() -> Path:
     return Path(constants.HF_HUB_CACHE)
 
 
-def repository_folder(repository: str) -> Path:
-    """Where the cache keeps `OWNER/REPO`, whether or not it is there."""
-    return cache_folder() / f"models--{repository.replace('/', '--')}"
+def repository_folder(repository: str, kind: str = "model") -> Path:
+    """Where the cache keeps `OWNER/REPO`, a "model" or a "dataset", whether or not it is there."""
+    return cache_folder() / f"{kind}s--{repository.replace('/', '--')}"
 
 
 def repositories() -> Iterator[tuple[str, Path]]:

@@ -27,7 +27,7 @@ def export_bytes(config: Mapping[str, Any], text: Mapping[str, Any], vision: Map
 
     A type that is not in BITS counts as 16 bits.
     """
-    tower = _vision(vision, int(text["hidden_size"]))
+    tower = vision_parameters(vision, int(text["hidden_size"]))
     tower_bits = 32.0 if quant == "F32" else 16.0
     return int((_text(text, is_tied(config, text)) * BITS.get(quant, 16.0) + tower * tower_bits) / 8)
 
@@ -38,7 +38,7 @@ def count_parameters(config: Mapping[str, Any], text: Mapping[str, Any], vision:
     Layers as in transformers' modeling_qwen2_5_vl: biases on q, k, v and throughout the vision tower but for its patch
     embedding; a gated feed-forward in both.
     """
-    return _text(text, is_tied(config, text)) + _vision(vision, int(text["hidden_size"]))
+    return _text(text, is_tied(config, text)) + vision_parameters(vision, int(text["hidden_size"]))
 
 
 def is_tied(config: Mapping[str, Any], text: Mapping[str, Any]) -> bool:
@@ -56,7 +56,8 @@ def _text(config: Mapping[str, Any], tied: bool) -> int:
     return vocabulary * (1 if tied else 2) + int(config["num_hidden_layers"]) * layer + hidden
 
 
-def _vision(config: Mapping[str, Any], text_hidden: int) -> int:
+def vision_parameters(config: Mapping[str, Any], text_hidden: int) -> int:
+    """Those of the vision tower."""
     hidden, inner = int(config["hidden_size"]), int(config["intermediate_size"])
     patch = 3 * int(config.get("temporal_patch_size", 2)) * int(config.get("patch_size", 14)) ** 2
     block = 4 * hidden * hidden + 4 * hidden + 3 * hidden * inner + 2 * inner + hidden + 2 * hidden
