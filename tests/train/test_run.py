@@ -84,7 +84,7 @@ def made(random_checkpoint: Path, shapes: Path, tmp_path_factory: pytest.TempPat
 def test_what_a_run_leaves(made: tuple[Job, dict[str, Any]]) -> None:
     job, report = made
     validate(report, "train")
-    assert report["data"] == {"total": 8, "train": 6, "held_out": 2, "left_out": {}}
+    assert report["data"] == {"total": 8, "train": 6, "held_out": 2, "left_out": {}, "hub": {}}
     for name in ("sft", "grpo"):
         stage = report["stages"][name]
         assert stage["steps"] == 2 and set(stage["before"]) == set(stage["after"]) == {"accuracy", "format", "iou"}

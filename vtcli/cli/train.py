@@ -28,7 +28,10 @@ def train(
     data: Annotated[
         list[str] | None,
         typer.Option(
-            "--data", metavar="FILE", help="Records: JSON, JSON lines or Parquet; repeat.", show_default=False
+            "--data",
+            metavar="FILE",
+            help="Records: JSON, JSON lines or Parquet, or OWNER/NAME[@REV][:FILE] of the hub; repeat.",
+            show_default=False,
         ),
     ] = None,
     root: Annotated[
@@ -66,7 +69,9 @@ def train(
     skip_bad: Annotated[
         bool, typer.Option("--skip-bad", help="Train without the records that cannot be used.")
     ] = False,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Check data, memory and disk; train nothing.")] = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Check data, memory, disk and time; train nothing.")
+    ] = False,
     list_recipes: Annotated[
         bool, typer.Option("--list", help="The recipes that come with vt.", rich_help_panel=SHOW_PANEL)
     ] = False,
@@ -89,7 +94,8 @@ def train(
 ) -> None:
     """Train a Qwen2.5-VL checkpoint on videos: SFT, then GRPO, as a recipe says.
 
-    Data, memory and disk are checked before anything is loaded. A run that was stopped goes on with the same command.
+    Data, memory, disk and time are checked before anything is loaded. A run that was stopped goes on with the same
+    command.
     """
     from vtcli.errors import UsageError
     from vtcli.install import require

@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 
     from vtcli.cli.options import Color
     from vtcli.train.check import Checked
+    from vtcli.train.duration import Planned
+    from vtcli.train.hub import Fetched
     from vtcli.train.plan import Devices
 
 _SHOWN_PROBLEMS = 3
@@ -30,6 +32,13 @@ _VALUES = (
     ("held_out/format", "held-out format", "{:.1%}"),
     ("held_out/iou", "held-out IoU", "{:.3f}"),
 )
+
+
+def spell(seconds: float) -> str:
+    """A span of time in its unit: `40 s`, `12 min`, `8.5 h`."""
+    if seconds < 90:
+        return f"{seconds:.2g} s" if seconds < 10 else f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 90 * 60 else f"{seconds / 3600:.1f} h"
 
 
 class TrainFollower:
@@ -52,6 +61,13 @@ class TrainFollower:
     def __exit__(self, kind: type[BaseException] | None, error: object, traceback: TracebackType | None) -> None:
         self._progress.stop()
 
+    def fetching(self, name: str, done: int, total: int) -> None:
+        self._advance(f"fetching {sanitise_line(name)}, MB", done // 10**6, total // 10**6, "")
+
+    def fetched(self, data: Fetched) -> None:
+        self._end()
+        self._say(f"{data.source.repository} at {data.commit[:12]}: {', '.join(file.name for file in data.files)}")
+
     def checking(self, done: int, total: int) -> None:
         self._advance("reading videos", done, total, "")
 
@@ -70,10 +86,16 @@ class TrainFollower:
         for note in checked.notes[:_SHOWN_PROBLEMS]:
             self._say(f"  {note}")
 
-    def planned(self, stage: str, parts: dict[str, int], steps: int, on: Devices) -> None:
+    def planned(self, stage: str, planned: Planned, on: Devices) -> None:
+        parts, seconds = planned.memory, planned.seconds["total"]
         listed = ", ".join(f"{name} {size / 1e9:.2f}" for name, size in parts.items() if name != "total" and size)
         many = f"{on.count} × {on.kind}" if on.count > 1 else on.kind
-        self._say(f"{stage}: {steps} steps on {many}, {parts['total'] / 1e9:.2f} GB each ({listed})")
+        self._say(f"{stage}: {planned.steps} steps on {many}, {parts['total'] / 1e9:.2f} GB each ({listed})")
+        said = f"{stage}: at least {spell(seconds)} in all, at the rate measured here"
+        if planned.longest is not None:
+            said += f", with completions of {planned.reply} tokens, as the records' replies are on average; "
+            said += f"{spell(planned.longest)} where all have the most they may"
+        self._say(said)
 
     def begins(self, stage: str, resumed: int) -> None:
         self._values = {}

@@ -14,6 +14,7 @@ from vtcli.errors import VideoError, VtError
 from vtcli.tokens import video_token_count
 from vtcli.train.encode import Encoder
 from vtcli.train.frames import FrameStore
+from vtcli.train.operations import Grid, Size
 from vtcli.train.recipe import Data, Sft
 from vtcli.train.records import Problem, Read, Record
 
@@ -24,16 +25,26 @@ Progress = Callable[[int, int], None]
 class Checked:
     """What may be trained on, what is kept apart for evaluation, and what neither can be.
 
-    tokens: the most a prompt has, and `whole` with the reply to learn. notes: what reading the videos found, each once.
+    train_sizes, held_out_sizes: of these, in their order. notes: what reading the videos found, each once.
     """
 
     train: tuple[Record, ...]
     held_out: tuple[Record, ...]
     problems: tuple[Problem, ...]
     total: int
-    tokens: int
-    whole: int
+    train_sizes: tuple[Size, ...]
+    held_out_sizes: tuple[Size, ...]
     notes: tuple[str, ...]
+
+    @property
+    def tokens(self) -> int:
+        """The most a prompt has."""
+        return max((size.prompt for size in (*self.train_sizes, *self.held_out_sizes)), default=0)
+
+    @property
+    def whole(self) -> int:
+        """The most a prompt has with the reply to learn."""
+        return max((size.prompt + size.reply for size in (*self.train_sizes, *self.held_out_sizes)), default=0)
 
     def counts(self) -> dict[str, int]:
         """Problems by kind, the commonest first."""
@@ -43,38 +54,39 @@ class Checked:
 def check(read: Read, encoder: Encoder, data: Data, sft: Sft | None, progress: Progress | None = None) -> Checked:
     """Opens every video and measures every prompt; with data.check "decode" reads all frames too, which keeps them."""
     problems, notes = list(read.problems), dict[str, None]()
-    longest, longest_whole = 0, 0
-    sizes = _videos(read.records, encoder.store, data, progress)
-    good: list[Record] = []
+    videos = _videos(read.records, encoder, data, progress)
+    good: list[tuple[Record, Size]] = []
     for record in read.records:
-        found = [sizes[video] for video in record.videos]
+        found = [videos[video] for video in record.videos]
         if bad := next((each for each in found if isinstance(each, str)), None):
             kind = "missing" if bad.startswith("no such file") else "broken"
             problems.append(Problem(record.place, kind, bad))
             continue
-        tokens = len(encoder.prompt_ids(record)) + sum(
-            _tokens(encoder, each) for each in found if isinstance(each, _Size)
-        )
-        whole = tokens + (len(encoder.reply_ids(record)) if sft is not None else 0)
+        shown = [each for each in found if isinstance(each, _Shown)]
+        grids = tuple(each.grid for each in shown)
+        beyond = sum(video_token_count(grid, encoder.checkpoint.merge_size) - 1 for grid in grids)
+        tokens = len(encoder.prompt_ids(record)) + beyond  # one token stands for each there
+        whole = tokens + len(encoder.reply_ids(record))
         if tokens > data.max_prompt_tokens:
             problems.append(Problem(record.place, "long", f"{tokens} prompt tokens, data.max_prompt_tokens allows "
                                     f"{data.max_prompt_tokens}"))  # fmt: skip
         elif sft is not None and whole > sft.max_tokens:
             problems.append(Problem(record.place, "long", f"{whole} tokens, sft.max_tokens allows {sft.max_tokens}"))
         else:
-            good.append(record)
-            longest, longest_whole = max(longest, tokens), max(longest_whole, whole)
-            notes |= dict.fromkeys(note for each in found if isinstance(each, _Size) for note in each.warnings)
+            good.append((record, Size(tokens, whole - tokens, grids)))
+            notes |= dict.fromkeys(note for each in shown for note in each.warnings)
     kept = min(data.held_out, len(good) // 2)
     step = len(good) / kept if kept else 0
     apart = {int(i * step) for i in range(kept)}  # spread over the files
+    train = [each for i, each in enumerate(good) if i not in apart]
+    held_out = [each for i, each in enumerate(good) if i in apart]
     return Checked(
-        train=tuple(record for i, record in enumerate(good) if i not in apart),
-        held_out=tuple(record for i, record in enumerate(good) if i in apart),
+        train=tuple(record for record, _ in train),
+        held_out=tuple(record for record, _ in held_out),
         problems=tuple(problems),
         total=read.total,
-        tokens=longest,
-        whole=longest_whole,
+        train_sizes=tuple(size for _, size in train),
+        held_out_sizes=tuple(size for _, size in held_out),
         notes=tuple(notes),
     )
 
@@ -89,23 +101,18 @@ def list_problems(problems: Sequence[Problem], file: Path) -> None:
 
 
 @dataclass(frozen=True)
-class _Size:
-    frames: int
-    height: int
-    width: int
+class _Shown:
+    """What the model is shown of a video, and what reading it found."""
+
+    grid: Grid
     warnings: tuple[str, ...]
 
 
-def _tokens(encoder: Encoder, size: _Size) -> int:
-    """Tokens a clip takes beyond the one that stands for it."""
-    of = encoder.checkpoint
-    return video_token_count(of.grid(size.frames, size.height, size.width), of.merge_size) - 1
-
-
 def _videos(
-    records: Iterable[Record], store: FrameStore, data: Data, progress: Progress | None
-) -> dict[Path, _Size | str]:
-    """Every video's size, or why it cannot be read."""
+    records: Iterable[Record], encoder: Encoder, data: Data, progress: Progress | None
+) -> dict[Path, _Shown | str]:
+    """What is shown of every video, or why it cannot be read."""
+    store = encoder.store
     videos = list(dict.fromkeys(video for record in records for video in record.videos))
     stores: SimpleQueue[FrameStore] = SimpleQueue()
     workers = max(1, min(data.workers, len(videos)))
@@ -113,19 +120,19 @@ def _videos(
     for each in every:
         stores.put(each)
 
-    def size(video: Path) -> _Size | str:
+    def look(video: Path) -> _Shown | str:
         mine = stores.get()
         try:
-            return _size(video, mine, data.check == "decode")
+            return _look(video, mine, encoder, data.check == "decode")
         except (VideoError, VtError) as error:
             return str(error)
         finally:
             stores.put(mine)
 
-    found: dict[Path, _Size | str] = {}
+    found: dict[Path, _Shown | str] = {}
     try:
         with ThreadPoolExecutor(workers) as pool:
-            for video, result in zip(videos, pool.map(size, videos), strict=True):
+            for video, result in zip(videos, pool.map(look, videos), strict=True):
                 found[video] = result
                 if progress:
                     progress(len(found), len(videos))
@@ -135,12 +142,12 @@ def _videos(
     return found
 
 
-def _size(video: Path, store: FrameStore, decode: bool) -> _Size:
+def _look(video: Path, store: FrameStore, encoder: Encoder, decode: bool) -> _Shown:
     if not video.is_file():
         raise VideoError(f"no such file: {video}")
     if decode:
         clip = store.clip(video)
         frames, height, width, _ = clip.pixels.shape
-        return _Size(frames, height, width, clip.warnings)
+        return _Shown(encoder.checkpoint.grid(frames, height, width), clip.warnings)
     plan = store.probe(video)
-    return _Size(len(plan.indices), plan.height, plan.width, plan.warnings)
+    return _Shown(encoder.checkpoint.grid(len(plan.indices), plan.height, plan.width), plan.warnings)

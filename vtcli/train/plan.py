@@ -10,11 +10,12 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from vtcli.disk import free_bytes
+from vtcli.engines.device import VALUE_BYTES
 from vtcli.errors import TrainError
 from vtcli.models.checkpoint import Checkpoint
+from vtcli.models.sizes import vision_parameters
 from vtcli.train.recipe import Grpo, Lora, Recipe, Stage, StageName
 
-_BYTES = {"float32": 4, "bfloat16": 2}
 _LAYER_WIDTHS = 8
 """Values a token keeps in a text layer for going back, in widths of the model, its feed-forward's apart."""
 
@@ -60,9 +61,8 @@ def memory(
     hidden, layers = int(text["hidden_size"]), int(text["num_hidden_layers"])
     inner = int(text["intermediate_size"])
     parameters = checkpoint.weights.parameters
-    trained = parameters if recipe.lora is None else adapter_parameters(checkpoint, recipe.lora)
-    width = _BYTES[recipe.weights]
-    trained_width = width if recipe.lora is None else 4  # adapters are kept in float32
+    trained, trained_width = trained_parameters(checkpoint, recipe)
+    width = VALUE_BYTES[recipe.weights]
     share = count if sharded else 1
     reference = isinstance(stage, Grpo) and stage.beta > 0 and recipe.lora is None
     states = 2 if "8bit" in stage.optimizer else 2 * trained_width
@@ -73,7 +73,7 @@ def memory(
         )
     else:
         length = rows * tokens
-    value = _BYTES[recipe.compute]
+    value = VALUE_BYTES[recipe.compute]
     one_layer = length * (_LAYER_WIDTHS * hidden + 3 * inner) * value
     kept = 0
     if isinstance(stage, Grpo):  # keys and values while completions are drawn
@@ -91,6 +91,15 @@ def memory(
         "activations": max(activations, kept),
     }
     return parts | {"total": sum(parts.values())}
+
+
+def trained_parameters(checkpoint: Checkpoint, recipe: Recipe) -> tuple[int, int]:
+    """How many weights the optimizer updates, and bytes of one; adapters are kept in float32."""
+    if recipe.lora is None:
+        hidden = int(checkpoint.text_config["hidden_size"])
+        still = 0 if recipe.train_vision else vision_parameters(checkpoint.vision_config, hidden)
+        return checkpoint.weights.parameters - still, VALUE_BYTES[recipe.weights]
+    return adapter_parameters(checkpoint, recipe.lora), VALUE_BYTES["float32"]
 
 
 def adapter_parameters(checkpoint: Checkpoint, lora: Lora) -> int:
@@ -143,9 +152,8 @@ def _advice(checkpoint: Checkpoint, recipe: Recipe, name: StageName, tokens: int
 
 def check_disk(checkpoint: Checkpoint, recipe: Recipe, stages: list[StageName], out: Path) -> None:
     """Raises TrainError where the disk has no room for the checkpoints that lie there at once, and the models."""
-    parameters, width = checkpoint.weights.parameters, _BYTES[recipe.weights]
-    trained = parameters if recipe.lora is None else adapter_parameters(checkpoint, recipe.lora)
-    trained_width = width if recipe.lora is None else 4
+    parameters, width = checkpoint.weights.parameters, VALUE_BYTES[recipe.weights]
+    trained, trained_width = trained_parameters(checkpoint, recipe)
     one = trained * (trained_width + 2 * trained_width)
     most = max((recipe.stage(name).keep + 1 for name in stages), default=0)  # type: ignore[union-attr]
     free = free_bytes(out)

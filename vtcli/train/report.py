@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from html import escape
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,6 +15,7 @@ from vtcli.train.recipe import StageName
 
 if TYPE_CHECKING:
     from vtcli.train.check import Checked
+    from vtcli.train.duration import Planned
     from vtcli.train.run import Job
 
 Curve = list[list[float]]  # [step, value]
@@ -34,8 +36,18 @@ svg text{font:11px system-ui,sans-serif;fill:#57606a}pre{overflow:auto;backgroun
 """
 
 
-def make_report(job: Job, stages: Sequence[StageName], checked: Checked, begun: Mapping[str, Any]) -> dict[str, Any]:
-    """`vt.train/1`. curves: name → [step, value] as they were logged."""
+def make_report(
+    job: Job,
+    stages: Sequence[StageName],
+    checked: Checked,
+    commits: Mapping[str, str],
+    begun: Mapping[str, Any],
+    planned: Mapping[StageName, Planned],
+) -> dict[str, Any]:
+    """`vt.train/1`. curves: name → [step, value] as they were logged. `planned` is of stages that were not done yet.
+
+    commits: of the data sets on the hub that the records came from.
+    """
     return {
         "schema": "vt.train/1",
         "recipe": job.name or job.recipe.description,
@@ -45,14 +57,15 @@ def make_report(job: Job, stages: Sequence[StageName], checked: Checked, begun: 
             "train": len(checked.train),
             "held_out": len(checked.held_out),
             "left_out": checked.counts(),
+            "hub": dict(commits),
         },
-        "stages": {name: _stage(job.out / name) for name in stages},
+        "stages": {name: _stage(job.out / name, planned.get(name)) for name in stages},
         "settings": job.recipe.as_json(),
         "versions": begun.get("versions", {}),
     }
 
 
-def _stage(folder: Path) -> dict[str, Any]:
+def _stage(folder: Path, planned: Planned | None) -> dict[str, Any]:
     curves: dict[str, Curve] = {}
     for row in Journal(folder / "log.jsonl").rows():
         for name, value in row.items():
@@ -62,11 +75,21 @@ def _stage(folder: Path) -> dict[str, Any]:
     final = folder / "final"
     return {
         "model": str(final) if final.is_dir() else None,
+        "planned": _kept_plan(folder) or (asdict(planned) if planned else None),
         "steps": int(max((curve[-1][0] for curve in curves.values()), default=0)),
         "before": {name: curve[0][1] for name, curve in held_out.items() if curve[0][0] == 0},
         "after": {name: curve[-1][1] for name, curve in held_out.items() if curve[-1][0] > 0},
         "curves": curves,
     }
+
+
+def _kept_plan(folder: Path) -> dict[str, Any] | None:
+    """The plan a stage began with; None where there is none that can be read."""
+    try:
+        plan: dict[str, Any] = json.loads((folder / "plan.json").read_text(encoding="utf-8"))
+        return plan if all(isinstance(each, float | int) for each in plan["seconds"].values()) else None
+    except (OSError, ValueError, LookupError, TypeError, AttributeError):
+        return None
 
 
 def write_report(report: Mapping[str, Any], out: Path) -> None:
@@ -85,9 +108,14 @@ def _page(report: Mapping[str, Any]) -> str:
         "content=\"default-src 'none'; style-src 'unsafe-inline'\">",
         f"<h1>{title}</h1><p>{data['total']} records: {data['train']} trained on, {data['held_out']} held out, "
         f"left out: {_text(left)}.</p>",
+        *(f"<p>{_text(name)} at commit {_text(commit)}</p>" for name, commit in data["hub"].items()),
     ]
     for name, stage in report["stages"].items():
         parts.append(f"<h2>{_text(name)}: {stage['steps']} steps</h2>")
+        if stage["planned"]:
+            seconds = stage["planned"]["seconds"]
+            shown = ", ".join(f"{part} {_number(s)}" for part, s in seconds.items() if part != "total" and s)
+            parts.append(f"<p>Planned: at least {_number(seconds['total'])} s ({_text(shown)}).</p>")
         if stage["after"]:
             rows = "".join(
                 f"<tr><td>{_text(key)}<td>{_number(stage['before'].get(key))}<td>{_number(value)}"

@@ -14,9 +14,9 @@ import json
 import os
 import shutil
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from importlib import metadata
 from pathlib import Path
 from typing import Any, Protocol
@@ -30,7 +30,7 @@ from vtcli.models.fingerprint import fingerprint
 from vtcli.models.tokenizer import Tokenizer
 from vtcli.scoring.rewards import mean_rouge
 from vtcli.settings import cache_folder
-from vtcli.train import plan
+from vtcli.train import duration, hub, plan
 from vtcli.train.check import Checked, check, list_problems
 from vtcli.train.encode import Encoder
 from vtcli.train.frames import FrameStore, frame_request
@@ -43,14 +43,20 @@ LIBRARIES = ("torch", "transformers", "trl", "peft", "accelerate", "datasets", "
 class Follower(Protocol):
     """Follows a run, in its first process only. Beside these, the methods of `vtcli.train.trainer.Listener`."""
 
+    def fetching(self, name: str, done: int, total: int) -> None:
+        """Bytes of a data set that are here so far."""
+
+    def fetched(self, data: hub.Fetched) -> None:
+        """Records of a data set are on the disk."""
+
     def checking(self, done: int, total: int) -> None:
         """Videos read so far."""
 
     def checked(self, checked: Checked) -> None:
         """The data are known."""
 
-    def planned(self, stage: StageName, parts: dict[str, int], steps: int, on: plan.Devices) -> None:
-        """A stage fits."""
+    def planned(self, stage: StageName, planned: duration.Planned, on: plan.Devices) -> None:
+        """A stage that is still to be run fits."""
 
     def begins(self, stage: StageName, resumed: int) -> None:
         """A stage is loaded, and goes on after step `resumed`."""
@@ -96,18 +102,12 @@ def run(job: Job, follower: Follower | None = None) -> dict[str, Any]:
         if not state.is_main_process:
             follower = None
         with state.main_process_first():  # the others find the frames it read
-            encoder, checked = _prepare(job, base, stages, state.is_main_process, follower)
-        on = plan.devices()
-        for name in stages:
-            stage = job.recipe.stage(name)
-            assert stage is not None
-            longest = checked.whole if name == "sft" else checked.tokens
-            parts = plan.check_memory(base, job.recipe, name, longest, on)
-            if follower:
-                follower.planned(name, parts, plan.steps(stage, len(checked.train)), on)
-        plan.check_disk(base, job.recipe, list(stages), job.out)
+            encoder, checked, commits = _prepare(job, base, stages, state.is_main_process, follower)
+        planned = _plan(job, base, checked, [name for name in stages if not _is_done(job.out / name)], follower)
         if not job.dry_run:
-            begun = _begin(job, base, checked, state.is_main_process)
+            begun = _begin(job, base, checked, commits, state.is_main_process)
+            if state.is_main_process:
+                _write_plans(planned, job.out)
             state.wait_for_everyone()
             learned = job.out / "sft" / "final"
             if "sft" not in stages and (learned / "config.json").is_file():
@@ -120,7 +120,7 @@ def run(job: Job, follower: Follower | None = None) -> dict[str, Any]:
             begun = {}
     from vtcli.train.report import make_report, write_report
 
-    report = make_report(job, stages, checked, begun)
+    report = make_report(job, stages, checked, commits, begun, planned)
     if state.is_main_process and not job.dry_run:
         write_report(report, job.out)
     return report
@@ -136,18 +136,20 @@ def _stages(job: Job) -> tuple[StageName, ...]:
 
 def _prepare(
     job: Job, base: Checkpoint, stages: Sequence[StageName], is_main: bool, follower: Follower | None
-) -> tuple[Encoder, Checked]:
+) -> tuple[Encoder, Checked, dict[str, str]]:
+    """What encodes records, the records that may be used, and the commits of those that came from the hub."""
     recipe = job.recipe
-    files: Sequence[str | Path] = recipe.data.files
+    files, fetched = _files(job, is_main, follower)
     if not files and recipe.data.shapes:
         from vtcli.train.shapes import write_shapes
 
         files = [write_shapes(cache_folder() / "shapes", recipe.data.shapes, workers=recipe.data.workers)]
     if not files:
-        raise UsageError("no training data: give --data FILE (JSON, JSON lines or Parquet)")
+        raise UsageError("no training data: give --data FILE (JSON, JSON lines or Parquet), or OWNER/NAME of the hub")
     read = read_records(files, recipe.data.roots)
     if not read.total:
         raise DataError(f"{', '.join(map(str, files))}: no records")
+    hub.check_videos(fetched, read.records)
     kept = cache_folder() / "frames" if recipe.data.cache else None
     encoder = Encoder(base, Tokenizer(base.path), recipe, FrameStore(frame_request(recipe.frames, base), kept))
     if kept is not None:
@@ -171,7 +173,25 @@ def _prepare(
         stage = recipe.stage(name)
         if stage is not None and len(checked.train) < stage.batch:
             raise DataError(f"{len(checked.train)} records to train on are fewer than {name}.batch, {stage.batch}")
-    return encoder, checked
+    return encoder, checked, {each.source.text: each.commit for each in fetched}
+
+
+def _files(job: Job, is_main: bool, follower: Follower | None) -> tuple[list[str | Path], list[hub.Fetched]]:
+    """The files of records, and those of them that came from the hub: a run that goes on keeps to their commits."""
+    pinned = _before(job.out).get("hub")
+    pinned = pinned if isinstance(pinned, dict) else {}
+    files: list[str | Path] = []
+    fetched: list[hub.Fetched] = []
+    for name in job.recipe.data.files:
+        source = hub.parse(name)
+        if source is None:
+            files.append(name)
+            continue
+        fetched.append(hub.fetch(source, pinned.get(name), is_main, follower.fetching if follower else lambda *_: None))
+        files += fetched[-1].files
+        if follower:
+            follower.fetched(fetched[-1])
+    return files, fetched
 
 
 def _check_frames(records: Sequence[Record], store: FrameStore, folder: Path) -> None:
@@ -186,31 +206,79 @@ def _check_frames(records: Sequence[Record], store: FrameStore, folder: Path) ->
         )
 
 
-def _begin(job: Job, base: Checkpoint, checked: Checked, is_main: bool) -> dict[str, Any]:
+def _plan(
+    job: Job, base: Checkpoint, checked: Checked, stages: Sequence[StageName], follower: Follower | None
+) -> dict[StageName, duration.Planned]:
+    """What each stage takes of memory, disk and time. Raises TrainError where it does not fit."""
+    if not stages:
+        return {}
+    recipe, on = job.recipe, plan.devices()
+    longest = {"sft": checked.whole, "grpo": checked.tokens}
+    memory = {name: plan.check_memory(base, recipe, name, longest[name], on) for name in stages}
+    plan.check_disk(base, recipe, list(stages), job.out)
+    rate = duration.measure(on.kind, recipe.compute, duration.weight_bytes(base, recipe))
+    found = {}
+    for name in stages:
+        found[name] = duration.planned(base, recipe, name, checked, memory[name], on, rate)
+        if follower:
+            follower.planned(name, found[name], on)
+    return found
+
+
+def _write_plans(planned: Mapping[StageName, duration.Planned], out: Path) -> None:
+    """A stage's first plan stays, to be held against what it took."""
+    for name, each in planned.items():
+        file = out / name / "plan.json"
+        if not file.is_file():
+            file.parent.mkdir(parents=True, exist_ok=True)
+            aside = file.with_suffix(".part")
+            aside.write_text(json.dumps(asdict(each), indent=1), encoding="utf-8")
+            aside.replace(file)
+
+
+def _is_done(folder: Path) -> bool:
+    """Whether the stage of this folder has been run to its end."""
+    return (folder / "final" / "config.json").is_file()
+
+
+def _begin(job: Job, base: Checkpoint, checked: Checked, commits: Mapping[str, str], is_main: bool) -> dict[str, Any]:
     """What the run is, as run.json tells it. Raises TrainError where the folder holds another run."""
-    file = job.out / "run.json"
     told = {
         "schema": "vt.run/1",
         "recipe": job.recipe.as_json(),
         "model": fingerprint(base),
         "records": _fingerprint((*checked.train, *checked.held_out)),
+        "hub": dict(commits),
         "versions": {"vtcli": vtcli.__version__} | {name: metadata.version(name) for name in LIBRARIES},
     }
     told = json.loads(json.dumps(told))
-    if file.is_file():
-        try:
-            before: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
-        except ValueError as error:
-            raise TrainError(f"{file} cannot be read: give another --out") from error
+    if before := _before(job.out):
         if difference := _difference(before, told):
             raise TrainError(f"{job.out} holds another run ({difference}): give another --out, or that one's values")
         return before
     if is_main:
         job.out.mkdir(parents=True, exist_ok=True)
-        aside = file.with_suffix(".part")
+        aside = _run_file(job.out).with_suffix(".part")
         aside.write_text(json.dumps(told, indent=1), encoding="utf-8")
-        aside.replace(file)
+        aside.replace(_run_file(job.out))
     return dict(told)
+
+
+def _before(out: Path) -> dict[str, Any]:
+    """What run.json tells of the run in this folder, {} where there is none. Raises TrainError."""
+    try:
+        told = json.loads(_run_file(out).read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return {}
+    except (OSError, ValueError):
+        told = None
+    if not isinstance(told, dict) or not told:
+        raise TrainError(f"{_run_file(out)} cannot be read: give another --out")
+    return told
+
+
+def _run_file(out: Path) -> Path:
+    return out / "run.json"
 
 
 #: What may be another when a run goes on: it changes no number.
@@ -280,7 +348,7 @@ def _stage(
     folder, stage = job.out / name, job.recipe.stage(name)
     final = folder / "final"
     assert stage is not None
-    if (final / "config.json").is_file():
+    if _is_done(folder):
         if follower:
             follower.finished(name, final)
         return final
@@ -289,7 +357,7 @@ def _stage(
     model = load_for_training(base, job.recipe)
     make = sft_trainer if name == "sft" else grpo_trainer
     trainer: Any = make(model, job.recipe, checked.train, encoder, str(folder), state.num_processes)
-    longest = job.recipe.grpo.max_tokens if job.recipe.grpo else 1024
+    longest = duration.longest_reply(job.recipe)
     greedy = Drawing(longest, base.eos_token_ids, forbidden(encoder), temperature=0)
     held_out = checked.held_out
 
