@@ -190,5 +190,5 @@ def test_replies_foretell_completions() -> None:
 
 @pytest.mark.parametrize("compute", ["float32", "bfloat16"])
 def test_rates_are_measured(compute: str) -> None:
-    rate = duration.measure("cpu", compute, 10_000_000)
+    rate = duration.measure("cpu", load_recipe("tiny", [f"compute={compute}"]), 10_000_000)
     assert 1e8 < rate.operations < 1e15 and 1e7 < rate.bytes < 1e13

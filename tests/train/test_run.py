@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -23,9 +24,10 @@ from safetensors.numpy import load_file
 from tests.cli.conftest import Run, run  # noqa: F401  # the fixture
 from tests.e2e.conftest import ROOT, validate
 from tests.train.conftest import Written
-from vtcli.errors import TrainError
+from vtcli.errors import DataError, TrainError
 from vtcli.models.checkpoint import open_checkpoint
 from vtcli.train import checkpoints
+from vtcli.train.alone import alone_in
 from vtcli.train.journal import Journal
 from vtcli.train.launch import STRATEGIES, config_file
 from vtcli.train.recipe import load_recipe
@@ -89,6 +91,7 @@ def test_what_a_run_leaves(made: tuple[Job, dict[str, Any]]) -> None:
         stage = report["stages"][name]
         assert stage["steps"] == 2 and set(stage["before"]) == set(stage["after"]) == {"accuracy", "format", "iou"}
         assert Path(stage["model"]) == job.out / name / "final"
+        assert stage["planned"]["steps"] == 2 and stage["planned"]["seconds"]["total"] > 0
         assert [checkpoints.step_of(place) for place in checkpoints.complete(job.out / name)] == [1, 2]
     assert json.loads((job.out / "report.json").read_text()) == report
     page = (job.out / "report.html").read_text()
@@ -149,6 +152,19 @@ def test_another_run_is_not_mixed_in(made: tuple[Job, dict[str, Any]], records: 
         train(dataclasses.replace(job, recipe=fewer))
 
 
+def test_two_runs_do_not_share_a_folder(made: tuple[Job, dict[str, Any]], tmp_path: Path) -> None:
+    job, report = made
+    with alone_in(job.out):
+        with pytest.raises(TrainError, match=r"another process is training in .*: wait until it ends"):
+            train(job)
+        assert train(dataclasses.replace(job, dry_run=True))["schema"] == "vt.train/1"
+    assert train(job) == report
+    none = dataclasses.replace(job.recipe, data=dataclasses.replace(job.recipe.data, files=("none.jsonl",)))
+    with pytest.raises(DataError):
+        train(dataclasses.replace(job, recipe=none, out=tmp_path / "a" / "b"))
+    assert not (tmp_path / "a").exists()
+
+
 def test_dry_run_loads_and_writes_nothing(
     random_checkpoint: Path,
     shapes: Path,
@@ -158,6 +174,7 @@ def test_dry_run_loads_and_writes_nothing(
     done = run(*flags(random_checkpoint, shapes), "--dry-run", "-o", str(tmp_path / "out"))
     assert done.code == 0 and done.out == ""
     assert "8 records: 6 to train on, 2 held out" in done.err and "grpo: 2 steps on" in done.err
+    assert re.search(r"sft: at least [\d.]+ (s|min) in all, at the rate measured here\n", done.err)
     assert not (tmp_path / "out").exists()
 
 
@@ -305,6 +322,34 @@ def finished(arguments: Sequence[str], home: Path, **environment: str) -> tuple[
     process = start(arguments, home, **environment)
     _, error = process.communicate(timeout=600)
     return process.returncode, error
+
+
+def test_ctrl_c_is_not_lost_while_an_object_is_cleared_away() -> None:
+    """Python shows what is raised there, and goes on."""
+    from vtcli.cli.train import _heeding_ctrl_c
+
+    class Pressed:
+        def __del__(self) -> None:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt), _heeding_ctrl_c():
+        Pressed()
+        for _ in range(2000):
+            time.sleep(0.01)
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(sys.platform == "win32", reason="needs signals")
+def test_ctrl_c_says_where_it_will_go_on(random_checkpoint: Path, shapes: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    process = start([*flags(random_checkpoint, shapes, *STEPS), "--stage", "sft", "-o", str(out)], tmp_path / "home")
+    while not checkpoints.complete(out / "sft") and process.poll() is None:
+        time.sleep(0.002)
+    process.send_signal(signal.SIGINT)
+    _, error = process.communicate(timeout=60)
+    assert process.returncode == 130, error
+    last = error.splitlines()[-1]
+    assert re.fullmatch(r"vt: stopped; the same command goes on after sft step [1-5]", last), error
 
 
 STEPS = ("sft.max_steps=6", "sft.epochs=3", "grpo.max_steps=6", "grpo.rewards={tests.train.test_grpo:spread: 1.0}",

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -13,6 +15,7 @@ from vtcli.cli import options
 
 if TYPE_CHECKING:
     from vtcli.train.recipe import Recipe
+    from vtcli.train.run import Job
 
 StageOption = Literal["sft", "grpo"]
 Strategy = Literal["ddp", "fsdp2", "zero2", "zero3"]
@@ -123,8 +126,13 @@ def train(
 
     job = Job(made, out or Path(f"vt-train-{name}"), (stage,) if stage else (), skip_bad, dry_run, name)
     is_first = os.environ.get("RANK", "0") == "0"
-    with TrainFollower(color, quiet or not is_first) as follower:
-        report = run(job, follower)
+    try:
+        with _heeding_ctrl_c(), TrainFollower(color, quiet or not is_first) as follower:
+            report = run(job, follower)
+    except KeyboardInterrupt:
+        if is_first and not dry_run:
+            _print_stopped(job)
+        raise
     if not is_first:
         return
     if json:
@@ -133,6 +141,40 @@ def train(
         print(dump_json(report, sys.stdout.encoding))
     elif not dry_run:
         _print_end(report, quiet)
+
+
+@contextmanager
+def _heeding_ctrl_c() -> Iterator[None]:
+    """Has Ctrl-C stop the run also while Python clears an object away, where it would be shown and forgotten."""
+    import _thread
+    import threading
+
+    before = sys.unraisablehook
+
+    def again(event: sys.UnraisableHookArgs) -> None:
+        if issubclass(event.exc_type, KeyboardInterrupt):
+            threading.Timer(0.05, _thread.interrupt_main).start()  # at once it would be lost here too
+        else:
+            before(event)
+
+    sys.unraisablehook = again
+    try:
+        yield
+    finally:
+        sys.unraisablehook = before
+
+
+def _print_stopped(job: Job) -> None:
+    """On stderr, where the same command will go on."""
+    from vtcli.trace.text import sanitise_line
+    from vtcli.train.checkpoints import complete, step_of
+    from vtcli.train.recipe import STAGES
+
+    kept = [(name, found[-1]) for name in STAGES if (found := complete(job.out / name))]
+    after = (
+        f"goes on after {kept[-1][0]} step {step_of(kept[-1][1])}" if kept else "begins again: no checkpoint was made"
+    )
+    print(sanitise_line(f"vt: stopped; the same command {after}"), file=sys.stderr)
 
 
 def _print_end(report: dict[str, object], quiet: bool) -> None:

@@ -34,13 +34,6 @@ _VALUES = (
 )
 
 
-def spell(seconds: float) -> str:
-    """A span of time in its unit: `40 s`, `12 min`, `8.5 h`."""
-    if seconds < 90:
-        return f"{seconds:.2g} s" if seconds < 10 else f"{seconds:.0f} s"
-    return f"{seconds / 60:.0f} min" if seconds < 90 * 60 else f"{seconds / 3600:.1f} h"
-
-
 class TrainFollower:
     """A `vtcli.train.run.Follower` that prints. As a context manager it leaves a clean line."""
 
@@ -52,7 +45,10 @@ class TrainFollower:
         self._progress = Progress(*columns, TextColumn("{task.fields[values]}"), console=self._console,
                                   disable=not self._live, transient=True)  # fmt: skip
         self._task: TaskID | None = None
+        self._asked: TaskID | None = None
         self._values: dict[str, str] = {}
+        self._steps: dict[str, int] = {}
+        """Of the stages that are still to be run."""
 
     def __enter__(self) -> TrainFollower:
         self._progress.start()
@@ -87,19 +83,32 @@ class TrainFollower:
             self._say(f"  {note}")
 
     def planned(self, stage: str, planned: Planned, on: Devices) -> None:
+        from vtcli.train.duration import spell
+
+        self._steps[stage] = planned.steps
         parts, seconds = planned.memory, planned.seconds["total"]
         listed = ", ".join(f"{name} {size / 1e9:.2f}" for name, size in parts.items() if name != "total" and size)
         many = f"{on.count} × {on.kind}" if on.count > 1 else on.kind
         self._say(f"{stage}: {planned.steps} steps on {many}, {parts['total'] / 1e9:.2f} GB each ({listed})")
         said = f"{stage}: at least {spell(seconds)} in all, at the rate measured here"
         if planned.longest is not None:
-            said += f", with completions of {planned.reply} tokens, as the records' replies are on average; "
-            said += f"{spell(planned.longest)} where all have the most they may"
+            said += f", with completions of {planned.reply} tokens, as the records' replies are on average"
+            if planned.longest > seconds:
+                said += f"; {spell(planned.longest)} where all have as many as they may"
         self._say(said)
 
     def begins(self, stage: str, resumed: int) -> None:
         self._values = {}
         self._say(f"{stage}: goes on after step {resumed}" if resumed else f"{stage}: begins")
+        self._advance(stage, resumed, self._steps[stage], "")
+
+    def evaluating(self, stage: str, done: int, total: int) -> None:
+        if self._asked is None:
+            self._asked = self._progress.add_task(f"{stage}, held-out questions", total=total, values="")
+        self._progress.update(self._asked, completed=done)
+        if done == total:
+            self._progress.remove_task(self._asked)
+            self._asked = None
 
     def step(self, stage: str, step: int, steps: int, row: dict[str, Any]) -> None:
         shown = {label: form.format(row[name]) for name, label, form in _VALUES if name in row}
@@ -107,7 +116,8 @@ class TrainFollower:
             shown["tokens/s"] = f"{row['tokens'] / row['seconds']:.0f}"
         if row.get("gpu_memory"):
             shown["GPU"] = f"{row['gpu_memory'] / 1e9:.1f} GB"
-        self._values |= shown
+        if not any(name.startswith("held_out") for name in row):  # those stay on lines of their own
+            self._values |= shown
         if self._live:
             self._advance(stage, step, steps, "  ".join(f"{label} {value}" for label, value in self._values.items()))
         if not self._live or "held-out accuracy" in shown:
@@ -119,7 +129,7 @@ class TrainFollower:
 
     def finished(self, stage: str, model: Path) -> None:
         self._end()
-        self._say(f"{stage}: done, {model}")
+        self._say(f"{stage}: done{'' if stage in self._steps else ' before'}, {model}")
 
     def _say(self, text: str) -> None:
         if self._quiet:

@@ -36,6 +36,13 @@ class Rate:
     bytes: float
 
 
+def spell(seconds: float) -> str:
+    """A span of time in its unit: `40 s`, `12 min`, `8.5 h`."""
+    if seconds < 90:
+        return f"{seconds:.2g} s" if seconds < 10 else f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 90 * 60 else f"{seconds / 3600:.1f} h"
+
+
 @dataclass(frozen=True)
 class Planned:
     """What a stage takes: optimizer `steps`; bytes of `memory` on each device, and `seconds` at least, by part and in
@@ -53,14 +60,14 @@ class Planned:
     longest: float | None = None
 
 
-def measure(kind: str, compute: str, weights: int) -> Rate:
-    """Times a square product in `compute`'s precision and a copy of `weights` bytes, on a "cuda" or "cpu" device.
+def measure(kind: str, recipe: Recipe, weights: int) -> Rate:
+    """Times a square product in the precision `recipe` computes in and a copy of `weights` bytes, on "cuda" or "cpu".
 
     Some tenths of a second. The best of several is taken: what else the device does is not the run's.
     """
     import torch
 
-    dtype = getattr(torch, compute)
+    dtype = getattr(torch, min(recipe.weights, recipe.compute, key=VALUE_BYTES.__getitem__))
     side, seconds = 256, 0.0
     while seconds < _LONG and side < _MOST:
         side *= 2

@@ -15,16 +15,23 @@ AT_ONCE = 16
 """Records answered together."""
 
 
-def held_out_scores(trainer: Any, encoder: Encoder, records: Sequence[Record], drawing: Drawing) -> dict[str, float]:
+def held_out_scores(
+    trainer: Any,
+    encoder: Encoder,
+    records: Sequence[Record],
+    drawing: Drawing,
+    tell: Callable[[int, int], None] | None = None,
+) -> dict[str, float]:
     """Shares of right answers and of valid format, and the mean overlap of times, 0 to 1, over all processes.
 
-    Draws nothing at random, so that evaluating changes no run.
+    Draws nothing at random, so that evaluating changes no run. `tell` hears how many records of this process's are
+    answered.
     """
     import torch
 
     accelerator = trainer.accelerator
     mine = list(records)[accelerator.process_index :: accelerator.num_processes]
-    sums = with_whole_weights(trainer, lambda model: _sums(model, encoder, mine, drawing, accelerator.autocast))
+    sums = with_whole_weights(trainer, lambda model: _sums(model, encoder, mine, drawing, accelerator.autocast, tell))
     total = accelerator.reduce(torch.tensor(sums, device=accelerator.device), reduction="sum")
     count, right, valid, timed, overlap = total.tolist()
     if not count:
@@ -34,11 +41,18 @@ def held_out_scores(trainer: Any, encoder: Encoder, records: Sequence[Record], d
 
 
 def _sums(
-    model: Any, encoder: Encoder, records: Sequence[Record], drawing: Drawing, precision: Callable[[], Any]
+    model: Any,
+    encoder: Encoder,
+    records: Sequence[Record],
+    drawing: Drawing,
+    precision: Callable[[], Any],
+    tell: Callable[[int, int], None] | None,
 ) -> list[float]:
     """Over `records`: how many, right, valid, with times, and the overlap of these."""
     sums, form = [0.0] * 5, form_of(encoder.recipe.prompt)
     for begin in range(0, len(records), AT_ONCE):
+        if tell:
+            tell(begin, len(records))
         asked = records[begin : begin + AT_ONCE]
         replies = roll_out(model, [encoder.prompt(record) for record in asked], 1, drawing, precision=precision())
         for record, ids in zip(asked, replies, strict=True):
@@ -46,4 +60,6 @@ def _sums(
             timed = float(bool(record.spans))
             found = (1.0, score(record, group.texts[0]), form(group)[0], timed, timed * times(group)[0])
             sums = [one + other for one, other in zip(sums, found, strict=True)]
+    if tell:
+        tell(len(records), len(records))
     return sums

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from vtcli.trace.text import sanitise
+from vtcli.train.duration import spell
 from vtcli.train.journal import Journal
 from vtcli.train.recipe import StageName
 
@@ -26,7 +27,7 @@ _DRAWN = (
     "rewards/accuracy/mean", "rewards/format/mean", "kl", "entropy", "completions/mean_length", "grad_norm",
     "learning_rate",
 )  # fmt: skip
-_WIDTH, _HEIGHT, _LEFT, _FOOT = 420, 180, 56, 22
+_WIDTH, _HEIGHT, _LEFT, _FOOT = 420, 180, 68, 22
 _STYLE = """
 body{font:15px/1.5 system-ui,sans-serif;margin:2rem auto;max-width:60rem;padding:0 1rem;color:#1b1f24;background:#fff}
 figure{display:inline-block;margin:0 1rem 1rem 0}figcaption{font-weight:600}table{border-collapse:collapse}
@@ -114,8 +115,8 @@ def _page(report: Mapping[str, Any]) -> str:
         parts.append(f"<h2>{_text(name)}: {stage['steps']} steps</h2>")
         if stage["planned"]:
             seconds = stage["planned"]["seconds"]
-            shown = ", ".join(f"{part} {_number(s)}" for part, s in seconds.items() if part != "total" and s)
-            parts.append(f"<p>Planned: at least {_number(seconds['total'])} s ({_text(shown)}).</p>")
+            shown = ", ".join(f"{part} {spell(s)}" for part, s in seconds.items() if part != "total" and s)
+            parts.append(f"<p>Planned: at least {spell(seconds['total'])} ({_text(shown)}).</p>")
         if stage["after"]:
             rows = "".join(
                 f"<tr><td>{_text(key)}<td>{_number(stage['before'].get(key))}<td>{_number(value)}"
@@ -129,22 +130,23 @@ def _page(report: Mapping[str, Any]) -> str:
 
 
 def _figure(name: str, curve: Sequence[Sequence[float]]) -> str:
-    """One curve; its least and most value and its last step stand at the axes."""
+    """One curve; its least and most value and its last step stand at the axes. One that stays the same is midway."""
     steps, values = [point[0] for point in curve], [point[1] for point in curve]
     low, high, last = min(values), max(values), max(steps[-1], 1)
-    spread = (high - low) or 1.0
+    spread = high - low
     points = " ".join(
         f"{_LEFT + step / last * (_WIDTH - _LEFT - 8):.1f},"
-        f"{8 + (1 - (value - low) / spread) * (_HEIGHT - _FOOT - 16):.1f}"
+        f"{8 + (1 - (value - low) / spread if spread else 0.5) * (_HEIGHT - _FOOT - 16):.1f}"
         for step, value in zip(steps, values, strict=True)
     )
     foot = _HEIGHT - _FOOT
+    marks = {foot: low, 14: high} if spread else {(foot + 8) // 2: low}
+    labels = "".join(f"<text x='{_LEFT - 4}' y='{y}' text-anchor='end'>{_number(v)}</text>" for y, v in marks.items())
     return (
         f"<figure><figcaption>{_text(name)}</figcaption><svg width={_WIDTH} height={_HEIGHT} role=img "
         f"aria-label='{_text(name)}'><path d='M{_LEFT} 4V{foot}H{_WIDTH - 4}' stroke='#9198a1' fill='none'/>"
         f"<polyline points='{points}' fill='none' stroke='#0969da' stroke-width='1.5'/>"
-        f"<text x='{_LEFT - 4}' y='14' text-anchor='end'>{_number(high)}</text>"
-        f"<text x='{_LEFT - 4}' y='{foot}' text-anchor='end'>{_number(low)}</text>"
+        f"{labels}"
         f"<text x='{_WIDTH - 4}' y='{_HEIGHT - 6}' text-anchor='end'>step {int(last)}</text></svg></figure>"
     )
 

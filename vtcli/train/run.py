@@ -15,7 +15,7 @@ import os
 import shutil
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass, replace
 from importlib import metadata
 from pathlib import Path
@@ -31,6 +31,7 @@ from vtcli.models.tokenizer import Tokenizer
 from vtcli.scoring.rewards import mean_rouge
 from vtcli.settings import cache_folder
 from vtcli.train import duration, hub, plan
+from vtcli.train.alone import alone_in
 from vtcli.train.check import Checked, check, list_problems
 from vtcli.train.encode import Encoder
 from vtcli.train.frames import FrameStore, frame_request
@@ -59,7 +60,10 @@ class Follower(Protocol):
         """A stage that is still to be run fits."""
 
     def begins(self, stage: StageName, resumed: int) -> None:
-        """A stage is loaded, and goes on after step `resumed`."""
+        """A stage goes on after step `resumed`; its model is to be loaded."""
+
+    def evaluating(self, stage: StageName, done: int, total: int) -> None:
+        """Held-out questions answered so far."""
 
     def finished(self, stage: StageName, model: Path) -> None:
         """A stage is done."""
@@ -94,13 +98,16 @@ def run(job: Job, follower: Follower | None = None) -> dict[str, Any]:
     base = open_checkpoint(job.recipe.model)
     if base.is_gguf:
         raise UsageError(f"{job.recipe.model} is a GGUF file: training starts from a checkpoint folder")
-    with _quiet():
+    with ExitStack() as stack:
+        stack.enter_context(_quiet())
         from accelerate import PartialState
 
         _check_launch()
         state = PartialState(cpu=not _has_gpu())
         if not state.is_main_process:
             follower = None
+        elif not job.dry_run:
+            stack.enter_context(alone_in(job.out))
         with state.main_process_first():  # the others find the frames it read
             encoder, checked, commits = _prepare(job, base, stages, state.is_main_process, follower)
         planned = _plan(job, base, checked, [name for name in stages if not _is_done(job.out / name)], follower)
@@ -109,9 +116,8 @@ def run(job: Job, follower: Follower | None = None) -> dict[str, Any]:
             if state.is_main_process:
                 _write_plans(planned, job.out)
             state.wait_for_everyone()
-            learned = job.out / "sft" / "final"
-            if "sft" not in stages and (learned / "config.json").is_file():
-                base = encoder.checkpoint = open_checkpoint(learned)  # `--stage grpo` after `--stage sft`
+            if "sft" not in stages and _is_done(job.out / "sft"):  # `--stage grpo` after `--stage sft`
+                base = encoder.checkpoint = open_checkpoint(job.out / "sft" / "final")
             for name in stages:
                 model = _stage(name, job, base, encoder, checked, state, follower)
                 base = replace(open_checkpoint(model), scope=base.scope)
@@ -216,7 +222,7 @@ def _plan(
     longest = {"sft": checked.whole, "grpo": checked.tokens}
     memory = {name: plan.check_memory(base, recipe, name, longest[name], on) for name in stages}
     plan.check_disk(base, recipe, list(stages), job.out)
-    rate = duration.measure(on.kind, recipe.compute, duration.weight_bytes(base, recipe))
+    rate = duration.measure(on.kind, recipe, duration.weight_bytes(base, recipe))
     found = {}
     for name in stages:
         found[name] = duration.planned(base, recipe, name, checked, memory[name], on, rate)
@@ -354,6 +360,9 @@ def _stage(
         return final
     if state.is_main_process:  # what a crash left
         shutil.rmtree(folder / checkpoints.ASIDE, ignore_errors=True)
+    kept = checkpoints.complete(folder)
+    if follower:
+        follower.begins(name, checkpoints.step_of(kept[-1]) if kept else 0)
     model = load_for_training(base, job.recipe)
     make = sft_trainer if name == "sft" else grpo_trainer
     trainer: Any = make(model, job.recipe, checked.train, encoder, str(folder), state.num_processes)
@@ -362,14 +371,12 @@ def _stage(
     held_out = checked.held_out
 
     def evaluate(trainer: Any) -> dict[str, float]:
-        return held_out_scores(trainer, encoder, held_out, greedy)
+        tell = (lambda done, total: follower.evaluating(name, done, total)) if follower else None
+        return held_out_scores(trainer, encoder, held_out, greedy, tell)
 
     trainer.follow(
         Context(name, folder, base, stage, Journal(folder / "log.jsonl"), follower, evaluate if held_out else None)
     )
-    kept = checkpoints.complete(folder)
-    if follower:
-        follower.begins(name, checkpoints.step_of(kept[-1]) if kept else 0)
     with _faults(name):
         trainer.train(resume_from_checkpoint=str(kept[-1]) if kept else None)
     _finish(trainer, base, job, folder, final, state)
