@@ -27,7 +27,7 @@ from vtcli.train.recipe import Lora, Recipe
 from vtcli.train.records import Record
 from vtcli.train.rollout import Drawing, dice, roll_out
 from vtcli.train.sampler import GroupSampler
-from vtcli.train.shared import use_shared
+from vtcli.train.shared import _attention, use_shared
 from vtcli.train.trainer import Context
 
 TOKENS = 12
@@ -133,6 +133,18 @@ def test_sharing_a_prompt_changes_no_log_probability(prompts: list[Encoded], enc
     found = shared[labels != IGNORED].split([len(ids) for ids in drawn])
     for number, ids in enumerate(drawn):
         assert (found[number] - plain_logps(model, prompts[number // 4], ids)).abs().max() < 1e-4
+
+
+@pytest.mark.parametrize("causal", [True, False])
+def test_bfloat16_on_a_cpu_has_an_attention_of_its_own(causal: bool) -> None:
+    torch.manual_seed(0)
+    query, key, value = (torch.randn(2, 3, tokens, 16).bfloat16() for tokens in (9, 9 if causal else 20, 20))
+    value = value[:, :, : key.shape[2]]
+    seen = None if causal else torch.rand(9, 20) < 0.5
+    wanted = torch.nn.functional.scaled_dot_product_attention(
+        query.float(), key.float(), value.float(), seen, is_causal=causal, scale=0.5
+    )
+    assert (_attention(query, key, value, seen, 0.5).float() - wanted).abs().max() < 0.03
 
 
 def trainer_for(

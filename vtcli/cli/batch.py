@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import re
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from vtcli.cli import options
+from vtcli.cli.asking import Asking, asks_a_model, make_question
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -22,6 +24,7 @@ SOME_FAILED = 3
 RUN_PANEL = "Run"
 
 
+@asks_a_model(without=("no_cache",))
 def batch(
     sources: Annotated[
         list[str] | None,
@@ -31,12 +34,13 @@ def batch(
             show_default=False,
         ),
     ] = None,
+    *,
     output: Annotated[
         Path,
         typer.Option(
             "--output", "-o", metavar="FILE", help="Where the answers go, a line of JSON each.", show_default=False
         ),
-    ] = ...,  # type: ignore[assignment]  # required, though what is before it is not
+    ],
     question: Annotated[
         list[str] | None,
         typer.Option(
@@ -74,27 +78,7 @@ def batch(
         bool,
         typer.Option("--gaps", help="Merge though some items are in none of them.", rich_help_panel=RUN_PANEL),
     ] = False,
-    model: options.ModelOption = None,
-    mmproj: options.ProjectorOption = None,
-    engine: options.EngineOption = "auto",
-    endpoint: options.EndpointOption = None,
-    device: options.DeviceOption = None,
-    compile: options.CompileOption = "auto",
-    yes: options.YesOption = False,
-    offline: options.OfflineOption = False,
-    frames: options.FramesOption = None,
-    fps: options.FpsOption = None,
-    max_pixels: options.MaxPixelsOption = None,
-    start: options.StartOption = None,
-    end: options.EndOption = None,
-    stream: options.StreamOption = None,
-    reader: options.ReaderOption = "auto",
-    read_timeout: options.ReadTimeoutOption = options.READ_TIMEOUT,
-    choice: options.ChoiceOption = None,
-    max_tokens: options.MaxTokensOption = 1024,
-    temperature: options.TemperatureOption = 0.1,
-    top_p: options.TopPOption = 0.001,
-    seed: options.SeedOption = None,
+    asking: Asking,
     json: Annotated[
         bool, typer.Option("--json", help="Print what became of it as JSON.", rich_help_panel=options.OUTPUT_PANEL)
     ] = False,
@@ -116,41 +100,18 @@ def batch(
         return
     if gaps:
         raise UsageError("--gaps goes with --merge")
-    from vtcli.cli.ask import make_question
-
     base = make_question(
-        video="",
-        question="",
-        model=model,
-        mmproj=mmproj,
-        engine=engine,
-        endpoint=endpoint,
-        device=device,
-        compile=compile,
+        replace(asking, choice=None),
+        "",
+        "",
         keep=False,  # in memory, from one question about a video to the next; a run would fill the disk with the rest
-        yes=yes,
-        offline=offline,
-        frames=frames,
-        fps=fps,
-        max_pixels=max_pixels,
-        start=start,
-        end=end,
-        stream=stream,
-        reader=reader,
-        read_timeout=read_timeout,
-        choices=(),
-        max_tokens=max_tokens,
-        temperature=temperature,
-        top_p=top_p,
-        seed=seed,
-        html=None,
         quiet=quiet,
         color=color,
     )
     part = parse_shard(shard)
     warnings: list[str] = []
-    items, unread = _items(sources or [], question or [], tuple(choice or ()), questions, base, warnings)
-    if offline:
+    items, unread = _items(sources or [], question or [], tuple(asking.choice or ()), questions, base, warnings)
+    if asking.offline:
         _refuse_addresses(items)
     _run(items, base, output, part, retry_failed, unread, warnings, json, console, quiet)
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from vtcli.cli import options
+from vtcli.cli.asking import Asking, asks_a_model, make_question
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -27,8 +28,10 @@ HELP = """\
 Anything else is a question. Ctrl-C stops a reply."""
 
 
+@asks_a_model()
 def chat(
     video: options.VideoArgument,
+    *,
     history: Annotated[
         bool,
         typer.Option(
@@ -37,28 +40,7 @@ def chat(
             rich_help_panel=options.ANSWER_PANEL,
         ),
     ] = False,
-    model: options.ModelOption = None,
-    mmproj: options.ProjectorOption = None,
-    engine: options.EngineOption = "auto",
-    endpoint: options.EndpointOption = None,
-    device: options.DeviceOption = None,
-    compile: options.CompileOption = "auto",
-    no_cache: options.NoCacheOption = False,
-    yes: options.YesOption = False,
-    offline: options.OfflineOption = False,
-    frames: options.FramesOption = None,
-    fps: options.FpsOption = None,
-    max_pixels: options.MaxPixelsOption = None,
-    start: options.StartOption = None,
-    end: options.EndOption = None,
-    stream: options.StreamOption = None,
-    reader: options.ReaderOption = "auto",
-    read_timeout: options.ReadTimeoutOption = options.READ_TIMEOUT,
-    choice: options.ChoiceOption = None,
-    max_tokens: options.MaxTokensOption = 1024,
-    temperature: options.TemperatureOption = 0.1,
-    top_p: options.TopPOption = 0.001,
-    seed: options.SeedOption = None,
+    asking: Asking,
     json: Annotated[
         bool,
         typer.Option("--json", help="Print a line of JSON for each answer.", rich_help_panel=options.OUTPUT_PANEL),
@@ -70,41 +52,12 @@ def chat(
     debug: options.DebugOption = False,
 ) -> None:
     """Ask about a video again and again; it is read and encoded once. Questions may come from a pipe, one a line."""
-    from vtcli.cli.ask import make_question
     from vtcli.errors import UsageError
     from vtcli.video.source import STDIN
 
     if video == STDIN:
         raise UsageError("vt chat reads the questions from standard input: name the video")
-    base = make_question(
-        video=video,
-        question="",
-        model=model,
-        mmproj=mmproj,
-        engine=engine,
-        endpoint=endpoint,
-        device=device,
-        compile=compile,
-        keep=not no_cache,
-        yes=yes,
-        offline=offline,
-        frames=frames,
-        fps=fps,
-        max_pixels=max_pixels,
-        start=start,
-        end=end,
-        stream=stream,
-        reader=reader,
-        read_timeout=read_timeout,
-        choices=tuple(choice or ()),
-        max_tokens=max_tokens,
-        temperature=temperature,
-        top_p=top_p,
-        seed=seed,
-        html=None,
-        quiet=quiet,
-        color=color,
-    )
+    base = make_question(asking, video, "", keep=not asking.no_cache, quiet=quiet, color=color)
     from vtcli.chat import Chat
     from vtcli.cli.console import make_console
     from vtcli.settings import history as kept_history

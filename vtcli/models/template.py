@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +33,16 @@ def find_template(folder: Path) -> str:
 def render(source: str, messages: list[dict[str, Any]], variables: Mapping[str, Any]) -> str:
     """The prompt's text, up to where the assistant begins. Raises ModelError when the template fails."""
     from jinja2 import TemplateError
+
+    try:
+        return str(_compiled(source).render(messages=messages, add_generation_prompt=True, **variables))
+    except (TemplateError, TypeError, ValueError, OverflowError) as error:
+        raise ModelError(f"the chat template failed: {first_line(error)}") from error
+
+
+@lru_cache(maxsize=8)
+def _compiled(source: str) -> Any:
+    from jinja2 import TemplateError
     from jinja2.sandbox import ImmutableSandboxedEnvironment
 
     def raise_exception(message: str) -> None:
@@ -45,8 +56,4 @@ def render(source: str, messages: list[dict[str, Any]], variables: Mapping[str, 
     )
     environment.filters["tojson"] = tojson
     environment.globals["raise_exception"] = raise_exception
-    try:
-        template = environment.from_string(source)
-        return template.render(messages=messages, add_generation_prompt=True, **variables)
-    except (TemplateError, TypeError, ValueError, OverflowError) as error:
-        raise ModelError(f"the chat template failed: {first_line(error)}") from error
+    return environment.from_string(source)

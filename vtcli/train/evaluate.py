@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from typing import Any
 
 from vtcli.train.encode import Encoder
@@ -31,29 +32,37 @@ def held_out_scores(
 
     accelerator = trainer.accelerator
     mine = list(records)[accelerator.process_index :: accelerator.num_processes]
-    sums = with_whole_weights(trainer, lambda model: _sums(model, encoder, mine, drawing, accelerator.autocast, tell))
+    sums = with_whole_weights(
+        trainer, lambda model: greedy_sums(model, encoder, mine, drawing, accelerator.autocast, tell=tell)
+    )
     total = accelerator.reduce(torch.tensor(sums, device=accelerator.device), reduction="sum")
-    count, right, valid, timed, overlap = total.tolist()
+    return shares(total.tolist())
+
+
+def shares(sums: Sequence[float]) -> dict[str, float]:
+    """What `greedy_sums` counted, as shares; {} of nothing."""
+    count, right, valid, timed, overlap = sums
     if not count:
         return {}
     scores = {"accuracy": right / count, "format": valid / count}
     return scores | ({"iou": overlap / timed} if timed else {})
 
 
-def _sums(
+def greedy_sums(
     model: Any,
     encoder: Encoder,
     records: Sequence[Record],
     drawing: Drawing,
-    precision: Callable[[], Any],
-    tell: Callable[[int, int], None] | None,
+    precision: Callable[[], Any] = nullcontext,
+    at_once: int = AT_ONCE,
+    tell: Callable[[int, int], None] | None = None,
 ) -> list[float]:
-    """Over `records`: how many, right, valid, with times, and the overlap of these."""
+    """Over `records`: how many, right, valid, with times, and the overlap of these. `tell` hears how many are done."""
     sums, form = [0.0] * 5, form_of(encoder.recipe.prompt)
-    for begin in range(0, len(records), AT_ONCE):
+    for begin in range(0, len(records), at_once):
         if tell:
             tell(begin, len(records))
-        asked = records[begin : begin + AT_ONCE]
+        asked = records[begin : begin + at_once]
         replies = roll_out(model, [encoder.prompt(record) for record in asked], 1, drawing, precision=precision())
         for record, ids in zip(asked, replies, strict=True):
             group = Group(record, (encoder.tokenizer.decode(ids),), (len(ids),))

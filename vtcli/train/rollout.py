@@ -16,6 +16,8 @@ import numpy.typing as npt
 
 from vtcli.engines.decoder import masks
 from vtcli.train.encode import Encoded
+from vtcli.train.growing import Growing
+from vtcli.train.shared import shared_attention
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -55,7 +57,7 @@ def roll_out(
     training = model.training
     model.eval()  # layers that recompute in training keep no cache
     try:
-        with torch.no_grad(), precision or nullcontext():
+        with torch.no_grad(), shared_attention(model), precision or nullcontext():
             return _Rollout(model, prompts, copies, drawing, numbers).run()
     finally:
         model.train(training)
@@ -86,17 +88,12 @@ class _Rollout:
         self.model, self.prompts, self.copies, self.drawing = model, prompts, copies, drawing
         self.device = model.get_input_embeddings().weight.device
         self.numbers = None if numbers is None else torch.from_numpy(numbers).to(self.device, torch.float32)
-        self.longest = max(prompt.ids.size for prompt in prompts)
-        rows = len(prompts) * copies
-        self.cache = _Rows(rows, self.longest, self.longest + drawing.max_tokens)
+        lengths = [prompt.ids.size for prompt in prompts]
+        self.cache = Growing(lengths, copies, drawing.max_tokens, self.device)
         self.ends = torch.tensor(sorted(drawing.ends), device=self.device)
         self.forbidden = torch.tensor(sorted(drawing.forbidden), dtype=torch.long, device=self.device)
         starts = [prompt.next_position for prompt in prompts for _ in range(copies)]
         self.position = torch.tensor(starts, device=self.device)
-        pads = [self.longest - prompt.ids.size for prompt in prompts for _ in range(copies)]
-        self.padded = any(pads)
-        columns = torch.arange(self.cache.capacity, device=self.device)
-        self.seen = columns[None] >= torch.tensor(pads, device=self.device)[:, None]  # (rows, capacity)
 
     def run(self) -> list[list[int]]:
         import torch
@@ -116,12 +113,12 @@ class _Rollout:
             if not going.all():  # what has ended is neither read nor kept
                 alive, tokens = alive[going], tokens[going]
                 self.cache.keep(going)
-                self.position, self.seen = self.position[going], self.seen[going]
+                self.position = self.position[going]
             logits = self._step(tokens, step)
         return [row[:length].tolist() for row, length in zip(drawn.cpu(), lengths.tolist(), strict=True)]
 
     def _read(self, number: int) -> Tensor:
-        """Reads a prompt into the rows of its completions; logits (copies, vocabulary) of what comes first."""
+        """Reads a prompt; logits (copies, vocabulary) of what comes first after it."""
         import torch
 
         prompt = self.prompts[number]
@@ -130,9 +127,9 @@ class _Rollout:
         if len(prompt.grids):
             video = video_embeddings(self.model, prompt).to(embeddings)
             embeddings = embeddings.masked_scatter((ids == self.model.config.video_token_id)[:, None], video)
-        self.cache.rows = slice(number * self.copies, (number + 1) * self.copies)
+        self.cache.prompt = number
         hidden = self._text(embeddings[None], torch.from_numpy(prompt.positions).to(self.device)[:, None], None)
-        self.cache.rows = None
+        self.cache.prompt = None
         logits: Tensor = self.model.lm_head(hidden[:, -1])
         return logits.expand(self.copies, -1)
 
@@ -140,13 +137,12 @@ class _Rollout:
         """Reads one token a row; logits (rows, vocabulary)."""
         embeddings = self.model.get_input_embeddings()(tokens)[:, None]
         positions = (self.position + step)[None, :, None].expand(3, -1, -1)
-        mask = self.seen[:, None, None, : self.longest + step + 1] if self.padded else None
-        self.cache.length = self.longest + step
-        hidden = self._text(embeddings, positions, mask)
+        self.cache.length = step
+        hidden = self._text(embeddings, positions, self.cache)
         logits: Tensor = self.model.lm_head(hidden[:, -1])
         return logits
 
-    def _text(self, embeddings: Tensor, positions: Tensor, mask: Tensor | None) -> Tensor:
+    def _text(self, embeddings: Tensor, positions: Tensor, mask: Growing | None) -> Tensor:
         hidden: Tensor = self.model.model.language_model(
             inputs_embeds=embeddings,
             position_ids=positions,
@@ -170,39 +166,3 @@ class _Rollout:
         target = self.numbers[alive, step, None] * sums[:, -1:]
         place = (sums <= target).sum(-1, keepdim=True).clamp(max=order.shape[1] - 1)
         return order.gather(1, place)[:, 0]
-
-
-class _Rows:
-    """Stands where transformers' attention expects its Cache: one row a completion, prompts flush right.
-
-    While `rows` is set, what is written is a prompt's, given to all these rows; else one token a row at `length`.
-    """
-
-    def __init__(self, rows: int, longest: int, capacity: int) -> None:
-        self.capacity, self.length = capacity, longest
-        self.rows: slice | None = None
-        self._count, self._longest = rows, longest
-        self._layers: dict[int, tuple[Tensor, Tensor]] = {}
-
-    def update(self, keys: Tensor, values: Tensor, layer: int, *_: object) -> tuple[Tensor, Tensor]:
-        """Keeps keys and values (rows or 1, heads, tokens, size) of a layer; gives those to attend to."""
-        if layer not in self._layers:
-            shape = self._count, keys.shape[1], self.capacity, keys.shape[3]
-            self._layers[layer] = keys.new_zeros(shape), values.new_zeros(shape)
-        ours = self._layers[layer]
-        if self.rows is not None:
-            where = slice(self._longest - keys.shape[2], self._longest)
-            for kept, new in zip(ours, (keys, values), strict=True):
-                kept[self.rows, :, where] = new
-            return keys, values
-        for kept, new in zip(ours, (keys, values), strict=True):
-            kept[:, :, self.length] = new[:, :, 0]
-        return ours[0][:, :, : self.length + 1], ours[1][:, :, : self.length + 1]
-
-    def keep(self, rows: Tensor) -> None:
-        """Forgets the rows for which `rows` (rows,) is False."""
-        self._layers = {number: (keys[rows], values[rows]) for number, (keys, values) in self._layers.items()}
-
-    def get_seq_length(self, layer: int = 0) -> int:
-        """Tokens read; some releases of transformers ask."""
-        return 0 if self.rows is not None else self.length

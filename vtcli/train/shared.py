@@ -1,13 +1,16 @@
-"""Attention over one prompt and the completions side by side behind it, without computing what a mask would discard.
+"""Attention over prompts and the completions side by side behind them, without computing what a mask would discard.
 
 Registered with transformers as an attention of its own; what it is not made for goes to sdpa.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
+
+from vtcli.train.growing import Growing
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -28,7 +31,7 @@ class Branches:
 
 
 def use_shared(model: Any) -> None:
-    """Has the text model of `model` take `Branches` for a mask."""
+    """Has the text model of `model` take `Branches` or `Growing` for a mask."""
     from transformers import AttentionInterface, AttentionMaskInterface
     from transformers.masking_utils import sdpa_mask
 
@@ -37,10 +40,24 @@ def use_shared(model: Any) -> None:
     model.model.language_model.config._attn_implementation = NAME
 
 
+@contextmanager
+def shared_attention(model: Any) -> Iterator[None]:
+    """`use_shared` for a while."""
+    config = model.model.language_model.config
+    before = config._attn_implementation
+    use_shared(model)
+    try:
+        yield
+    finally:
+        config._attn_implementation = before
+
+
 def attend(
     module: Any, query: Tensor, key: Tensor, value: Tensor, attention_mask: Any, **named: Any
 ) -> tuple[Tensor, Any]:
     """transformers' attention function: query (B, heads, L, size) to (B, L, heads, size)."""
+    if isinstance(attention_mask, Growing):
+        return attention_mask.attend(module.layer_idx, query, key, value), None
     if not isinstance(attention_mask, Branches):
         from transformers.integrations.sdpa_attention import sdpa_attention_forward
 
@@ -61,7 +78,6 @@ def _row(
 ) -> Tensor:
     """One row, (1, heads, L, size); what stands beyond its last completion becomes zero."""
     import torch
-    from torch.nn.functional import scaled_dot_product_attention as attention
 
     longest, device = max(lengths), query.device
     begins = torch.tensor([prompt + sum(lengths[:i]) for i in range(len(lengths))], device=device)
@@ -72,12 +88,30 @@ def _row(
     def branches(states: Tensor) -> Tensor:
         return states[0][:, within].transpose(0, 1)  # (G, heads, C, size)
 
-    first = attention(query[:, :, :prompt], key[:, :, :prompt], value[:, :, :prompt], is_causal=True, scale=scaling)
+    first = _attention(query[:, :, :prompt], key[:, :, :prompt], value[:, :, :prompt], None, scaling)
     ahead = [states[:, :, :prompt].expand(len(lengths), -1, -1, -1) for states in (key, value)]
     keys, values = (torch.cat([old, branches(new)], 2) for old, new in zip(ahead, (key, value), strict=True))
     earlier = torch.ones(longest, longest, dtype=torch.bool, device=device).tril()
     seen = torch.cat([earlier.new_ones(longest, prompt), earlier], 1)
-    after = attention(branches(query), keys, values, attn_mask=seen[None, None], scale=scaling)
+    after = _attention(branches(query), keys, values, seen, scaling)
     own = after.transpose(1, 2)[there].transpose(0, 1)[None]  # (1, heads, all completions, size)
     beyond = query.shape[2] - prompt - own.shape[2]
     return torch.cat([first, own, own.new_zeros(1, own.shape[1], beyond, own.shape[3])], 2)
+
+
+def _attention(query: Tensor, key: Tensor, value: Tensor, seen: Tensor | None, scaling: float | None) -> Tensor:
+    """torch's attention; `seen` (L, S) is what each query may see, None: those before it and itself.
+
+    In bfloat16 on a CPU plain products beat torch's kernel, backwards too; in float32 they do not.
+    """
+    import torch
+    from torch.nn.functional import scaled_dot_product_attention
+
+    if value.device.type != "cpu" or value.dtype != torch.bfloat16:
+        return scaled_dot_product_attention(query, key, value, seen, is_causal=seen is None, scale=scaling)
+    if seen is None:
+        seen = torch.ones(query.shape[2], key.shape[2], dtype=torch.bool).tril()
+    scores = (query * (scaling or query.shape[3] ** -0.5)) @ key.transpose(2, 3)
+    weights = scores.masked_fill(~seen, float("-inf")).softmax(-1, dtype=torch.float32)
+    attended: Tensor = weights.to(value.dtype) @ value
+    return attended

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import re
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from vtcli.cli import options
+from vtcli.cli.asking import Asking, asks_a_model, make_question
 from vtcli.cli.eval import shared
 
 if TYPE_CHECKING:
@@ -20,11 +22,13 @@ if TYPE_CHECKING:
 RUN_PANEL = "Run"
 
 
+@asks_a_model(without=("no_cache", "start", "end", "stream", "choice"))
 def run(
     benchmark: Annotated[
         str,
         typer.Argument(metavar="BENCHMARK", help="See vt eval list; shapes; jsonl:FILE.", show_default=False),
     ],
+    *,
     videos: Annotated[
         Path | None,
         typer.Option("--videos", metavar="DIR", help="The folder of the benchmark's videos.", show_default=False),
@@ -67,14 +71,7 @@ def run(
             rich_help_panel=RUN_PANEL,
         ),
     ] = None,
-    model: options.ModelOption = None,
-    mmproj: options.ProjectorOption = None,
-    engine: options.EngineOption = "auto",
-    endpoint: options.EndpointOption = None,
-    device: options.DeviceOption = None,
-    compile: options.CompileOption = "auto",
-    yes: options.YesOption = False,
-    offline: options.OfflineOption = False,
+    asking: Asking,
     frames: Annotated[
         str | None,
         typer.Option(
@@ -94,12 +91,6 @@ def run(
             rich_help_panel=options.FRAMES_PANEL,
         ),
     ] = None,
-    max_pixels: options.MaxPixelsOption = None,
-    reader: options.ReaderOption = "auto",
-    read_timeout: options.ReadTimeoutOption = options.READ_TIMEOUT,
-    max_tokens: options.MaxTokensOption = 1024,
-    temperature: options.TemperatureOption = 0.1,
-    top_p: options.TopPOption = 0.001,
     seed: Annotated[
         int,
         typer.Option(
@@ -117,7 +108,6 @@ def run(
     debug: options.DebugOption = False,
 ) -> None:
     """Run a benchmark. The same command again goes on where it was; more frames or samples may be added."""
-    from vtcli.cli.ask import make_question
     from vtcli.cli.batch import parse_shard
     from vtcli.cli.console import make_console
     from vtcli.evals.benchmarks.prompts import prompt_for
@@ -128,38 +118,17 @@ def run(
 
     counts, part = _counts(frames, fps), parse_shard(shard)
     rules_named(extract or [])  # refuses early
-    found = source(benchmark, annotations, videos, limit, cache_folder() / "evals", offline)
+    found = source(benchmark, annotations, videos, limit, cache_folder() / "evals", asking.offline)
     prompt_for(prompt, found.benchmark.official)
     if found.benchmark.kind == "captioning":
         require_packages()
     rules = rules_named(extract or [*dict.fromkeys(("paper", "strict", found.benchmark.rule))])
     # Last, as it may fetch a model.
     base = make_question(
-        video="",
-        question="",
-        model=model,
-        mmproj=mmproj,
-        engine=engine,
-        endpoint=endpoint,
-        device=device,
-        compile=compile,
+        replace(asking, frames=counts[0] if counts else None, fps=fps, seed=seed),
+        "",
+        "",
         keep=False,
-        yes=yes,
-        offline=offline,
-        frames=counts[0] if counts else None,
-        fps=fps,
-        max_pixels=max_pixels,
-        start=None,
-        end=None,
-        stream=None,
-        reader=reader,
-        read_timeout=read_timeout,
-        choices=(),
-        max_tokens=max_tokens,
-        temperature=temperature,
-        top_p=top_p,
-        seed=seed,
-        html=None,
         quiet=quiet,
         color=color,
     )

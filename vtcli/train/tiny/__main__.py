@@ -36,7 +36,10 @@ def corpus() -> Iterator[str]:
 
 
 def main() -> None:
-    """Trains the stages in order; `--from STAGE` goes on from the weights that the stage before left in `--work`."""
+    """Trains the stages in order; `--from STAGE` goes on from the weights that the stage before left in `--work`.
+
+    With `--to see` the folder gets a plain base: it sees and reads, and was never asked a question about a clip.
+    """
     from transformers import Qwen2_5_VLConfig, Qwen2_5_VLForConditionalGeneration
 
     names = [stage.name for stage in STAGES]
@@ -44,6 +47,7 @@ def main() -> None:
     parser.add_argument("folder", type=Path, help="where the checkpoint goes")
     parser.add_argument("--work", type=Path, default=Path("build/tiny"), help="where weights are kept between stages")
     parser.add_argument("--from", dest="first", choices=names, default=names[0])
+    parser.add_argument("--to", dest="last", choices=names, default=names[-1], help="the last stage")
     options = parser.parse_args()
     folder, work = options.folder, options.work
     torch.manual_seed(SEED)
@@ -61,7 +65,7 @@ def main() -> None:
         trainer.heads.load_state_dict({k[6:]: v for k, v in kept.items() if k.startswith("heads/")})
     else:
         trainer.log.unlink(missing_ok=True)
-    for stage in STAGES[skipped:]:
+    for stage in STAGES[skipped : names.index(options.last) + 1]:
         trainer.run(stage)
         state = {f"model/{k}": v for k, v in untied(model).items()}
         state |= {f"heads/{k}": v for k, v in trainer.heads.state_dict().items()}

@@ -1,0 +1,86 @@
+"""Keys and values of completions that grow side by side: those of a prompt are kept once for all of its completions."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+
+class Growing:
+    """Stands where transformers' attention expects its Cache and, while completions grow, its mask.
+
+    Prompts of `lengths` tokens are read one by one, with `prompt` set to their number; then one token a row, a row a
+    completion, with `length` set to how many each has. Rows of a prompt stand together; `keep` drops some.
+    """
+
+    def __init__(self, lengths: Sequence[int], copies: int, capacity: int, device: Any) -> None:
+        import torch
+
+        self.prompt: int | None = None
+        self.length = 0
+        self._count, self._copies, self._capacity, self._longest = len(lengths), copies, capacity, max(lengths)
+        self._prompts: dict[int, tuple[Tensor, Tensor]] = {}  # by layer: (prompts, heads, longest, size)
+        self._own: dict[int, tuple[Tensor, Tensor]] = {}  # by layer: (rows, heads, capacity, size)
+        self._place = torch.arange(len(lengths) * copies, device=device)  # (rows,) in prompts x copies
+        before = torch.arange(self._longest, device=device)[None] < torch.tensor(lengths, device=device)[:, None]
+        self._unseen = None if bool(before.all()) else ~before[:, None, None]  # (prompts, 1, 1, longest)
+
+    def update(self, keys: Tensor, values: Tensor, layer: int, *ignored: object) -> tuple[Tensor, Tensor]:
+        """Keeps keys and values (1 or rows, heads, tokens, size) of a layer; gives those of the prompt or the rows."""
+        new = keys.to(values.dtype), values  # under autocast only values come as they are computed with
+        heads, tokens, size = keys.shape[1:]
+        if self.prompt is not None:
+            if layer not in self._prompts:
+                empty = values.new_zeros(2, self._count, heads, self._longest, size)
+                self._prompts[layer] = empty[0], empty[1]
+            for kept, added in zip(self._prompts[layer], new, strict=True):
+                kept[self.prompt, :, :tokens] = added[0]
+            return new
+        if layer not in self._own:
+            empty = values.new_empty(2, len(values), heads, self._capacity, size)
+            self._own[layer] = empty[0], empty[1]
+        for kept, added in zip(self._own[layer], new, strict=True):
+            kept[:, :, self.length] = added[:, :, 0]
+        own = self._own[layer]
+        return own[0][:, :, : self.length + 1], own[1][:, :, : self.length + 1]
+
+    def attend(self, layer: int, query: Tensor, keys: Tensor, values: Tensor) -> Tensor:
+        """Attention of one token a row to its prompt and to itself: query (rows, heads, 1, size) to (rows, 1, heads,
+        size), keys and values as `update` gave them."""
+        import torch
+
+        prompt_keys, prompt_values = self._prompts[layer]
+        rows, heads, _, size = query.shape
+        own = query.to(values.dtype).reshape(rows, keys.shape[1], -1, size) * size**-0.5  # by the keys that heads share
+        ahead = self._by_prompt(own) @ prompt_keys.transpose(2, 3)
+        if self._unseen is not None:
+            ahead = ahead.masked_fill(self._unseen, float("-inf"))
+        scores = torch.cat([self._by_row(ahead, own.shape[2]), own @ keys.transpose(2, 3)], -1)
+        weights = scores.softmax(-1, dtype=torch.float32).to(values.dtype)
+        before, after = weights[..., : self._longest], weights[..., self._longest :]
+        found: Tensor = self._by_row(self._by_prompt(before) @ prompt_values, own.shape[2]) + after @ values
+        return found.reshape(rows, 1, heads, size)
+
+    def _by_prompt(self, rows: Tensor) -> Tensor:
+        """(rows, heads, n, size) to (prompts, heads, copies * n, size), zeros where a row is no more."""
+        _, heads, each, size = rows.shape
+        grid = rows.new_zeros(self._count * self._copies, heads, each, size).index_copy(0, self._place, rows)
+        return grid.view(-1, self._copies, heads, each, size).transpose(1, 2).reshape(self._count, heads, -1, size)
+
+    def _by_row(self, grid: Tensor, each: int) -> Tensor:
+        """The way back."""
+        _, heads, _, size = grid.shape
+        rows = grid.view(-1, heads, self._copies, each, size).transpose(1, 2)
+        return rows.reshape(-1, heads, each, size)[self._place]
+
+    def keep(self, rows: Tensor) -> None:
+        """Forgets the rows for which `rows` (rows,) is False."""
+        self._own = {number: (keys[rows], values[rows]) for number, (keys, values) in self._own.items()}
+        self._place = self._place[rows]
+
+    def get_seq_length(self, layer: int = 0) -> int:
+        """Tokens read; some releases of transformers ask."""
+        return 0 if self.prompt is not None else self._longest + self.length
