@@ -64,17 +64,19 @@ class Prompt:
     """The texts of one question, before the chat template: `user` (question and instructions) and `system`.
 
     Without a system text the template puts in its own. `later` holds what followed in a conversation: what the model
-    wrote, then the next question, and so on in turns. The paper knows none. `videos` stand before the user's text.
+    wrote, then the next question, and so on in turns. The paper knows none. `videos`, or `pictures`, stand before the
+    user's text.
     """
 
     system: str | None
     user: str
     later: tuple[str, ...] = ()
     videos: int = 1
+    pictures: int = 0
 
     def messages(self) -> list[dict[str, Any]]:
         """The chat messages as trained: system if any, then one user turn with the video first, the text second."""
-        shown = [{"type": "video"}] * self.videos
+        shown = [{"type": "video"}] * self.videos + [{"type": "image"}] * self.pictures
         user = {"role": "user", "content": [*shown, {"type": "text", "text": self.user}]}
         later = [
             {"role": role, "content": [{"type": "text", "text": text}]}

@@ -129,6 +129,33 @@ def prompts(checkpoint: str, texts: list[list[str]]) -> list[tuple[str, list[int
     return found
 
 
+def pictures(job: dict[str, Any]) -> None:
+    """Writes ids, positions, patches and grids of each case, which is the files of a question about pictures."""
+    import numpy as np
+    from qwen_vl_utils import process_vision_info
+
+    pipeline = Pipeline(job["checkpoint"], 0)
+    for case in job["pictures"]:
+        bounds = {"min_pixels": job["min_pixels"], "max_pixels": job["max_pixels"]}
+        shown = [{"type": "image", "image": file, **bounds} for file in case["files"]]
+        talk = [
+            {"role": "system", "content": [{"type": "text", "text": job["system"]}]},
+            {"role": "user", "content": [*shown, {"type": "text", "text": job["user"]}]},
+        ]
+        text = pipeline.processor.apply_chat_template(talk, tokenize=False, add_generation_prompt=True)
+        images, _ = process_vision_info(talk)
+        inputs = pipeline.processor(text=[text], images=images, return_tensors="pt")
+        grids = inputs["image_grid_thw"]
+        positions, _ = pipeline.model.get_rope_index(inputs["input_ids"], image_grid_thw=grids)
+        np.savez_compressed(
+            Path(job["out"]) / f"{case['name']}.npz",
+            input_ids=inputs["input_ids"][0].numpy(),
+            positions=positions[:, 0].numpy(),
+            patches=inputs["pixel_values"].float().numpy(),
+            grids=grids.numpy(),
+        )
+
+
 def main() -> None:
     library = declare_operators()
     assert library is not None  # alive as long as this runs
@@ -138,6 +165,9 @@ def main() -> None:
     job = json.loads(Path(sys.argv[1]).read_text(encoding="utf-8"))
     if "prompts" in job:
         Path(job["out"]).write_text(json.dumps(prompts(job["checkpoint"], job["prompts"])), encoding="utf-8")
+        return
+    if "pictures" in job:
+        pictures(job)
         return
     torch.manual_seed(0)
     pipeline = Pipeline(job["checkpoint"], job["tokens"])

@@ -6,13 +6,14 @@ import json
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from tests.engines.conftest import random_checkpoint  # noqa: F401  # the fixture
 from vtcli.models.checkpoint import open_checkpoint
 from vtcli.models.tokenizer import Tokenizer
 from vtcli.train.encode import Encoder
-from vtcli.train.frames import FrameStore, frame_request
+from vtcli.train.frames import FrameStore, frame_request, picture_pixels
 from vtcli.train.recipe import Recipe, load_recipe
 from vtcli.train.records import Record, read_records
 from vtcli.train.shapes import record_of, write_shapes
@@ -55,8 +56,26 @@ def recipe(random_checkpoint: Path) -> Recipe:  # noqa: F811
 def encoder(recipe: Recipe, random_checkpoint: Path, tmp_path_factory: pytest.TempPathFactory) -> Encoder:  # noqa: F811
     pytest.importorskip("torch")
     checkpoint = open_checkpoint(random_checkpoint)
-    store = FrameStore(frame_request(recipe.frames, checkpoint), tmp_path_factory.mktemp("frames"))
+    store = FrameStore(
+        frame_request(recipe.frames, checkpoint),
+        tmp_path_factory.mktemp("frames"),
+        picture_pixels(recipe.frames, checkpoint),
+    )
     return Encoder(checkpoint, Tokenizer(checkpoint.path), recipe, store)
+
+
+@pytest.fixture(scope="session")
+def pictures(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, ...]:
+    """Of several kinds and shapes: one to be made smaller, one larger, one that is transparent, one in grey."""
+    image = pytest.importorskip("PIL.Image")
+    folder, dice = tmp_path_factory.mktemp("pictures"), np.random.default_rng(0)
+    made = []
+    for name, shape in (("large.jpg", (400, 300, 3)), ("small.png", (30, 50, 3)), ("clear.png", (90, 120, 4)),
+                        ("grey.png", (64, 64))):  # fmt: skip
+        coarse = dice.integers(0, 256, (shape[0] // 10, shape[1] // 10, *shape[2:]), np.uint8)
+        image.fromarray(coarse).resize((shape[1], shape[0])).save(folder / name)
+        made.append(folder / name)
+    return tuple(made)
 
 
 Written = Callable[..., Path]

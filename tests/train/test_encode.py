@@ -19,7 +19,7 @@ from vtcli.errors import VideoError
 from vtcli.layout import Shape, expand, mrope_positions, number
 from vtcli.prompt import SYSTEM_PROMPT
 from vtcli.train.check import check, list_problems
-from vtcli.train.encode import Encoder
+from vtcli.train.encode import Encoder, image_token_id
 from vtcli.train.frames import FrameStore
 from vtcli.train.prompts import prompt_of, target_of
 from vtcli.train.recipe import Recipe, load_recipe
@@ -57,6 +57,29 @@ def test_several_videos_and_none(records: tuple[Record, ...], encoder: Encoder) 
     assert between[0, 0] == both.positions[:, first].max() + 1
     assert (both.positions[:, second].min(1) == between[0, -1] + 1).all()
     assert both.positions[0, second[-1] + 1] == both.positions[:, second].max() + 1
+
+
+def test_pictures(records: tuple[Record, ...], encoder: Encoder, pictures: tuple[Path, ...]) -> None:
+    asked = dataclasses.replace(records[0], videos=(), pictures=pictures[:2])
+    found, token = encoder.prompt(asked), image_token_id(encoder.checkpoint)
+    assert found.pictures and found.token_id == token
+    assert not (found.ids == encoder.checkpoint.video_token_id).any()
+    (one, two) = found.grids
+    assert one[0] == two[0] == 1 and (one * 14)[1:].prod() <= 12544 and (two * 14)[1:].prod() >= 3136
+    where = np.flatnonzero(found.ids == token)
+    cells = [int(grid.prod()) // 4 for grid in found.grids]
+    assert where.size == sum(cells)
+    for first, grid, count in zip((where[0], where[cells[0]]), found.grids, cells, strict=True):
+        start = found.positions[0, first - 1] + 1
+        run = found.positions[:, first : first + count]
+        assert (run[0] == start).all()  # time stands still
+        assert run[1].max() == start + grid[1] // 2 - 1 and run[2].max() == start + grid[2] // 2 - 1
+        assert (found.positions[:, first + count] == run.max() + 1).all()
+    # Both frames of a patch are the picture.
+    halves = found.patches.reshape(len(found.patches), 3, 2, -1)
+    assert np.array_equal(halves[:, :, 0], halves[:, :, 1])
+    with pytest.raises(VideoError, match="is no picture that can be read"):
+        encoder.store.picture(records[0].videos[0])
 
 
 def test_numbering_one_video_is_the_rule_of_one() -> None:

@@ -41,11 +41,12 @@ def model(encoder: Encoder, recipe: Recipe) -> Any:
 
 
 @pytest.fixture(scope="module")
-def prompts(encoder: Encoder, records: tuple[Record, ...]) -> list[Encoded]:
-    """With one video, two, and none: of different lengths."""
+def prompts(encoder: Encoder, records: tuple[Record, ...], pictures: tuple[Path, ...]) -> list[Encoded]:
+    """With one video, two, none, and two pictures: of different lengths."""
     two = dataclasses.replace(records[1], videos=(records[1].videos[0], records[2].videos[0]))
     none = dataclasses.replace(records[2], videos=())
-    return [encoder.prompt(record) for record in (records[0], two, none)]
+    seen = dataclasses.replace(none, pictures=pictures[:2])
+    return [encoder.prompt(record) for record in (records[0], two, none, seen)]
 
 
 def drawing_for(encoder: Encoder, **changes: Any) -> Drawing:

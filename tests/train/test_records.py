@@ -61,8 +61,9 @@ def test_json_lines_and_parquet_hold_the_same(tmp_path: Path) -> None:
         ({"options": "A. one"}, "fields", "no list of texts"),
         ({"options": ["A. x", "B. x"], "solution": "x"}, "answer", "several"),
         ({"problem_type": "essay"}, "fields", "'essay' is none of"),
-        ({"data_type": "image"}, "image", "picture"),
-        ({"data_type": "sound"}, "fields", "neither video nor text"),
+        ({"data_type": "image", "path": ...}, "fields", "path is missing"),
+        ({"data_type": "image", "path": "../a.png"}, "path", "leads out"),
+        ({"data_type": "sound"}, "fields", "none of video, image, text"),
         ({"path": ...}, "fields", "path is missing"),
         ({"path": []}, "fields", "path is missing"),
         ({"path": "../../etc/passwd"}, "path", "leads out"),
@@ -112,4 +113,12 @@ def test_files_that_cannot_be_read(tmp_path: Path) -> None:
 def test_several_videos_and_none(written: Written) -> None:
     two, none = read_records([written({"path": ["a.mp4", "b.mp4"]}, {"path": ..., "data_type": ...})]).records
     assert [video.name for video in two.videos] == ["a.mp4", "b.mp4"]
-    assert none.videos == ()
+    assert none.shown == ()
+
+
+def test_pictures(written: Written) -> None:
+    one, two = read_records(
+        [written({"data_type": "image", "path": "a.png"}, {"data_type": "image", "path": ["a.png", "b/c.jpg"]})]
+    ).records
+    assert one.videos == two.videos == () and [file.name for file in one.shown] == ["a.png"]
+    assert [file.name for file in two.pictures] == ["a.png", "c.jpg"]

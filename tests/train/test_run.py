@@ -187,16 +187,22 @@ def test_records_that_cannot_be_used_stop_the_run_before_it_begins(
 ) -> None:
     clip = str(next(shapes.parent.glob("*.mp4")))
     good = {"path": Path(clip).name}
-    data = written(*[good] * 6, {"path": "\x1b[31mnone.mp4"}, good | {"solution": "Z"}, {"data_type": "image"})
+    data = written(
+        *[good] * 6,
+        {"path": "\x1b[31mnone.mp4"},
+        good | {"solution": "Z"},
+        {"data_type": "image"},
+        {"data_type": "image", "path": "none.png"},
+    )
     command = [*flags(random_checkpoint, data), "--root", str(shapes.parent), "-o", str(tmp_path / "out")]
     done = run(*command)
     assert done.code == 1 and "\x1b" not in done.err
     (line,) = [line for line in done.err.splitlines() if "error" in line]
-    assert "2 of 9 records cannot be used, first" in line and "--skip-bad" in line
+    assert "4 of 10 records cannot be used, first" in line and "--skip-bad" in line
     listed = [json.loads(row) for row in (tmp_path / "out" / "problems.jsonl").read_text().splitlines()]
-    assert sorted(row["kind"] for row in listed) == ["answer", "image", "missing"]
+    assert sorted(row["kind"] for row in listed) == ["answer", "broken", "missing", "missing"]
     done = run(*command, "--skip-bad", "--dry-run")
-    assert done.code == 0 and "9 records: 4 to train on, 2 held out, 3 left out" in done.err
+    assert done.code == 0 and "10 records: 4 to train on, 2 held out, 4 left out" in done.err
 
 
 @pytest.mark.parametrize(

@@ -122,17 +122,34 @@ def test_shuffled_frames_and_other_times_change_the_loss(
     assert abs(straight - shuffled) > 1e-5 and abs(straight - slower) > 1e-5
 
 
-def test_a_batch_may_mix_no_video_one_and_two(model: Any, records: tuple[Record, ...], encoder: Encoder) -> None:
+def test_a_batch_may_mix_no_video_one_and_two_and_pictures(
+    model: Any, records: tuple[Record, ...], encoder: Encoder, pictures: tuple[Path, ...]
+) -> None:
     """Each example's loss is what it is alone."""
     none = dataclasses.replace(records[0], videos=())
     two = dataclasses.replace(records[1], videos=(records[1].videos[0], records[2].videos[0]))
-    examples = [encoder.example(record) for record in (none, records[2], two)]
+    one, more = (dataclasses.replace(none, pictures=files) for files in (pictures[:1], pictures[1:]))
+    examples = [encoder.example(record) for record in (none, more, records[2], one, two)]
     with torch.no_grad():
         sizes = [len(example.reply) for example in examples]
         alone = [float(loss_of(model, [example])) for example in examples]
         together = float(loss_of(model, examples))
         assert "pixel_values_videos" not in sft_batch(examples[:1], 0)
     assert together == pytest.approx(np.average(alone, weights=sizes), rel=1e-5)
+
+
+def test_pictures_are_trained_on(
+    records: tuple[Record, ...], encoder: Encoder, recipe: Recipe, pictures: tuple[Path, ...], tmp_path: Path
+) -> None:
+    asked = dataclasses.replace(records[0], videos=(), pictures=pictures[:2])
+    trainer = trainer_for(recipe, (asked, asked), encoder, tmp_path, max_steps=1, save_every=100)
+    trainer.train()
+    assert trainer.watch.patches == 2 * len(encoder.prompt(asked).patches) > 0
+    blind = trainer_for(recipe, (asked, asked), encoder, tmp_path, max_steps=1, save_every=100)
+    collate = blind.data_collator
+    blind.data_collator = lambda rows: {k: v for k, v in collate(rows).items() if "image" not in k and "pixel" not in k}
+    with pytest.raises(TrainError, match="trained blind"):
+        blind.train()
 
 
 def test_a_step_trains_everything_and_is_written_down(

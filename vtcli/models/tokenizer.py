@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 import secrets
 from collections.abc import Iterable
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -73,7 +74,7 @@ class Tokenizer:
 
         user, *later = (self._hide(text, quote) for text in (prompt.user, *prompt.later))
         system = None if prompt.system is None else self._hide(prompt.system, quote)
-        hidden = Prompt(system, user, tuple(later), prompt.videos)
+        hidden = replace(prompt, system=system, user=user, later=tuple(later))
         rendered = render(self._template, hidden.messages(), self._variables())
         ids: list[int] = []
         for piece in self._pattern.split(rendered) if self._pattern else [rendered]:

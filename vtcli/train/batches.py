@@ -33,7 +33,7 @@ def sft_batch(examples: Sequence[Example], pad: int) -> dict[str, Tensor]:
     """B examples, filled up on the right: only the replies are labels.
 
     input_ids, attention_mask, labels (B, L); position_ids (3, B, L); pixel_values_videos and video_grid_thw where
-    there are videos.
+    there are videos, pixel_values and image_grid_thw where there are pictures.
     """
     import torch
 
@@ -54,14 +54,17 @@ def sft_batch(examples: Sequence[Example], pad: int) -> dict[str, Tensor]:
 
 
 def videos(prompts: Sequence[Encoded]) -> dict[str, Tensor]:
-    """The videos of all prompts, under the names of transformers' forward; {} where there are none."""
+    """The videos and pictures of all prompts, under the names of transformers' forward; {} where there are none."""
     import torch
 
-    grids = np.concatenate([prompt.grids for prompt in prompts])
-    if not len(grids):
-        return {}
-    patches = np.concatenate([prompt.patches for prompt in prompts])
-    return {"pixel_values_videos": torch.from_numpy(patches), "video_grid_thw": torch.from_numpy(grids)}
+    found = {}
+    names = {False: ("pixel_values_videos", "video_grid_thw"), True: ("pixel_values", "image_grid_thw")}
+    for pictures, (patches, grids) in names.items():
+        own = [prompt for prompt in prompts if len(prompt.grids) and prompt.pictures == pictures]
+        if own:
+            found[patches] = torch.from_numpy(np.concatenate([prompt.patches for prompt in own]))
+            found[grids] = torch.from_numpy(np.concatenate([prompt.grids for prompt in own]))
+    return found
 
 
 def shared_batch(prompts: Sequence[Encoded], completions: Sequence[Sequence[Tensor]], pad: int) -> dict[str, Any]:

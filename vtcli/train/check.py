@@ -57,7 +57,7 @@ def check(read: Read, encoder: Encoder, data: Data, sft: Sft | None, progress: P
     videos = _videos(read.records, encoder, data, progress)
     good: list[tuple[Record, Size]] = []
     for record in read.records:
-        found = [videos[video] for video in record.videos]
+        found = [videos[video] for video in record.shown]
         if bad := next((each for each in found if isinstance(each, str)), None):
             kind = "missing" if bad.startswith("no such file") else "broken"
             problems.append(Problem(record.place, kind, bad))
@@ -113,17 +113,18 @@ def _videos(
 ) -> dict[Path, _Shown | str]:
     """What is shown of every video, or why it cannot be read."""
     store = encoder.store
-    videos = list(dict.fromkeys(video for record in records for video in record.videos))
+    pictures = {file for record in records for file in record.pictures}
+    videos = list(dict.fromkeys(file for record in records for file in record.shown))
     stores: SimpleQueue[FrameStore] = SimpleQueue()
     workers = max(1, min(data.workers, len(videos)))
-    every = [FrameStore(store.request, store.folder) for _ in range(workers)]
+    every = [FrameStore(store.request, store.folder, store.pixels) for _ in range(workers)]
     for each in every:
         stores.put(each)
 
     def look(video: Path) -> _Shown | str:
         mine = stores.get()
         try:
-            return _look(video, mine, encoder, data.check == "decode")
+            return _look(video, mine, encoder, data.check == "decode", video in pictures)
         except (VideoError, VtError) as error:
             return str(error)
         finally:
@@ -142,11 +143,11 @@ def _videos(
     return found
 
 
-def _look(video: Path, store: FrameStore, encoder: Encoder, decode: bool) -> _Shown:
+def _look(video: Path, store: FrameStore, encoder: Encoder, decode: bool, is_picture: bool) -> _Shown:
     if not video.is_file():
         raise VideoError(f"no such file: {video}")
-    if decode:
-        clip = store.clip(video)
+    if decode or is_picture:
+        clip = store.picture(video) if is_picture else store.clip(video)
         frames, height, width, _ = clip.pixels.shape
         return _Shown(encoder.checkpoint.grid(frames, height, width), clip.warnings)
     plan = store.probe(video)

@@ -17,11 +17,17 @@ from vtcli.train.records import Record
 from vtcli.video.patches import patchify
 
 
+def image_token_id(checkpoint: Checkpoint) -> int:
+    """The id of `<|image_pad|>`; the family's where config.json does not tell."""
+    return int(checkpoint.config.get("image_token_id", 151655))
+
+
 @dataclass(frozen=True, eq=False)
 class Encoded:
-    """A prompt as the model sees it. L tokens; V videos.
+    """A prompt as the model sees it. L tokens; V videos or pictures.
 
     ids (L,), positions (3, L); patches float32 (rows, columns) of all videos one after the other; grids int64 (V, 3).
+    pictures: whether they are pictures. token_id: what stands for them in `ids`.
     `next_position` is where the reply begins, the same on all axes.
     """
 
@@ -29,6 +35,8 @@ class Encoded:
     positions: Ids
     patches: npt.NDArray[np.float32]
     grids: Ids
+    token_id: int
+    pictures: bool = False
 
     @property
     def next_position(self) -> int:
@@ -59,29 +67,34 @@ class Encoder:
 
     def prompt(self, record: Record, shuffle: int | None = None) -> Encoded:
         """The prompt with its videos; `shuffle` seeds an order their frames are put in. Raises VideoError."""
+        if record.pictures:
+            return self.encode(self.prompt_ids(record), [self.store.picture(each) for each in record.pictures], True)
         clips = [self.store.clip(video) for video in record.videos]
         if shuffle is not None:
             dice = np.random.default_rng(shuffle)
             clips = [Clip(clip.pixels[dice.permutation(len(clip.pixels))], clip.second_per_grid) for clip in clips]
         return self.encode(self.prompt_ids(record), clips)
 
-    def encode(self, prompt_ids: list[int], clips: list[Clip]) -> Encoded:
-        """Prompt ids, one video token a video, and the videos themselves."""
+    def encode(self, prompt_ids: list[int], clips: list[Clip], pictures: bool = False) -> Encoded:
+        """Prompt ids, one video token a video, and the videos themselves; or all of pictures."""
         of = self.checkpoint
+        token = image_token_id(of) if pictures else of.video_token_id
         sizes = of.patch_size, of.temporal_patch_size, of.merge_size
         cut = [patchify(clip.pixels, of.image_mean, of.image_std, *sizes) for clip in clips]
+        # A picture is a video of one moment: its cells' time stays, and the text after it resumes as after any.
         shapes = [Shape(grid, clip.second_per_grid) for (_, grid), clip in zip(cut, clips, strict=True)]
-        ids = expand(prompt_ids, shapes, of.video_token_id, of.merge_size)
+        ids = expand(prompt_ids, shapes, token, of.merge_size)
         positions = number(
             ids,
             shapes,
-            video_token_id=of.video_token_id,
+            video_token_id=token,
             merge_size=of.merge_size,
             tokens_per_second=of.tokens_per_second,
         )
         columns = 3 * of.temporal_patch_size * of.patch_size**2
         patches = np.concatenate([rows for rows, _ in cut]) if cut else np.zeros((0, columns), np.float32)
-        return Encoded(ids, positions, patches, np.array([s.grid for s in shapes], np.int64).reshape(-1, 3))
+        grids = np.array([s.grid for s in shapes], np.int64).reshape(-1, 3)
+        return Encoded(ids, positions, patches, grids, token, pictures)
 
     def example(self, record: Record) -> Example:
         """The prompt and the reply to learn. Raises VideoError."""

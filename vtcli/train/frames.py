@@ -16,7 +16,7 @@ import numpy.typing as npt
 
 from vtcli.errors import VideoError
 from vtcli.models.checkpoint import Checkpoint
-from vtcli.train.recipe import Frames
+from vtcli.train.recipe import PICTURE_PIXELS, Frames
 from vtcli.video.guard import Guard
 from vtcli.video.sampling import FramePlan, FrameRequest, plan_frames
 
@@ -26,7 +26,10 @@ VERSION = "1"
 
 @dataclass(frozen=True, eq=False)
 class Clip:
-    """Frames uint8 (N, height, width, 3) and the seconds between pairs of them. warnings: what reading found."""
+    """Frames uint8 (N, height, width, 3) and the seconds between pairs of them, or one picture and 0.
+
+    warnings: what reading found.
+    """
 
     pixels: npt.NDArray[np.uint8]
     second_per_grid: float
@@ -39,6 +42,12 @@ def frame_request(frames: Frames, checkpoint: Checkpoint) -> FrameRequest:
     return FrameRequest(frames=frames.count, fps=frames.fps, min_pixels=low, max_pixels=high)
 
 
+def picture_pixels(frames: Frames, checkpoint: Checkpoint) -> tuple[int, int]:
+    """The least and most pixels of a picture, within what the checkpoint was made for."""
+    most = min(frames.picture_pixels, checkpoint.max_pixels)
+    return min(checkpoint.min_pixels, most), most
+
+
 class FrameStore:
     """Reads clips, and keeps them as safetensors files in `folder` (None: nowhere) under what they depend on.
 
@@ -46,8 +55,10 @@ class FrameStore:
     a store of its own, because reading goes by a child process (see `vtcli.video.guard`).
     """
 
-    def __init__(self, request: FrameRequest, folder: Path | None) -> None:
-        self.request, self.folder = request, folder
+    def __init__(
+        self, request: FrameRequest, folder: Path | None, pixels: tuple[int, int] = (3136, PICTURE_PIXELS)
+    ) -> None:
+        self.request, self.folder, self.pixels = request, folder, pixels
         self._guard: Guard | None = None
 
     def clip(self, video: Path) -> Clip:
@@ -59,6 +70,14 @@ class FrameStore:
         if file is not None:
             _save(clip, file)
         return clip
+
+    def picture(self, file: Path) -> Clip:
+        """The picture in `file`, which is read each time: that costs no more than reading what was kept of it.
+
+        Raises VideoError.
+        """
+        still = self._reader().run(str(file), "vtcli.video.still:read_still", str(file), *self.pixels)
+        return Clip(still, 0.0)
 
     def probe(self, video: Path) -> FramePlan:
         """The frames `video` would be read for, without reading them. Raises VideoError."""

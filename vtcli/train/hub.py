@@ -91,7 +91,7 @@ def check_videos(fetched: Iterable[Fetched], records: Iterable[Record]) -> None:
     """Raises DataError where videos would have to lie beside records in the cache, and do not."""
     folders = {each.folder: each.source for each in fetched}
     for record in records if folders else ():
-        for video in record.videos:
+        for video in record.shown:
             source = next((source for folder, source in folders.items() if folder in video.parents), None)
             if source is not None and not video.is_file():
                 to = f"--root {record.source}=DIR" if record.source else "--root DIR"

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from vtcli.prompt import (
     SYSTEM_PROMPT,
     USER_TEMPLATE,
@@ -34,15 +36,16 @@ def prompt_of(record: Record, layout: str) -> Prompt:
     "video-thinker": the paper's training script, which puts "Options:" behind the problem without a newline and asks
     for a letter whatever the question. "video-r1": tulerfeng/Video-R1, no system turn. "ask": as `vt ask`.
     """
+    videos, pictures = len(record.videos), len(record.pictures)
     if layout == "ask":
         asked = build_prompt(record.problem, record.options)
-        return Prompt(asked.system, asked.user, videos=len(record.videos))
+        return replace(asked, videos=videos, pictures=pictures)
     options = option_lines(record.options)
     question = record.problem + (f"Options:\n{options}" if options else "")
     if layout == "video-r1":
         user = VIDEO_R1_USER_TEMPLATE.replace("{Question}", question) + _VIDEO_R1_KINDS[record.kind]
-        return Prompt(None, user, videos=len(record.videos))
-    return Prompt(SYSTEM_PROMPT, USER_TEMPLATE.replace("{Question}", question), videos=len(record.videos))
+        return Prompt(None, user, videos=videos, pictures=pictures)
+    return Prompt(SYSTEM_PROMPT, USER_TEMPLATE.replace("{Question}", question), videos=videos, pictures=pictures)
 
 
 def target_of(record: Record, recipe: Recipe) -> str:

@@ -14,16 +14,22 @@ from vtcli.errors import UsageError
 
 StageName = Literal["sft", "grpo"]
 STAGES: tuple[StageName, ...] = ("sft", "grpo")
+PICTURE_PIXELS = 401_408
+"""Of a picture, as Video-R1's scripts have it."""
 _PACKAGED = files("vtcli.train") / "recipes"
 
 
 @dataclass(frozen=True)
 class Frames:
-    """Which frames of a video the model sees: `count` of them or `fps` a second, each of at most `max_pixels`."""
+    """Which frames of a video the model sees: `count` of them or `fps` a second, each of at most `max_pixels`.
+
+    picture_pixels: the most a picture has, in a question about pictures.
+    """
 
     count: int | None = 16
     fps: float | None = None
     max_pixels: int = 128 * 28 * 28
+    picture_pixels: int = PICTURE_PIXELS
 
 
 @dataclass(frozen=True)

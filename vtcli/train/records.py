@@ -34,8 +34,8 @@ class Record:
     """One question with its answer.
 
     place: file and number, for messages. options: texts without letters. process: the trace to learn in SFT, "" where
-    there is none. answer: what stands in the solution's `<answer>`. videos: files, none for a question about no video.
-    spans: true stretches, seconds.
+    there is none. answer: what stands in the solution's `<answer>`. videos, pictures: files, of one kind only, or
+    none. spans: true stretches, seconds.
     """
 
     place: str
@@ -45,8 +45,14 @@ class Record:
     options: tuple[str, ...] = ()
     process: str = ""
     videos: tuple[Path, ...] = ()
+    pictures: tuple[Path, ...] = ()
     source: str = ""
     spans: tuple[tuple[float, float], ...] = ()
+
+    @property
+    def shown(self) -> tuple[Path, ...]:
+        """What the question is about."""
+        return self.videos or self.pictures
 
     @property
     def solution(self) -> str:
@@ -152,11 +158,10 @@ def _record(values: Any, place: str, folder: Path, roots: Mapping[str, str]) -> 
     if kind not in KINDS:
         raise _BadError("fields", f"problem_type {kind!r} is none of {', '.join(KINDS)}")
     shown = _text(values, "data_type", "video" if values.get("path") else "text")
-    if shown == "image":
-        raise _BadError("image", "asks about a picture; only videos are trained on")
-    if shown not in ("video", "text"):
-        raise _BadError("fields", f"data_type {shown!r} is neither video nor text")
+    if shown not in ("video", "image", "text"):
+        raise _BadError("fields", f"data_type {shown!r} is none of video, image, text")
     source = _text(values, "data_source", "")
+    files = tuple(_files(values.get("path"), shown, folder, source, roots))
     answer, options = _answer(_text(values, "solution"), _options(values.get("options"), kind), kind)
     return Record(
         place=place,
@@ -165,7 +170,8 @@ def _record(values: Any, place: str, folder: Path, roots: Mapping[str, str]) -> 
         answer=answer,
         options=options,
         process=_text(values, "process", ""),
-        videos=tuple(_videos(values.get("path"), shown, folder, source, roots)),
+        videos=files if shown == "video" else (),
+        pictures=files if shown == "image" else (),
         source=source,
         spans=_spans(values.get("times"), answer if kind == "temporal grounding" else ""),
     )
@@ -211,7 +217,7 @@ def _answer(solution: str, options: Sequence[str], kind: str) -> tuple[str, tupl
     return answer, ()
 
 
-def _videos(path: Any, shown: str, folder: Path, source: str, roots: Mapping[str, str]) -> Iterator[Path]:
+def _files(path: Any, shown: str, folder: Path, source: str, roots: Mapping[str, str]) -> Iterator[Path]:
     if shown == "text":
         return
     names = [path] if isinstance(path, str) else path

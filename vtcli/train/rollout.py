@@ -126,7 +126,7 @@ class _Rollout:
         embeddings = self.model.get_input_embeddings()(ids)
         if len(prompt.grids):
             video = video_embeddings(self.model, prompt).to(embeddings)
-            embeddings = embeddings.masked_scatter((ids == self.model.config.video_token_id)[:, None], video)
+            embeddings = embeddings.masked_scatter((ids == prompt.token_id)[:, None], video)
         self.cache.prompt = number
         hidden = self._text(embeddings[None], torch.from_numpy(prompt.positions).to(self.device)[:, None], None)
         self.cache.prompt = None

@@ -34,7 +34,7 @@ from vtcli.train import duration, hub, plan
 from vtcli.train.alone import alone_in
 from vtcli.train.check import Checked, check, list_problems
 from vtcli.train.encode import Encoder
-from vtcli.train.frames import FrameStore, frame_request
+from vtcli.train.frames import FrameStore, frame_request, picture_pixels
 from vtcli.train.recipe import STAGES, Recipe, StageName
 from vtcli.train.records import Record, read_records
 
@@ -157,7 +157,8 @@ def _prepare(
         raise DataError(f"{', '.join(map(str, files))}: no records")
     hub.check_videos(fetched, read.records)
     kept = cache_folder() / "frames" if recipe.data.cache else None
-    encoder = Encoder(base, Tokenizer(base.path), recipe, FrameStore(frame_request(recipe.frames, base), kept))
+    store = FrameStore(frame_request(recipe.frames, base), kept, picture_pixels(recipe.frames, base))
+    encoder = Encoder(base, Tokenizer(base.path), recipe, store)
     if kept is not None:
         _check_frames(read.records, encoder.store, kept)
     if any(record.kind == "free-form" for record in read.records):
@@ -167,7 +168,7 @@ def _prepare(
         list_problems(checked.problems, job.out / "problems.jsonl")
     if follower:
         follower.checked(checked)
-    unusable = [problem for problem in checked.problems if problem.kind != "image"]
+    unusable = checked.problems
     if unusable and not job.skip_bad:
         raise DataError(
             f"{len(unusable)} of {checked.total} records cannot be used, first {unusable[0]} (all are in "
@@ -326,8 +327,7 @@ def _first_difference(before: dict[str, Any], now: dict[str, Any], where: str) -
 
 def _fingerprint(records: Sequence[Record]) -> str:
     told = [
-        (r.problem, r.kind, r.answer, r.options, r.process, [video.name for video in r.videos], r.spans)
-        for r in records
+        (r.problem, r.kind, r.answer, r.options, r.process, [file.name for file in r.shown], r.spans) for r in records
     ]
     return hashlib.sha256(json.dumps(told).encode()).hexdigest()
 

@@ -57,7 +57,7 @@ def arguments(recipe: Recipe, stage: Stage, folder: str, devices: int, records: 
         "use_cpu": not torch.cuda.is_available(),
         "dataloader_pin_memory": torch.cuda.is_available(),
         # An example without a video gives the vision tower no gradient.
-        "ddp_find_unused_parameters": not all(record.videos for record in records),
+        "ddp_find_unused_parameters": not all(record.shown for record in records),
         # The quiet that `vt train` has asked for already; the libraries would end it.
         "log_level": "error",
         "log_level_replica": "error",

@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+import torch
 from torch.utils.data import Sampler
 from trl import SFTConfig, SFTTrainer
 
 from vtcli.train.batches import Collator
-from vtcli.train.encode import Encoder
+from vtcli.train.encode import Encoder, image_token_id
 from vtcli.train.model import library_tokenizer, lora_config
 from vtcli.train.recipe import Recipe, Sft
 from vtcli.train.records import Record
@@ -23,7 +24,8 @@ class VideoSFTTrainer(VideoTrainer, SFTTrainer):  # type: ignore[misc]
     """TRL's trainer on batches of `Collator`; each step must have shown its videos to the vision tower."""
 
     watch: VisionWatch
-    video_token_id: int
+    shown_ids: torch.Tensor
+    """Of the tokens that stand for videos and pictures."""
     patches_a_token: int
 
     def _get_train_sampler(self, train_dataset: Any = None) -> Sampler[int]:
@@ -33,7 +35,7 @@ class VideoSFTTrainer(VideoTrainer, SFTTrainer):  # type: ignore[misc]
     def compute_loss(
         self, model: Any, inputs: Any, return_outputs: bool = False, num_items_in_batch: Any = None
     ) -> Any:
-        shown = int((inputs["input_ids"] == self.video_token_id).sum()) * self.patches_a_token
+        shown = int(torch.isin(inputs["input_ids"], self.shown_ids).sum()) * self.patches_a_token
         if self.model.training:
             self.context.tokens += int(inputs["attention_mask"].sum()) * self.accelerator.num_processes
         with self.watch.expecting(shown):
@@ -66,7 +68,8 @@ def sft_trainer(
     # family's says it cannot: the loss would depend on how the batch is cut into parts.
     trainer.model_accepts_loss_kwargs = True
     trainer.watch = VisionWatch(trainer.model)
-    trainer.video_token_id = checkpoint.video_token_id
+    shown = checkpoint.video_token_id, image_token_id(checkpoint)
+    trainer.shown_ids = torch.tensor(shown, device=trainer.args.device)
     trainer.patches_a_token = checkpoint.merge_size**2
     return trainer
 

@@ -88,7 +88,7 @@ def read_pictures(info: VideoInfo, plan: FramePlan, request: FrameRequest, reade
             for number in [n for n in wanted if n not in pictures]:
                 beat()
                 try:
-                    rgb = _rgb(album.load(number))
+                    rgb = rgb_of(album.load(number))
                 except MemoryError:
                     raise
                 except Exception as error:  # damaged files make Pillow raise nearly everything
@@ -119,7 +119,7 @@ def _notes(info: VideoInfo, broken: Sequence[str], odd: int) -> tuple[str, ...]:
     return tuple(notes)
 
 
-def _rgb(image: Image.Image) -> Picture:
+def rgb_of(image: Image.Image) -> Picture:
     """uint8 (height, width, 3): turned as EXIF says, and over white where it is transparent, as qwen-vl-utils does."""
     image = ImageOps.exif_transpose(image)
     if image.mode.startswith("I"):  # 16 bits; Pillow would cut off what is above 255
@@ -133,7 +133,7 @@ def _rgb(image: Image.Image) -> Picture:
     return np.asarray(image.convert("RGB"))
 
 
-def _open_image(file: BinaryIO) -> Image.Image:
+def open_image(file: BinaryIO) -> Image.Image:
     """The picture in `file`, not decoded yet. Pillow refuses what would fill the memory, and says nothing on stderr."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
@@ -169,7 +169,7 @@ class _Folder:
         path = os.path.join(self.folder, self.names[number])
         if not stat.S_ISREG(os.stat(path).st_mode):  # opening a pipe would wait for ever
             raise VideoError("not a regular file")
-        with open(path, "rb") as file, _open_image(file) as image:
+        with open(path, "rb") as file, open_image(file) as image:
             yield image
 
     def load(self, number: int) -> Image.Image:
@@ -304,7 +304,7 @@ def _probe_animation(source: Source) -> VideoInfo:
         try:
             lengths = _durations(file)
             file.seek(0)
-            with _open_image(file) as image:
+            with open_image(file) as image:
                 image.seek(0)
                 image.load()
                 width, height = image.size
@@ -356,5 +356,5 @@ def _open(source: Source, info: VideoInfo) -> Iterator[_Pictures]:
             raise VideoError(f"{source.label} changed while it was read: {len(names)} pictures, {info.frames} before")
         yield _Folder(source.place, names)
         return
-    with open_bytes(source) as file, _open_image(file) as image:
+    with open_bytes(source) as file, open_image(file) as image:
         yield _Animation(image)

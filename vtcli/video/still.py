@@ -1,0 +1,26 @@
+"""One picture file → the picture the model sees, for questions about pictures."""
+
+from __future__ import annotations
+
+import numpy as np
+from PIL import Image
+
+from vtcli.errors import VideoError
+from vtcli.video.picture import Picture
+from vtcli.video.readers.images import open_image, rgb_of
+from vtcli.video.sampling import smart_resize
+from vtcli.video.text import shown
+
+
+def read_still(path: str, min_pixels: int, max_pixels: int) -> Picture:
+    """uint8 (1, height, width, 3), sized as qwen-vl-utils' `fetch_image` sizes it: by Pillow's bicubic.
+
+    Turned as its EXIF data say, which that does not do. Raises VideoError for what is no picture Pillow can read.
+    """
+    try:
+        with open(path, "rb") as file, open_image(file) as image:
+            rgb = Image.fromarray(rgb_of(image))
+    except (OSError, ValueError, SyntaxError, EOFError, Image.DecompressionBombError) as error:
+        raise VideoError(f"{shown(path)} is no picture that can be read") from error
+    height, width = smart_resize(rgb.height, rgb.width, min_pixels=min_pixels, max_pixels=max_pixels)
+    return np.asarray(rgb.resize((width, height), Image.Resampling.BICUBIC))[None]
