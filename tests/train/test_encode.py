@@ -5,6 +5,8 @@ from __future__ import annotations
 import dataclasses
 import os
 import shutil
+import struct
+import zlib
 from pathlib import Path
 
 import numpy as np
@@ -78,8 +80,35 @@ def test_pictures(records: tuple[Record, ...], encoder: Encoder, pictures: tuple
     # Both frames of a patch are the picture.
     halves = found.patches.reshape(len(found.patches), 3, 2, -1)
     assert np.array_equal(halves[:, :, 0], halves[:, :, 1])
-    with pytest.raises(VideoError, match="is no picture that can be read"):
-        encoder.store.picture(records[0].videos[0])
+    with pytest.raises(VideoError, match="is no picture that can be read: not a picture"):
+        encoder.store.clip(records[0].videos[0], is_picture=True)
+
+
+def test_hostile_pictures(encoder: Encoder, pictures: tuple[Path, ...], tmp_path: Path) -> None:
+    cut, bomb, plain = (tmp_path / name for name in ("cut.jpg", "bomb.png", "plain.png"))
+    cut.write_bytes(pictures[0].read_bytes()[:-3000])
+    head = struct.pack(">IIBBBBB", 60_000, 60_000, 8, 2, 0, 0, 0)
+    chunks = (b"IHDR" + head, b"IDAT" + zlib.compress(b""))
+    parts = [struct.pack(">I", len(each) - 4) + each + struct.pack(">I", zlib.crc32(each)) for each in chunks]
+    bomb.write_bytes(b"\x89PNG\r\n\x1a\n" + b"".join(parts))
+    plain.write_text("hello")
+    for file, reason in ((cut, "truncated"), (bomb, "pixels"), (plain, "not a picture")):
+        with pytest.raises(VideoError, match=f"{file.name} is no picture that can be read: .*{reason}"):
+            encoder.store.clip(file, is_picture=True)
+
+
+def test_one_file_may_be_a_video_and_a_picture(
+    written: Written, pictures: tuple[Path, ...], records: tuple[Record, ...], encoder: Encoder, recipe: Recipe
+) -> None:
+    clip, picture = records[0].videos[0], pictures[0]
+    folder = Path(os.path.commonpath([clip, picture]))
+    names = [str(file.relative_to(folder)) for file in (clip, picture)]
+    rows = [{"path": name, "data_type": kind} for name in names for kind in ("video", "image")]
+    read = read_records([written(*rows)], {"": str(folder)})
+    checked = check(read, encoder, dataclasses.replace(recipe.data, held_out=0), recipe.sft)
+    assert checked.train[0].shown == (clip,)
+    assert {problem.place for problem in checked.problems} >= {"data.jsonl:2"}
+    assert "data.jsonl:4" not in {problem.place for problem in checked.problems}
 
 
 def test_numbering_one_video_is_the_rule_of_one() -> None:

@@ -57,7 +57,7 @@ def check(read: Read, encoder: Encoder, data: Data, sft: Sft | None, progress: P
     videos = _videos(read.records, encoder, data, progress)
     good: list[tuple[Record, Size]] = []
     for record in read.records:
-        found = [videos[video] for video in record.shown]
+        found = [videos[file, bool(record.pictures)] for file in record.shown]
         if bad := next((each for each in found if isinstance(each, str)), None):
             kind = "missing" if bad.startswith("no such file") else "broken"
             problems.append(Problem(record.place, kind, bad))
@@ -110,27 +110,26 @@ class _Shown:
 
 def _videos(
     records: Iterable[Record], encoder: Encoder, data: Data, progress: Progress | None
-) -> dict[Path, _Shown | str]:
-    """What is shown of every video, or why it cannot be read."""
+) -> dict[tuple[Path, bool], _Shown | str]:
+    """What is shown of every video, and of every picture (True), or why it cannot be read."""
     store = encoder.store
-    pictures = {file for record in records for file in record.pictures}
-    videos = list(dict.fromkeys(file for record in records for file in record.shown))
+    videos = list(dict.fromkeys((file, bool(record.pictures)) for record in records for file in record.shown))
     stores: SimpleQueue[FrameStore] = SimpleQueue()
     workers = max(1, min(data.workers, len(videos)))
     every = [FrameStore(store.request, store.folder, store.pixels) for _ in range(workers)]
     for each in every:
         stores.put(each)
 
-    def look(video: Path) -> _Shown | str:
+    def look(video: tuple[Path, bool]) -> _Shown | str:
         mine = stores.get()
         try:
-            return _look(video, mine, encoder, data.check == "decode", video in pictures)
+            return _look(*video, mine, encoder, data.check == "decode")
         except (VideoError, VtError) as error:
             return str(error)
         finally:
             stores.put(mine)
 
-    found: dict[Path, _Shown | str] = {}
+    found: dict[tuple[Path, bool], _Shown | str] = {}
     try:
         with ThreadPoolExecutor(workers) as pool:
             for video, result in zip(videos, pool.map(look, videos), strict=True):
@@ -143,12 +142,12 @@ def _videos(
     return found
 
 
-def _look(video: Path, store: FrameStore, encoder: Encoder, decode: bool, is_picture: bool) -> _Shown:
-    if not video.is_file():
-        raise VideoError(f"no such file: {video}")
+def _look(file: Path, is_picture: bool, store: FrameStore, encoder: Encoder, decode: bool) -> _Shown:
+    if not file.is_file():
+        raise VideoError(f"no such file: {file}")
     if decode or is_picture:
-        clip = store.picture(video) if is_picture else store.clip(video)
+        clip = store.clip(file, is_picture)
         frames, height, width, _ = clip.pixels.shape
         return _Shown(encoder.checkpoint.grid(frames, height, width), clip.warnings)
-    plan = store.probe(video)
+    plan = store.probe(file)
     return _Shown(encoder.checkpoint.grid(len(plan.indices), plan.height, plan.width), plan.warnings)

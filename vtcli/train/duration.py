@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 _LONG = 0.02
 """Seconds a measured product must take, for its start not to count."""
 _REPEATS, _MOST = 5, 16384
-_COPIED = 2**22, 2**28
+_COPIED = {"cpu": (2**22, 2**28), "cuda": (2**22, 2**30)}
 """Least and most bytes of what is copied."""
 
 
@@ -73,10 +73,15 @@ def measure(kind: str, recipe: Recipe, weights: int) -> Rate:
         side *= 2
         one, made = (torch.ones(side, side, dtype=dtype, device=kind) for _ in range(2))
         seconds = _best(lambda: torch.mm(one, one, out=made), kind)  # noqa: B023  # called at once
-    count = min(max(weights, _COPIED[0]), _COPIED[1])
+    low, high = _COPIED[kind]
+    count = min(max(weights, low), high)
     source = torch.ones(count, dtype=torch.uint8, device=kind)
     target = torch.empty_like(source)
-    return Rate(2 * side**3 / seconds, 2 * count / _best(lambda: target.copy_(source), kind))
+    rate = Rate(2 * side**3 / seconds, 2 * count / _best(lambda: target.copy_(source), kind))
+    if kind == "cuda":
+        del one, made, source, target
+        torch.cuda.empty_cache()
+    return rate
 
 
 def _best(act: Callable[[], Any], kind: str) -> float:

@@ -67,13 +67,12 @@ class Encoder:
 
     def prompt(self, record: Record, shuffle: int | None = None) -> Encoded:
         """The prompt with its videos; `shuffle` seeds an order their frames are put in. Raises VideoError."""
-        if record.pictures:
-            return self.encode(self.prompt_ids(record), [self.store.picture(each) for each in record.pictures], True)
-        clips = [self.store.clip(video) for video in record.videos]
+        pictures = bool(record.pictures)
+        clips = [self.store.clip(file, pictures) for file in record.shown]
         if shuffle is not None:
             dice = np.random.default_rng(shuffle)
             clips = [Clip(clip.pixels[dice.permutation(len(clip.pixels))], clip.second_per_grid) for clip in clips]
-        return self.encode(self.prompt_ids(record), clips)
+        return self.encode(self.prompt_ids(record), clips, pictures)
 
     def encode(self, prompt_ids: list[int], clips: list[Clip], pictures: bool = False) -> Encoded:
         """Prompt ids, one video token a video, and the videos themselves; or all of pictures."""

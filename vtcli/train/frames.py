@@ -61,35 +61,27 @@ class FrameStore:
         self.request, self.folder, self.pixels = request, folder, pixels
         self._guard: Guard | None = None
 
-    def clip(self, video: Path) -> Clip:
-        """The frames of `video`. Raises VideoError."""
-        file = self._file(video)
-        if file is not None and (kept := _load(file)) is not None:
+    def clip(self, file: Path, is_picture: bool = False) -> Clip:
+        """The frames of the video in `file`, or the picture. Raises VideoError."""
+        place = self._file(file, is_picture)
+        if place is not None and (kept := _load(place)) is not None:
             return kept
-        clip = self._read(video)
-        if file is not None:
-            _save(clip, file)
+        clip = self._read_picture(file) if is_picture else self._read(file)
+        if place is not None:
+            _save(clip, place)
         return clip
-
-    def picture(self, file: Path) -> Clip:
-        """The picture in `file`, which is read each time: that costs no more than reading what was kept of it.
-
-        Raises VideoError.
-        """
-        still = self._reader().run(str(file), "vtcli.video.still:read_still", str(file), *self.pixels)
-        return Clip(still, 0.0)
 
     def probe(self, video: Path) -> FramePlan:
         """The frames `video` would be read for, without reading them. Raises VideoError."""
         return plan_frames(self._reader().probe(video), self.request)
 
-    def is_kept(self, video: Path) -> bool:
-        """Whether the frames of `video` lie on the disk already."""
+    def is_kept(self, file: Path, is_picture: bool = False) -> bool:
+        """Whether the frames of the video in `file`, or the picture, lie on the disk already."""
         try:
-            file = self._file(video)
+            place = self._file(file, is_picture)
         except VideoError:
             return True  # there is nothing to keep
-        return file is not None and file.is_file()
+        return place is not None and place.is_file()
 
     def close(self) -> None:
         """Ends the child process."""
@@ -112,14 +104,19 @@ class FrameStore:
         read = guard.read_frames(info, plan, self.request)
         return Clip(read.pixels, read.plan.second_per_grid, (*info.warnings, *read.plan.warnings, *read.warnings))
 
-    def _file(self, video: Path) -> Path | None:
+    def _read_picture(self, file: Path) -> Clip:
+        still = self._reader().run(str(file), "vtcli.video.still:read_still", str(file), *self.pixels)
+        return Clip(still, 0.0)
+
+    def _file(self, file: Path, is_picture: bool) -> Path | None:
         if self.folder is None:
             return None
         try:
-            state = video.stat()
+            state = file.stat()
         except (OSError, ValueError) as error:
-            raise VideoError(f"no such file: {video}") from error
-        told = [VERSION, str(video.absolute()), state.st_size, state.st_mtime_ns, repr(self.request)]
+            raise VideoError(f"no such file: {file}") from error
+        asked = f"picture {self.pixels}" if is_picture else repr(self.request)
+        told = [VERSION, str(file.absolute()), state.st_size, state.st_mtime_ns, asked]
         name = hashlib.sha256(json.dumps(told).encode("utf-8", "surrogateescape")).hexdigest()
         return self.folder / name[:2] / f"{name}.safetensors"
 

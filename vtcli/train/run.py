@@ -185,8 +185,8 @@ def _prepare(
 
 def _files(job: Job, is_main: bool, follower: Follower | None) -> tuple[list[str | Path], list[hub.Fetched]]:
     """The files of records, and those of them that came from the hub: a run that goes on keeps to their commits."""
-    pinned = _before(job.out).get("hub")
-    pinned = pinned if isinstance(pinned, dict) else {}
+    told = _before(job.out).get("hub")
+    pinned = {name: str(commit) for name, commit in told.items()} if isinstance(told, dict) else {}
     files: list[str | Path] = []
     fetched: list[hub.Fetched] = []
     for name in job.recipe.data.files:
@@ -203,12 +203,14 @@ def _files(job: Job, is_main: bool, follower: Follower | None) -> tuple[list[str
 
 def _check_frames(records: Sequence[Record], store: FrameStore, folder: Path) -> None:
     """Raises TrainError where the disk has no room for the frames that are still to be kept."""
-    missing = {video for record in records for video in record.videos if not store.is_kept(video)}
-    each = 3 * (store.request.frames or 64) * store.request.max_pixels
-    free = free_bytes(folder)
-    if len(missing) * each > free:
+    missing = {
+        (file, bool(r.pictures)) for r in records for file in r.shown if not store.is_kept(file, bool(r.pictures))
+    }
+    a_clip, a_picture = 3 * (store.request.frames or 64) * store.request.max_pixels, 3 * store.pixels[1]
+    need, free = sum(a_picture if is_picture else a_clip for _, is_picture in missing), free_bytes(folder)
+    if need > free:
         raise TrainError(
-            f"the frames of {len(missing)} videos take up to {len(missing) * each / 1e9:.1f} GB in {folder} and "
+            f"the frames of {len(missing)} videos and pictures take up to {need / 1e9:.1f} GB in {folder} and "
             f"{free / 1e9:.1f} GB are free: make room, set VT_HOME to another disk, or --set data.cache=false"
         )
 

@@ -7,7 +7,7 @@ from PIL import Image
 
 from vtcli.errors import VideoError
 from vtcli.video.picture import Picture
-from vtcli.video.readers.images import open_image, rgb_of
+from vtcli.video.readers.images import open_image, reason_of, rgb_of
 from vtcli.video.sampling import smart_resize
 from vtcli.video.text import shown
 
@@ -20,7 +20,9 @@ def read_still(path: str, min_pixels: int, max_pixels: int) -> Picture:
     try:
         with open(path, "rb") as file, open_image(file) as image:
             rgb = Image.fromarray(rgb_of(image))
-    except (OSError, ValueError, SyntaxError, EOFError, Image.DecompressionBombError) as error:
-        raise VideoError(f"{shown(path)} is no picture that can be read") from error
+    except MemoryError:
+        raise
+    except Exception as error:  # damaged files make Pillow raise nearly everything
+        raise VideoError(f"{shown(path)} is no picture that can be read: {reason_of(error)}") from None
     height, width = smart_resize(rgb.height, rgb.width, min_pixels=min_pixels, max_pixels=max_pixels)
     return np.asarray(rgb.resize((width, height), Image.Resampling.BICUBIC))[None]

@@ -92,7 +92,7 @@ def read_pictures(info: VideoInfo, plan: FramePlan, request: FrameRequest, reade
                 except MemoryError:
                     raise
                 except Exception as error:  # damaged files make Pillow raise nearly everything
-                    broken[number] = f"{album.name(number)}: {_reason(error)}"
+                    broken[number] = f"{album.name(number)}: {reason_of(error)}"
                     continue
                 odd[number] = (rgb.shape[1], rgb.shape[0]) != (info.width, info.height)
                 pictures[number] = fit(rgb, 0, plan.width, plan.height)
@@ -141,7 +141,7 @@ def open_image(file: BinaryIO) -> Image.Image:
         return Image.open(file, formats=FORMATS)
 
 
-def _reason(error: Exception) -> str:
+def reason_of(error: Exception) -> str:
     """Why Pillow could not read a picture, in a few words without its path."""
     if isinstance(error, (Image.DecompressionBombWarning, Image.DecompressionBombError)):
         return f"more than {Image.MAX_IMAGE_PIXELS or 0:,} pixels"
@@ -279,7 +279,7 @@ def _first(source: Source, album: _Folder) -> tuple[str, int, int]:
         except MemoryError:
             raise
         except Exception as error:
-            reason = reason or f"{album.name(number)}: {_reason(error)}"
+            reason = reason or f"{album.name(number)}: {reason_of(error)}"
     raise VideoError(f"{source.label} holds no picture that can be read ({reason})")
 
 
@@ -311,7 +311,7 @@ def _probe_animation(source: Source) -> VideoInfo:
         except MemoryError:
             raise
         except Exception as error:
-            raise VideoError(f"{source.label} is not a video that can be read: {_reason(error)}") from None
+            raise VideoError(f"{source.label} is not a video that can be read: {reason_of(error)}") from None
     if not lengths:
         raise VideoError(f"{source.label} holds no frame that can be decoded")
     ends = [ms / 1000 for ms in accumulate(lengths)]
