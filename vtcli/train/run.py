@@ -203,9 +203,8 @@ def _files(job: Job, is_main: bool, follower: Follower | None) -> tuple[list[str
 
 def _check_frames(records: Sequence[Record], store: FrameStore, folder: Path) -> None:
     """Raises TrainError where the disk has no room for the frames that are still to be kept."""
-    missing = {
-        (file, bool(r.pictures)) for r in records for file in r.shown if not store.is_kept(file, bool(r.pictures))
-    }
+    wanted = {(file, bool(record.pictures)) for record in records for file in record.shown}
+    missing = [each for each in wanted if not store.is_kept(*each)]
     a_clip, a_picture = 3 * (store.request.frames or 64) * store.request.max_pixels, 3 * store.pixels[1]
     need, free = sum(a_picture if is_picture else a_clip for _, is_picture in missing), free_bytes(folder)
     if need > free:
