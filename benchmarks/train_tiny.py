@@ -13,6 +13,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import statistics
 import subprocess
 import sys
 from pathlib import Path
@@ -24,12 +25,18 @@ RECIPE = Path(__file__).with_name("train_tiny.yaml")
 SCORE = Path(__file__).with_name("_train_score.py")
 FORMAT_BAR, GAIN_BAR, HIGH_BAR, GRPO_FORMAT_BAR = 0.98, 0.05, 0.95, 0.99
 
+SMOOTH = 20
+COLOURS = ["#0969da", "#bf3989", "#1a7f37", "#9a6700"]
+
 
 def train(base: Path, folder: Path, stage: str, seed: int) -> Path:
     """The checkpoint that `stage` leaves in `folder`."""
+    final = folder / stage / "final"
+    if (final / "config.json").is_file():
+        return final
     settings = ["-m", str(base), "-o", str(folder), "--stage", stage, "--set", f"seed={seed}"]
     subprocess.run([sys.executable, "-m", "vtcli", "train", str(RECIPE), *settings], check=True, stdout=sys.stderr)
-    return folder / stage / "final"
+    return final
 
 
 def score(checkpoint: Path, clips: int, frames: int = 16) -> dict[str, float]:
@@ -43,6 +50,45 @@ def score(checkpoint: Path, clips: int, frames: int = 16) -> dict[str, float]:
     return scores
 
 
+def curve(folder: Path, name: str, over: int = 1) -> list[tuple[float, float]]:
+    """(step, value) of what a stage logged; each the mean of the last `over`."""
+    rows = [json.loads(line) for line in (folder / "log.jsonl").read_text(encoding="utf-8").splitlines()]
+    found = [(row["step"], row[name]) for row in rows if name in row]
+    values = [value for _, value in found]
+    return [(step, statistics.mean(values[max(0, i + 1 - over) : i + 1])) for i, (step, _) in enumerate(found)]
+
+
+def draw(file: Path, sft: Path, grpo: list[Path]) -> None:
+    """The curves of all runs as one SVG."""
+    panels = {
+        "SFT: loss": [curve(sft, "loss")],
+        f"GRPO: accuracy of completions, mean of {SMOOTH} steps": [
+            curve(one, "rewards/accuracy/mean", SMOOTH) for one in grpo
+        ],
+        f"GRPO: overlap of times, mean of {SMOOTH} steps": [curve(one, "rewards/times/mean", SMOOTH) for one in grpo],
+        "GRPO: accuracy of greedy replies to held-out questions": [curve(one, "held_out/accuracy") for one in grpo],
+    }
+    parts = []
+    for number, (title, curves) in enumerate(panels.items()):
+        x, y = 20 + number % 2 * 400, 20 + number // 2 * 210
+        values, last = [v for one in curves for _, v in one], max(step for one in curves for step, _ in one)
+        low, spread = min(values), (max(values) - min(values)) or 1
+        parts.append(f"<g transform='translate({x},{y})'><text y='10' font-weight='600'>{title}</text>")
+        parts.append("<path d='M40 22V160H370' stroke='#9198a1' fill='none'/>")
+        for text, at in ((f"{max(values):.3g}", (36, 30)), (f"{low:.3g}", (36, 160)), (f"step {last:.0f}", (370, 176))):
+            parts.append(f"<text x='{at[0]}' y='{at[1]}' text-anchor='end'>{text}</text>")
+        for one, colour in zip(curves, COLOURS * len(curves), strict=False):
+            points = " ".join(f"{40 + s / last * 330:.1f},{160 - (v - low) / spread * 134:.1f}" for s, v in one)
+            parts.append(f"<polyline points='{points}' fill='none' stroke='{colour}' stroke-width='1.5'/>")
+        parts.append("</g>")
+    style = "text{font:11px system-ui,sans-serif;fill:#57606a}"
+    file.write_text(
+        f"<svg xmlns='http://www.w3.org/2000/svg' viewBox='0 0 820 440' width='820'><style>{style}</style>"
+        "<rect width='820' height='440' fill='#fff'/>" + "".join(parts) + "</svg>\n",
+        encoding="utf-8",
+    )
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("base", type=Path, help="the checkpoint to begin with")
@@ -53,6 +99,7 @@ def main() -> int:
         "--frames", type=int, nargs="*", default=[32, 64], help="other numbers of frames to answer with"
     )
     parser.add_argument("--folder", type=Path, default=Path("build/tiny/recipe"))
+    parser.add_argument("--draw", type=Path, help="an SVG file for the curves")
     options = parser.parse_args()
     os.environ.setdefault("OMP_WAIT_POLICY", "passive")
     base = options.base.resolve()
@@ -67,6 +114,8 @@ def main() -> int:
         rows[f"SFT, {frames} frames"] = learned, frames
         if both:
             rows[f"SFT, GRPO, seed {options.seeds[-1]}, {frames} frames"] = both[-1], frames
+    if options.draw:
+        draw(options.draw, learned.parent, [path.parent for path in both])
     table = Table("", "accuracy %", "valid format %", "mean IoU", title=f"{options.clips} unseen clips, greedy replies")
     scores = {name: score(checkpoint, options.clips, frames) for name, (checkpoint, frames) in rows.items()}
     for name, found in scores.items():
