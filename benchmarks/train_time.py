@@ -14,9 +14,10 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
+from vtcli.train.job import Job
 from vtcli.train.journal import Journal
 from vtcli.train.recipe import StageName, load_recipe
-from vtcli.train.run import Job, run
+from vtcli.train.run import run
 
 COMMON = ("data.shapes=24", "data.held_out=0", "sft.epochs=100", "sft.log_every=1", "grpo.log_every=1")
 WIDE = (

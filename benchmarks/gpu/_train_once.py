@@ -7,9 +7,10 @@ import json
 import sys
 from pathlib import Path
 
+from vtcli.train.job import Job
 from vtcli.train.journal import Journal
 from vtcli.train.recipe import load_recipe
-from vtcli.train.run import Job, run
+from vtcli.train.run import run
 
 CLIPS = 24
 

@@ -28,10 +28,10 @@ from vtcli.errors import DataError, TrainError
 from vtcli.models.checkpoint import open_checkpoint
 from vtcli.train import checkpoints
 from vtcli.train.alone import alone_in
+from vtcli.train.job import Job
 from vtcli.train.journal import Journal
 from vtcli.train.launch import STRATEGIES, config_file
 from vtcli.train.recipe import load_recipe
-from vtcli.train.run import Job
 from vtcli.train.run import run as train
 
 SMALL = (

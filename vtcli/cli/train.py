@@ -14,8 +14,8 @@ import typer
 from vtcli.cli import options
 
 if TYPE_CHECKING:
+    from vtcli.train.job import Job
     from vtcli.train.recipe import Recipe
-    from vtcli.train.run import Job
 
 StageOption = Literal["sft", "grpo"]
 Strategy = Literal["ddp", "fsdp2", "zero2", "zero3"]
@@ -122,7 +122,8 @@ def train(
         _print_launch(print_launch, gpus, nodes)
         return
     from vtcli.cli.training import TrainFollower
-    from vtcli.train.run import Job, run
+    from vtcli.train.job import Job
+    from vtcli.train.run import run
 
     job = Job(made, out or Path(f"vt-train-{name}"), (stage,) if stage else (), skip_bad, dry_run, name)
     is_first = os.environ.get("RANK", "0") == "0"

@@ -35,7 +35,7 @@ _VALUES = (
 
 
 class TrainFollower:
-    """A `vtcli.train.run.Follower` that prints. As a context manager it leaves a clean line."""
+    """A `vtcli.train.job.Follower` that prints. As a context manager it leaves a clean line."""
 
     def __init__(self, color: Color, quiet: bool) -> None:
         self._console = make_console(color, stderr=True)

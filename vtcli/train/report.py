@@ -17,7 +17,7 @@ from vtcli.train.recipe import StageName
 if TYPE_CHECKING:
     from vtcli.train.check import Checked
     from vtcli.train.duration import Planned
-    from vtcli.train.run import Job
+    from vtcli.train.job import Job
 
 Curve = list[list[float]]  # [step, value]
 

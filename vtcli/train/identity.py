@@ -1,0 +1,106 @@
+"""run.json: what a run is. Another recipe, model or other records in its folder are refused."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import vtcli
+from vtcli.errors import TrainError
+from vtcli.models.checkpoint import Checkpoint
+from vtcli.models.fingerprint import fingerprint
+from vtcli.train.check import Checked
+from vtcli.train.job import Job
+from vtcli.train.records import Record
+
+LIBRARIES = ("torch", "transformers", "trl", "peft", "accelerate", "datasets", "safetensors")
+
+
+def begin_run(
+    job: Job, base: Checkpoint, checked: Checked, commits: Mapping[str, str], is_main: bool
+) -> dict[str, Any]:
+    """What the run is, as run.json tells it. Raises TrainError where the folder holds another run."""
+    told = {
+        "schema": "vt.run/1",
+        "recipe": job.recipe.as_json(),
+        "model": fingerprint(base),
+        "records": _fingerprint((*checked.train, *checked.held_out)),
+        "hub": dict(commits),
+        "versions": {"vtcli": vtcli.__version__} | {name: metadata.version(name) for name in LIBRARIES},
+    }
+    told = json.loads(json.dumps(told))
+    if before := told_before(job.out):
+        if difference := _difference(before, told):
+            raise TrainError(f"{job.out} holds another run ({difference}): give another --out, or that one's values")
+        return before
+    if is_main:
+        job.out.mkdir(parents=True, exist_ok=True)
+        aside = _run_file(job.out).with_suffix(".part")
+        aside.write_text(json.dumps(told, indent=1), encoding="utf-8")
+        aside.replace(_run_file(job.out))
+    return dict(told)
+
+
+def told_before(out: Path) -> dict[str, Any]:
+    """What run.json tells of the run in this folder, {} where there is none. Raises TrainError."""
+    try:
+        told = json.loads(_run_file(out).read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return {}
+    except (OSError, ValueError):
+        told = None
+    if not isinstance(told, dict) or not told:
+        raise TrainError(f"{_run_file(out)} cannot be read: give another --out")
+    return told
+
+
+def _run_file(out: Path) -> Path:
+    return out / "run.json"
+
+
+#: What may be another when a run goes on: it changes no number.
+_FREE = (
+    "description",
+    "model",
+    "log_every",
+    "save_every",
+    "keep",
+    "evaluate_every",
+    "workers",
+    "check",
+    "cache",
+    "files",
+    "roots",
+)
+
+
+def _difference(before: dict[str, Any], now: dict[str, Any]) -> str:
+    for name, what in (("model", "its model"), ("records", "its records")):
+        if before.get(name) != now[name]:
+            return f"{what} are others" if name == "records" else f"{what} is another"
+    then = before.get("recipe")
+    return _first_difference(then if isinstance(then, dict) else {}, now["recipe"], "")
+
+
+def _first_difference(before: dict[str, Any], now: dict[str, Any], where: str) -> str:
+    for key in dict.fromkeys((*before, *now)):
+        old, new = before.get(key), now.get(key)
+        if old == new or key in _FREE:
+            continue
+        if isinstance(old, dict) and isinstance(new, dict):
+            if found := _first_difference(old, new, f"{where}{key}."):
+                return found
+            continue
+        return f"{where}{key} is {old} there, {new} here"
+    return ""
+
+
+def _fingerprint(records: Sequence[Record]) -> str:
+    told = [
+        (r.problem, r.kind, r.answer, r.options, r.process, [file.name for file in r.shown], r.spans) for r in records
+    ]
+    return hashlib.sha256(json.dumps(told).encode()).hexdigest()
