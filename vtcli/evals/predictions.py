@@ -137,7 +137,7 @@ def _lines(path: Path) -> Iterator[tuple[int, bytes | None]]:
     number = 0
     try:
         with ExitStack() as stack:
-            file = sys.stdin.buffer if str(path) == "-" else stack.enter_context(open(path, "rb"))
+            file = sys.stdin.buffer if str(path) == "-" else stack.enter_context(open(path, "rb", buffering=1 << 20))
             stream: BinaryIO = file
             if cast(io.BufferedReader, file).peek(2)[:2] == b"\x1f\x8b":
                 stream = cast(BinaryIO, stack.enter_context(gzip.open(file)))

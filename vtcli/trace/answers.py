@@ -147,9 +147,9 @@ def matching(answer: str, texts: Sequence[str]) -> list[int]:
 
 def without_labels(choices: Sequence[str]) -> tuple[str, ...]:
     """The choices as they are written, but without the letters before them where all have theirs: "A. text"."""
-    labels = [_LABEL.match(choice) for choice in choices]
-    if all(label and label[1] == letter for label, letter in zip(labels, ascii_uppercase, strict=False)):
-        return tuple(choice[label.end() :].strip() for choice, label in zip(choices, labels, strict=True) if label)
+    labels = [label for choice in choices if (label := _LABEL.match(choice))]
+    if [label[1] for label in labels] == list(ascii_uppercase[: len(choices)]):
+        return tuple(label.string[label.end() :].strip() for label in labels)
     return tuple(choice.strip() for choice in choices)
 
 
