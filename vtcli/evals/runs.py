@@ -52,6 +52,7 @@ class Asked:
             "end": task.end,
             "times": [list(span) for span in task.times] or None,
             "captions": list(task.captions) or None,
+            "rate": task.rate,
         }
 
     @classmethod
@@ -72,6 +73,7 @@ class Asked:
                 end=record["end"],
                 times=tuple((float(start), float(end)) for start, end in record["times"] or ()),
                 captions=tuple(record["captions"] or ()),
+                rate=record["rate"],
             ),
             record["path"],
         )
