@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from vtcli.evals.benchmarks.published import BENCHMARKS, TABLE_1, published
-from vtcli.evals.captions import caption_record
+from vtcli.evals.captions import WORDNET, caption_record
 from vtcli.evals.runs import Run, item_id
 from vtcli.evals.scores import Judged, judge_all, score_record
 from vtcli.evals.tables import Row, markdown_table, markdown_text, range_text
@@ -144,6 +144,8 @@ def shortfalls(record: Mapping[str, Any]) -> Iterator[str]:
         yield f"{record['unanswered']} of {record['asked']} are not answered yet: run the same command again"
     if record["failed"]:
         yield f"{record['failed']} could not be answered and count as wrong"
+    if record["captioning"] and record["captioning"]["meteor"] is None:
+        yield WORDNET
     if record["used"]["cut"]:
         yield f"{record['used']['cut']} replies were cut at the token limit"
     for warning in record["used"]["warnings"]:
