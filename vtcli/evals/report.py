@@ -149,7 +149,7 @@ def shortfalls(record: Mapping[str, Any]) -> Iterator[str]:
     if record["used"]["cut"]:
         yield f"{record['used']['cut']} replies were cut at the token limit"
     for warning in record["used"]["warnings"]:
-        yield f"{warning['n']} answers: {warning['text']}"
+        yield f"{warning['n']} answer{'s' * (warning['n'] > 1)}: {warning['text']}"
 
 
 def overview_rows(kind: str, report: Report) -> tuple[Row, list[Row]]:
@@ -233,7 +233,7 @@ def markdown(report: Report) -> str:
         ]
         if record["chance"] is not None:
             lines += [f"- guessing would give {record['chance']:.2f} %"]
-        if len(record["score"]["by_extract"]) > 1:
+        if config["kind"] == "choice" and len(record["score"]["by_extract"]) > 1:
             lines += ["", markdown_table(("read by", "right %"), list(record["score"]["by_extract"].items()))]
         if config["kind"] == "choice" and record["score"]["by_category"]:
             lines += ["", markdown_table(*category_rows(record))]

@@ -205,7 +205,7 @@ def begin_run(folder: Path, config: Mapping[str, Any], asked: Sequence[Asked]) -
         old = open_run(folder)
         if different := _difference(old, config, asked):
             raise DataError(f"{shown(folder)} is another run: {different}; give another folder with --output")
-        frames = [*old.frames, *(each for each in config["frames"] if each not in old.frames)]
+        frames = sorted({*old.frames, *config["frames"]}, key=lambda each: (isinstance(each, str), each))
         more = {"frames": frames, "samples": max(old.config["samples"], config["samples"])}
         config = {**config, **more, "environment": old.config["environment"]}
     elif folder.exists() and (not folder.is_dir() or not all(map(_is_beginning, folder.iterdir()))):
