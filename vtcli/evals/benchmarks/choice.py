@@ -214,7 +214,10 @@ def _video_mmmu_files(path: Path) -> list[Path]:
     files = [path / name for name in _VIDEO_MMMU if (path / name).exists()]
     files = files or [path / name for name in _VIDEO_MMMU_HUB if (path / name).exists()]
     if not files:
-        raise DataError(f"{shown(path)} holds none of {', '.join((*_VIDEO_MMMU, *_VIDEO_MMMU_HUB))}")
+        raise DataError(
+            f"{shown(path)} holds neither {', '.join(_VIDEO_MMMU)} nor the hub's folders of the tracks: give the "
+            "annotations of Video-MMMU"
+        )
     return files
 
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from vtcli.errors import DataError, first_line
+from vtcli.errors import DataError
 from vtcli.evals.predictions import spans
 from vtcli.install import require
 from vtcli.scoring.gold import Form, Gold, resolve
@@ -169,9 +169,8 @@ def _parquet_rows(path: Path) -> Iterator[Row]:
                 for row in batch.to_pylist():
                     number += 1
                     yield Row(row, f"{shown(path)}, record {number}")
-    except (ArrowException, OSError, UnicodeDecodeError) as error:
-        reason = first_line(error)
-        raise DataError(f"{shown(path)} is not Parquet that can be read: {reason}; download it again") from None
+    except (ArrowException, OSError, UnicodeDecodeError):
+        raise DataError(f"{shown(path)} is not Parquet, or was cut short: download it again") from None
 
 
 def _holds_bytes(struct: Any) -> bool:
