@@ -169,7 +169,7 @@ def _parquet_rows(path: Path) -> Iterator[Row]:
                 for row in batch.to_pylist():
                     number += 1
                     yield Row(row, f"{shown(path)}, record {number}")
-    except (ArrowException, OSError, UnicodeDecodeError):
+    except (ArrowException, OSError, ValueError):
         raise DataError(f"{shown(path)} is not Parquet, or was cut short: download it again") from None
 
 
