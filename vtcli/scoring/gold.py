@@ -82,7 +82,7 @@ def _options(options: Sequence[str] | Mapping[str, str]) -> tuple[str, ...]:
         options = list(options.values())
     if isinstance(options, str) or not all(isinstance(option, str) for option in options):
         raise DataError("the options are no list of texts")
-    if not any(option.strip() for option in options):  # VCR-Bench's open questions
+    if not any(map(str.strip, options)):  # VCR-Bench's open questions
         return ()
     if len(options) > len(ascii_uppercase):
         raise DataError(f"{len(options)} options: there are letters for {len(ascii_uppercase)}")
