@@ -21,7 +21,7 @@ from vtcli.errors import UsageError
 from vtcli.trace.model import parse_trace
 
 INSTALL = 'captioning scores need the packages sacrebleu, rouge-score and nltk: pip install "vtcli[eval]"'
-WORDNET = "METEOR needs WordNet: run python -m nltk.downloader wordnet, or apt install wordnet-base, then report again"
+WORDNET = "METEOR needs WordNet: python -m nltk.downloader wordnet, or apt install wordnet-base; then vt eval report"
 
 # As COCO's PTBTokenizer leaves out.
 _PUNCTUATION = frozenset(["''", "'", "``", "`", "(", ")", "{", "}", ".", "?", "!", ",", ":", "-", "--", "...", ";"])
