@@ -112,3 +112,29 @@ def test_shapes_needs_nothing(vt: Vt, tmp_path: Path, tiny: str) -> None:  # noq
     report = json.loads((run / "scores.json").read_text())
     assert report["settings"][0]["score"]["format_ok"] == 100
     assert vt("eval", "compare", str(run), str(run), "--json").returncode == 0
+
+
+def test_folders_of_pictures_are_asked_about_at_their_rate(vt: Vt, tmp_path: Path, clip: Path) -> None:  # noqa: F811
+    """MVBench has TVQA's clips as pictures, three a second, beside files for its other tasks."""
+    pictures = tmp_path / "video" / "tvqa" / "frames_fps3_hq" / "castle_1"
+    pictures.mkdir(parents=True)
+    assert vt("frames", str(clip), "-o", str(tmp_path / "frames"), "--frames", "12").returncode == 0
+    for number, file in enumerate(sorted((tmp_path / "frames").glob("*s.png")), 1):
+        shutil.move(file, pictures / f"{number:05}.png")
+    shutil.rmtree(tmp_path / "frames")
+    shutil.copy(clip, tmp_path / "video" / "clip.mp4")
+    asked = {"question": "What happens?", "candidates": ["one", "two"], "answer": "two"}
+    for name, record in (
+        ("episodic_reasoning", asked | {"video": "castle_1", "start": 0.0, "end": 3.0, "fps": 3}),
+        ("action_count", asked | {"video": "clip.mp4"}),
+    ):
+        (tmp_path / "json").mkdir(exist_ok=True)
+        (tmp_path / "json" / f"{name}.json").write_text(json.dumps([record]), "utf-8")
+    command = ("eval", "run", "mvbench", "--videos", str(tmp_path), *SHORT, "-o", str(tmp_path / "run"))
+    refused = vt(*command, "--fps", "1")
+    assert refused.returncode == 2 and "--fps does not choose among the pictures of a folder" in refused.stderr
+    assert vt(*command, "--frames", "4").returncode == 0
+    of_file, of_folder = lines(tmp_path / "run")
+    assert of_folder["video"]["fps"] == 3 and of_folder["video"]["frames"] == 12
+    assert of_folder["sampling"]["frames"] == 4 and of_folder["sampling"]["times"][-1] <= 3.0
+    assert of_file["sampling"]["frames"] == 4 and of_file["video"]["path"].endswith("clip.mp4")

@@ -172,9 +172,9 @@ def test_a_run_goes_on_with_more_frames_and_samples(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("change", "says"),
     [
-        ({"model": CONFIG["model"] | {"weights": "x"}}, "its model is"),
+        ({"model": CONFIG["model"] | {"weights": "x"}}, 'its model has weights "w", here "x"'),
         ({"prompt": "plain"}, 'its prompt is "paper", here "plain"'),
-        ({"sampling": {"seed": 1}}, "its sampling is"),
+        ({"sampling": {"seed": 1}}, "its sampling has seed 0, here 1"),
         ({"benchmark": "star"}, "its benchmark is"),
         ({}, "it asks 4 questions, which are not the first of these 3"),
     ],

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from pathlib import Path
 
 import pytest
@@ -93,6 +94,15 @@ OPTIONS = ["red", "green", "blue", "black", "white", "grey"]
         ("video-mme", "The best answer is B.", "B"),
         ("video-mme", "Best answer: C", "B"),
         ("video-mme", "e", None),
+        ("lvbench", "(C) blue", "C"),
+        ("lvbench", "C. blue", "C"),
+        ("lvbench", "The answer is (C)", "C"),
+        ("lvbench", "The answer is C", "T"),
+        ("lvbench", " ", None),
+        ("video-mmmu", "A or B. So (C)", "B"),  # a full stop goes before brackets
+        ("video-mmmu", "(A), no, (C)", "C"),
+        ("video-mmmu", "I think that it is green", "B"),
+        ("video-mmmu", "it is green", None),  # too short for a text to count
         ("mvbench", "(C) blue", "(c)"),
         ("mvbench", "C.", "c."),
         ("mvbench", "? blue", None),
@@ -125,6 +135,32 @@ def test_every_rule_takes_any_text(reply: str, rule: str, truth: str) -> None:
 
 def test_caption_matching() -> None:
     gold = Gold(text="Caption A: The man walks.")
-    for reply, score in {"Caption A: The man walks.": 1, "Caption A.": 1, "The man walks.": 1, "Caption B": 0}.items():
+    right = ("Caption A: The man walks.", "Caption A.", "The man walks.", "A", "A.", " A ", "A) The man walks.</s>")
+    for reply, score in (*((reply, 1) for reply in right), ("Caption B", 0)):
         assert judge("tempcompass", reply, gold).score == score
     assert judge("tempcompass", "both", gold).answer is None
+
+
+@pytest.mark.parametrize(
+    ("truth", "reply", "right"),
+    [
+        ("12.97", "The pH is 12.97.", True),
+        ("12.97", "pH = 12.974", True),  # to two decimals
+        ("7243000", "The total is 7,243,000 dollars", True),
+        ("1000", "x = 1e3", True),
+        ("4", "there are 14 of them", False),
+        ("dolly zoom", "This is a Dolly Zoom", True),
+        ("A", "it is alpha", False),  # a single letter counts only beside a blank
+        ("A", "the answer is a curve", True),
+    ],
+)
+def test_video_mmmu_reads_open_answers(truth: str, reply: str, right: bool) -> None:
+    assert judge("video-mmmu", reply, resolve(truth, form="text")).score == right
+
+
+def test_video_mmmu_takes_hostile_replies_in_linear_time() -> None:
+    gold = resolve("4", form="text")
+    began = time.process_time()
+    for unit in ("1", "1,", "1.", "-", "1e", "is ", "\n", ",111", ".1"):
+        judge("video-mmmu", unit * (1_000_000 // len(unit)), gold)
+    assert time.process_time() - began < 30

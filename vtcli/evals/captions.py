@@ -1,20 +1,31 @@
 """Captioning: BLEU@1, METEOR and ROUGE-L of what a model wrote against one reference, by the field's own packages.
 
 The paper names the three metrics (table 3) but neither their packages nor their tokenisation, so that only figures by
-the same packages compare: sacrebleu, rouge-score and nltk (whose METEOR needs the WordNet data).
+the same packages compare: sacrebleu over words as COCO's scripts split them (which makes it their Bleu_1), rouge-score,
+and nltk, whose METEOR is the one of Hugging Face's `evaluate`. It is not METEOR 1.5, the Java program that the scripts
+of ActivityNet Captions and YouCook2 call: that also knows paraphrases and weighs words otherwise.
 """
 
 from __future__ import annotations
 
+import os
+import re
+import warnings
 from collections.abc import Sequence
+from functools import lru_cache
 from importlib import import_module
+from pathlib import Path
 from typing import Any
 
 from vtcli.errors import UsageError
 from vtcli.trace.model import parse_trace
 
 INSTALL = 'captioning scores need the packages sacrebleu, rouge-score and nltk: pip install "vtcli[eval]"'
-WORDNET = "METEOR needs WordNet: python -m nltk.downloader wordnet"
+WORDNET = "METEOR needs WordNet: python -m nltk.downloader wordnet, or apt install wordnet-base; then vt eval report"
+
+# As COCO's PTBTokenizer leaves out.
+_PUNCTUATION = frozenset(["''", "'", "``", "`", "(", ")", "{", "}", ".", "?", "!", ",", ":", "-", "--", "...", ";"])
+_FULL_STOP = re.compile(r"(?<!\.)\.(?=\s)")
 
 
 def caption_of(reply: str) -> str:
@@ -33,27 +44,74 @@ def require_packages() -> None:
 
 
 def caption_record(replies: Sequence[str], references: Sequence[str]) -> dict[str, Any]:
-    """`bleu@1` with brevity penalty (over all), `rouge_l` and `meteor` (means), in percent; `meteor` may be None.
+    """`bleu@1` with brevity penalty (over all), `rouge_l` and `meteor` (means), in percent; `meteor` None where
+    WordNet is missing (`WORDNET` says what to do).
 
     Raises UsageError where the packages are missing.
     """
     require_packages()
-    from nltk.translate.meteor_score import meteor_score
+    from nltk.translate.meteor_score import single_meteor_score
     from rouge_score.rouge_scorer import RougeScorer
     from sacrebleu.metrics.bleu import BLEU
 
     texts = [caption_of(reply) for reply in replies]
-    bleu = BLEU(max_ngram_order=1, lowercase=True).corpus_score(texts, [list(references)])
+    told, right = [words(text) for text in texts], [words(text) for text in references]
+    bleu = BLEU(max_ngram_order=1, tokenize="none", force=True)
     scorer = RougeScorer(["rougeL"], use_stemmer=False)
-    rouge = [scorer.score(right, told)["rougeL"].fmeasure for right, told in zip(references, texts, strict=True)]
-    try:
-        pairs = zip(references, texts, strict=True)
-        meteor = [meteor_score([right.lower().split()], told.lower().split()) for right, told in pairs]
-    except LookupError:  # nltk's data is downloaded apart
-        meteor = []
+    rouge = [scorer.score(*pair)["rougeL"].fmeasure for pair in zip(references, texts, strict=True)]
+    net = _wordnet()
+    pairs = zip(right, told, strict=True)
+    meteor = None if net is None else [single_meteor_score(*pair, wordnet=net) for pair in pairs]
     return {
         "n": len(texts),
-        "bleu@1": round(bleu.score, 4),
+        "bleu@1": round(bleu.corpus_score([*map(" ".join, told)], [[*map(" ".join, right)]]).score, 4),
         "rouge_l": round(100 * sum(rouge) / len(rouge), 4),
-        "meteor": round(100 * sum(meteor) / len(meteor), 4) if meteor else None,
+        "meteor": None if meteor is None else round(100 * sum(meteor) / len(meteor), 4),
     }
+
+
+def words(text: str) -> list[str]:
+    """The words of a caption in lower case, split as the Penn Treebank does, without punctuation."""
+    from nltk.tokenize import NLTKWordTokenizer
+
+    # The tokenizer takes one sentence: a full stop within its text belongs to a word.
+    tokens = NLTKWordTokenizer().tokenize(_FULL_STOP.sub(" .", text.lower()))
+    return [token for token in tokens if token not in _PUNCTUATION]
+
+
+def _wordnet() -> Any:
+    """WordNet 3.0 as nltk has downloaded it, else as the system's package has installed it; None without either."""
+    from nltk.corpus import wordnet
+
+    try:
+        wordnet.ensure_loaded()
+    except LookupError:
+        return _installed_wordnet(Path(os.environ.get("WNSEARCHDIR", "/usr/share/wordnet")))
+    return wordnet
+
+
+@lru_cache(1)
+def _installed_wordnet(folder: Path) -> Any:
+    """nltk's reader over WordNet's own database, whose packages lack two files that METEOR has no use for."""
+    from io import StringIO
+
+    import nltk.data
+    from nltk.corpus.reader.wordnet import WordNetCorpusReader
+
+    class Installed(WordNetCorpusReader):  # type: ignore[misc]
+        def open(self, file: str) -> Any:
+            if file == "lexnames":  # the names of WordNet's 45 sources
+                return StringIO("".join(f"{number:02} unnamed 0\n" for number in range(45)))
+            return super().open(file)
+
+        def map_wn(self, version: str = "wordnet") -> None:
+            """None: no other version is mapped to (by the sense index)."""
+
+    nltk.data.path.append(str(folder))  # nltk reads nothing elsewhere
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # other languages are not there
+            net = Installed(str(folder), None)
+        return net if net.get_version() == "3.0" else None
+    except (OSError, ValueError):
+        return None

@@ -25,16 +25,20 @@ MOST_REPLIES = 1000
 LONGEST_REPLY = 4000
 
 _STYLE = """
-body{font:15px/1.5 system-ui,sans-serif;max-width:60rem;margin:2rem auto;padding:0 1rem;color:#222;background:#fff}
+body{font:15px/1.5 system-ui,sans-serif;max-width:64rem;margin:2rem auto;padding:0 1rem;color:#222;background:#fff}
 table{border-collapse:collapse;margin:1rem 0}
-th,td{padding:.2rem .7rem;border-bottom:1px solid #ddd;text-align:right;vertical-align:top}
+th,td{padding:.2rem .6rem;border-bottom:1px solid #ddd;text-align:right;vertical-align:top}
 th:first-child,td:first-child{text-align:left}
+.figures{display:block;max-width:100%;overflow-x:auto;white-space:nowrap;font-variant-numeric:tabular-nums}
+.replies th,.replies td{text-align:left;max-width:16rem}.replies td:last-child{max-width:none}
+.legend{font-size:.85em;margin-top:0}
 pre{white-space:pre-wrap;overflow-wrap:anywhere;margin:0;text-align:left}
 summary{cursor:pointer;margin:.5rem 0} .right{color:#176d2a} .wrong{color:#a11d1d} .note{color:#7a4b00}
 svg{max-width:100%;height:auto} svg text{font:12px system-ui,sans-serif;fill:#222}
 @media(prefers-color-scheme:dark){body,svg text{color:#ddd;fill:#ddd;background:#16181c}th,td{border-color:#444}
 .right{color:#7bd08f}.wrong{color:#ff9c9c}.note{color:#f0c070}}
 """
+_MEASURES = {"choice": "% right", "grounding": "mIoU", "captioning": "ROUGE-L"}
 _POLICY = "default-src 'none'; style-src 'unsafe-inline'"
 _BLUE, _GREY, _ORANGE = "#3b78c3", "#8a8f98", "#e08a1e"
 
@@ -57,7 +61,11 @@ def page(report: Report) -> str:
     if config["note"]:
         parts.append(f"<p>{_text(config['note'])}</p>")
     if len(report.settings) > 1:
+        measure = _MEASURES[config["kind"]]
+        parts.append(f"<h3>{measure} by number of frames</h3>")
         parts.append(_frames_plot(config["kind"], report.settings))
+        if config["kind"] != "captioning":
+            parts.append('<p class="legend">Orange: 95 % interval.</p>')
     for setting in report.settings:
         if setting.record["score"] is not None:
             parts += _section(config["kind"], report, setting)
@@ -72,10 +80,13 @@ def _section(kind: str, report: Report, setting: Setting) -> Iterable[str]:
         yield f'<p class="note">{_text(note)}</p>'
     if record["chance"] is not None:
         yield f"<p>Guessing would give {record['chance']:.2f} %.</p>"
-    if len(record["score"]["by_extract"]) > 1:
+    if kind == "choice" and len(record["score"]["by_extract"]) > 1:
         yield _table(("read by", "right %"), list(record["score"]["by_extract"].items()))
     if kind == "choice" and record["score"]["by_category"]:
+        yield "<h3>By category, % right</h3>"
         yield _bars(record["score"]["by_category"], record["chance"])
+        guess = "" if record["chance"] is None else "; dashed: guessing"
+        yield f'<p class="legend">Orange: 95 % interval{guess}.</p>'
         yield _table(*category_rows(record))
     if record["published"]:
         yield _table(*published_rows(report.run.name, record))
@@ -84,23 +95,27 @@ def _section(kind: str, report: Report, setting: Setting) -> Iterable[str]:
         yield _histogram("Best overlap (IoU) with each true span", ious, 0, 1)
     lengths = [float(item.length) for item in setting.judged.scored]
     yield _histogram("Length of replies, characters", lengths, 0, max(lengths) or 1)
-    yield _replies(setting)
+    yield _replies(report, setting)
 
 
-def _replies(setting: Setting) -> str:
-    """The replies with their truth, wrong ones first."""
+def _replies(report: Report, setting: Setting) -> str:
+    """The replies with their truth; those to questions with a right answer are marked, wrong ones first."""
+    kind = report.run.config["kind"]
+    questions = {each.task.id: each.task.question for each in report.run.asked}
     shown = sorted(setting.judged.scored, key=lambda item: item.score)[:MOST_REPLIES]
     texts = {(item.id, item.sample): _reply_of(setting, item) for item in shown}
+    marks = ("wrong", "right") if kind == "choice" else ("", "")
     rows = "".join(
-        f"<tr><td>{_text(item.id)}</td><td>{_text(item.truth)}</td>"
-        f'<td class="{"right" if item.score >= 1 else "wrong"}">{_text(_cell(item.answer))}</td>'
+        f"<tr><td>{_text(item.id)}<p>{_text(questions[item.id])}</p></td><td>{_text(item.truth)}</td>"
+        f'<td class="{marks[item.score >= 1]}">{_text(_cell(item.answer))}</td>'
         f"<td><pre>{_text(texts[item.id, item.sample][:LONGEST_REPLY])}</pre></td></tr>"
         for item in shown
     )
     left = len(setting.judged.scored) - len(shown)
+    order = ", wrong ones first" if kind == "choice" else ""
     more = f" ({left} more in predictions)" if left else ""
     return (
-        f"<details><summary>{len(shown)} replies, wrong ones first{more}</summary><table>"
+        f'<details><summary>{len(shown)} replies{order}{more}</summary><table class="replies">'
         f"<tr><th>question</th><th>truth</th><th>read</th><th>reply</th></tr>{rows}</table></details>"
     )
 
@@ -143,9 +158,11 @@ def _frames_plot(kind: str, settings: Sequence[Setting]) -> str:
             continue
         if kind == "choice":
             points.append((str(setting.frames), score["accuracy"], score["interval"]))
+        elif kind == "captioning":
+            points.append((str(setting.frames), setting.record["captioning"]["rouge_l"], None))
         elif score["grounding"]:
             points.append((str(setting.frames), score["grounding"]["miou"], score["grounding"]["miou_interval"]))
-    left, top, height, step = 50, 12, 180, 90
+    left, top, height, step = 50, 24, 180, 90
     drawn, path = [], []
     for value in (0, 25, 50, 75, 100):
         y = top + height * (1 - value / 100)
@@ -171,13 +188,14 @@ def _histogram(title: str, values: Sequence[float], low: float, high: float, bin
     counts = [0] * bins
     for value in values:
         counts[min(bins - 1, int((value - low) / (high - low) * bins))] += 1
-    left, width, height = 20, 480, 110
+    left, width, height = 50, 480, 110
     bar, most = width / bins, max(counts)
     drawn = [
         f'<rect x="{left + number * bar:.1f}" y="{height - count / most * height + 8:.1f}" width="{bar - 1:.1f}" '
         f'height="{count / most * height:.1f}" fill="{_BLUE}"><title>{count}</title></rect>'
         for number, count in enumerate(counts)
     ]
+    drawn.append(f'<text x="{left - 4}" y="18" text-anchor="end">{most}</text>')
     drawn.append(f'<text x="{left}" y="{height + 24}">{low:g}</text>')
     drawn.append(f'<text x="{left + width}" y="{height + 24}" text-anchor="end">{high:g}</text>')
     drawn.append(f'<text x="{left + width / 2}" y="{height + 24}" text-anchor="middle">{len(values)} values</text>')
@@ -201,7 +219,7 @@ def _table(head: Row, rows: Sequence[Row]) -> str:
         return "".join(f"<{tag}>{_text(_cell(cell))}</{tag}>" for cell in row)
 
     lines = "".join(f"<tr>{cells(row, 'td')}</tr>" for row in rows)
-    return f"<table><tr>{cells(head, 'th')}</tr>{lines}</table>"
+    return f'<table class="figures"><tr>{cells(head, "th")}</tr>{lines}</table>'
 
 
 def _cell(cell: object) -> str:

@@ -8,7 +8,7 @@ import json
 import math
 import sys
 import zlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -77,7 +77,7 @@ def read_predictions(path: Path) -> Iterator[Prediction | Trouble]:
 
 def prediction(record: object) -> Prediction:
     """One record (cli.md: id, response, answer, options, category, times; sample and video too). Raises DataError."""
-    if not isinstance(record, Mapping):
+    if not isinstance(record, dict):
         raise DataError("it is no JSON object")
     for name in ("id", "response", "answer"):
         if name not in record:
@@ -89,7 +89,7 @@ def prediction(record: object) -> Prediction:
     if not isinstance(response, str | None):
         raise DataError("the field 'response' is no text")
     options = record.get("options") or ()
-    if not isinstance(options, list | tuple | Mapping):
+    if not isinstance(options, list | tuple | dict):
         raise DataError("the field 'options' is no list of texts")
     answer = record["answer"]
     gold = resolve(answer, options, several=isinstance(answer, list))
@@ -121,6 +121,8 @@ def spans(value: object) -> tuple[Span, ...]:
 
 def _categories(value: object) -> tuple[str, ...]:
     """One category or several: LVBench counts a question in each of its types."""
+    if isinstance(value, str):
+        return (value,)
     values = value if isinstance(value, list | tuple) else [] if value is None else [value]
     if not all(isinstance(each, str | int | float) for each in values):
         raise DataError("the field 'category' is no text")
@@ -128,7 +130,7 @@ def _categories(value: object) -> tuple[str, ...]:
 
 
 def _id_of(record: object) -> str | None:
-    id = record.get("id") if isinstance(record, Mapping) else None
+    id = record.get("id") if isinstance(record, dict) else None
     return str(id) if isinstance(id, str | int | float) and not isinstance(id, bool) else None
 
 
@@ -137,7 +139,7 @@ def _lines(path: Path) -> Iterator[tuple[int, bytes | None]]:
     number = 0
     try:
         with ExitStack() as stack:
-            file = sys.stdin.buffer if str(path) == "-" else stack.enter_context(open(path, "rb"))
+            file = sys.stdin.buffer if str(path) == "-" else stack.enter_context(open(path, "rb", buffering=1 << 20))
             stream: BinaryIO = file
             if cast(io.BufferedReader, file).peek(2)[:2] == b"\x1f\x8b":
                 stream = cast(BinaryIO, stack.enter_context(gzip.open(file)))

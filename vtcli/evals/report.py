@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from vtcli.evals.benchmarks.published import BENCHMARKS, TABLE_1, published
-from vtcli.evals.captions import caption_record
+from vtcli.evals.captions import WORDNET, caption_record
 from vtcli.evals.runs import Run, item_id
 from vtcli.evals.scores import Judged, judge_all, score_record
 from vtcli.evals.tables import Row, markdown_table, markdown_text, range_text
@@ -144,10 +144,12 @@ def shortfalls(record: Mapping[str, Any]) -> Iterator[str]:
         yield f"{record['unanswered']} of {record['asked']} are not answered yet: run the same command again"
     if record["failed"]:
         yield f"{record['failed']} could not be answered and count as wrong"
+    if record["captioning"] and record["captioning"]["meteor"] is None:
+        yield WORDNET
     if record["used"]["cut"]:
         yield f"{record['used']['cut']} replies were cut at the token limit"
     for warning in record["used"]["warnings"]:
-        yield f"{warning['n']} answers: {warning['text']}"
+        yield f"{warning['n']} answer{'s' * (warning['n'] > 1)}: {warning['text']}"
 
 
 def overview_rows(kind: str, report: Report) -> tuple[Row, list[Row]]:
@@ -231,7 +233,7 @@ def markdown(report: Report) -> str:
         ]
         if record["chance"] is not None:
             lines += [f"- guessing would give {record['chance']:.2f} %"]
-        if len(record["score"]["by_extract"]) > 1:
+        if config["kind"] == "choice" and len(record["score"]["by_extract"]) > 1:
             lines += ["", markdown_table(("read by", "right %"), list(record["score"]["by_extract"].items()))]
         if config["kind"] == "choice" and record["score"]["by_category"]:
             lines += ["", markdown_table(*category_rows(record))]

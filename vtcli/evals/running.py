@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import platform
 import sys
 from collections.abc import Callable, Iterator
@@ -59,7 +60,7 @@ class Source:
     benchmark: Benchmark
     tasks: tuple[Task, ...]
     annotations: dict[str, Any]
-    find: Callable[[str], Path | None]
+    find: Callable[[Task], Path | None]
 
 
 def source(
@@ -78,7 +79,7 @@ def source(
         folder = videos or cache / "shapes"
         tasks = tuple(shapes.shapes() if limit is None else shapes.shapes((limit + 1) // 2))
         return Source(
-            _SHAPES, tasks[:limit], {"name": SHAPES, "sha256": None}, lambda clip: shapes.render(clip, folder)
+            _SHAPES, tasks[:limit], {"name": SHAPES, "sha256": None}, lambda task: shapes.render(task.video, folder)
         )
     if name.startswith(JSONL):
         file = Path(name.removeprefix(JSONL)).expanduser()
@@ -93,7 +94,11 @@ def source(
     if not tasks:
         raise DataError(f"{shown(file)} holds no question of {benchmark.title}")
     index = Videos(folder)
-    return Source(benchmark, tasks[:limit], {"name": file.name, "sha256": _sha256(file)}, index.find)
+
+    def find(task: Task) -> Path | None:
+        return (index.pictures(task.video) if task.rate else None) or index.find(task.video)
+
+    return Source(benchmark, tasks[:limit], {"name": file.name, "sha256": _sha256(file)}, find)
 
 
 _SHAPES = Benchmark(
@@ -126,10 +131,12 @@ def _annotations(benchmark: Benchmark, given: Path | None, videos: Path, offline
 def start(folder: Path, source: Source, settings: Settings, session: Session) -> Run:
     """Makes the run's folder, or goes on with the one there. Raises DataError, UsageError."""
     benchmark, question = source.benchmark, settings.question
-    found = {name: source.find(name) for name in dict.fromkeys(task.video for task in source.tasks)}
-    asked = [Asked(task, str(path) if (path := found[task.video]) else None) for task in source.tasks]
+    asked = [Asked(task, str(path) if (path := source.find(task)) else None) for task in source.tasks]
     if not any(each.path for each in asked):
-        raise DataError(f"none of the {len(found)} videos is there, the first is {shown(source.tasks[0].video)}")
+        wanted = len({task.video for task in source.tasks})
+        raise DataError(f"none of the {wanted} videos is there, the first is {shown(source.tasks[0].video)}")
+    if settings.frames is None and any(each.task.rate and os.path.isdir(each.path or "") for each in asked):
+        raise UsageError("--fps does not choose among the pictures of a folder, as some videos here are: use --frames")
     sampling, checkpoint = question.sampling, session.checkpoint
     config = {
         "schema": "vt.run/1",
@@ -206,6 +213,7 @@ def items_of(run: Run, settings: Settings, prompt: Callable[[Task], Prompt]) -> 
             continue
         task, common = each.task, settings.question
         wording = prompt(task)
+        rate = task.rate if os.path.isdir(each.path) else None
         for frames in run.frames:
             for sample in range(run.config["samples"]):
                 seed = common.sampling.seed
@@ -216,7 +224,7 @@ def items_of(run: Run, settings: Settings, prompt: Callable[[Task], Prompt]) -> 
                     choices=task.gold.options,
                     prompt=wording,
                     frames=frames if isinstance(frames, int) else None,
-                    fps=None if isinstance(frames, int) else float(frames.split()[0]),
+                    fps=rate or (None if isinstance(frames, int) else float(frames.split()[0])),
                     start=task.start,
                     end=task.end,
                     sampling=replace(common.sampling, seed=None if seed is None else seed + sample),

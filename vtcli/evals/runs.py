@@ -52,6 +52,7 @@ class Asked:
             "end": task.end,
             "times": [list(span) for span in task.times] or None,
             "captions": list(task.captions) or None,
+            "rate": task.rate,
         }
 
     @classmethod
@@ -72,6 +73,7 @@ class Asked:
                 end=record["end"],
                 times=tuple((float(start), float(end)) for start, end in record["times"] or ()),
                 captions=tuple(record["captions"] or ()),
+                rate=record["rate"],
             ),
             record["path"],
         )
@@ -203,7 +205,7 @@ def begin_run(folder: Path, config: Mapping[str, Any], asked: Sequence[Asked]) -
         old = open_run(folder)
         if different := _difference(old, config, asked):
             raise DataError(f"{shown(folder)} is another run: {different}; give another folder with --output")
-        frames = [*old.frames, *(each for each in config["frames"] if each not in old.frames)]
+        frames = sorted({*old.frames, *config["frames"]}, key=lambda each: (isinstance(each, str), each))
         more = {"frames": frames, "samples": max(old.config["samples"], config["samples"])}
         config = {**config, **more, "environment": old.config["environment"]}
     elif folder.exists() and (not folder.is_dir() or not all(map(_is_beginning, folder.iterdir()))):
@@ -217,12 +219,18 @@ def begin_run(folder: Path, config: Mapping[str, Any], asked: Sequence[Asked]) -
 def _difference(old: Run, config: Mapping[str, Any], asked: Sequence[Asked]) -> str:
     """What makes a run another one; "" for nothing."""
     for key in ("benchmark", "prompt", "model", "sampling"):
-        if old.config.get(key) != config[key]:
-            return f"its {key} is {_short(old.config.get(key))}, here {_short(config[key])}"
-    before = [each.as_json() | {"path": None} for each in old.asked]
-    now = [each.as_json() | {"path": None} for each in asked]
-    if before != now[: len(before)]:
-        return f"it asks {len(before)} questions, which are not the first of these {len(now)}"
+        before, now = old.config.get(key), config[key]
+        if isinstance(before, Mapping) and isinstance(now, Mapping):
+            differing = next((name for name in (*now, *before) if before.get(name) != now.get(name)), None)
+            if differing:
+                told = (_short(each.get(differing)) for each in (before, now))
+                return f"its {key} has {differing} {', here '.join(told)}"
+        elif before != now:
+            return f"its {key} is {_short(before)}, here {_short(now)}"
+    there = [each.as_json() | {"path": None} for each in old.asked]
+    here = [each.as_json() | {"path": None} for each in asked]
+    if there != here[: len(there)]:
+        return f"it asks {len(there)} questions, which are not the first of these {len(here)}"
     return ""
 
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import gc
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -83,13 +85,26 @@ def judge_all(predictions: Iterable[Prediction | Trouble], rules: Sequence[str])
     found: dict[tuple[str, int], Scored] = {}
     troubles: list[Trouble] = []
     given = 0
-    for prediction in predictions:
-        if isinstance(prediction, Trouble):
-            troubles.append(prediction)
-        else:
-            given += 1
-            found[prediction.id, prediction.sample] = judge_one(prediction, rules)
+    with _no_collection():
+        for prediction in predictions:
+            if isinstance(prediction, Trouble):
+                troubles.append(prediction)
+            else:
+                given += 1
+                found[prediction.id, prediction.sample] = judge_one(prediction, rules)
     return Judged(tuple(rules), tuple(found.values()), given - len(found), tuple(troubles))
+
+
+@contextmanager
+def _no_collection() -> Iterator[None]:
+    """Looks for no garbage meanwhile: records pile up, none of them in a cycle, and each search would look at all."""
+    enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if enabled:
+            gc.enable()
 
 
 def judge_one(prediction: Prediction, rules: Sequence[str]) -> Scored:
@@ -112,11 +127,12 @@ def ground(reply: str, truth: Sequence[Span]) -> Grounding:
     """The times a reply tells against the true ones."""
     told = told_times(reply)
     best = best_ious(told, truth)
-    reached = [threshold for threshold in QVHIGHLIGHTS_THRESHOLDS if max(best) >= threshold]
+    most = max(best)
+    reached = [threshold for threshold in QVHIGHLIGHTS_THRESHOLDS if threshold <= most]
     precision = sum(average_precision(told[:QVHIGHLIGHTS_MOST], truth, threshold) for threshold in reached)
     return Grounding(
         best=tuple(best),
-        first=max(best_ious(told[:1], truth)),
+        first=max(best_ious(told[:1], truth)) if most else 0.0,
         inside=max((iop(span, true) for span in told[:1] for true in truth), default=0.0),
         union=union_iou(told, truth),
         precision=precision / len(QVHIGHLIGHTS_THRESHOLDS),
@@ -222,6 +238,8 @@ def samples_record(scored: Sequence[Scored]) -> dict[str, Any] | None:
     A tie for the majority goes to the answer that came first; replies that say nothing readable have no vote.
     `agreement` is the majority's share of the replies; `calibration` the accuracy of the majority by that share.
     """
+    if not any(item.sample for item in scored):
+        return None
     questions: dict[str, list[Scored]] = defaultdict(list)
     for item in scored:
         questions[item.id].append(item)

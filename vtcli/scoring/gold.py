@@ -9,10 +9,10 @@ from string import ascii_uppercase
 from typing import Literal
 
 from vtcli.errors import DataError
+from vtcli.trace.answers import without_labels
 
 Form = Literal["any", "letter", "text", "index"]
 
-_LABEL = re.compile(r"\s*[(\[]?([A-Z])[.):\]]\s*(?=\S)")
 _LETTER = re.compile(r"[(\[]?([A-Za-z])[)\]]?[.:]?")
 _LABELLED = re.compile(r"[(\[]?([A-Z])[)\].:]\s*(\S.*)", re.DOTALL)
 _ELEMENT = re.compile(r"<answer>(.*)</answer>", re.DOTALL | re.IGNORECASE)
@@ -82,19 +82,11 @@ def _options(options: Sequence[str] | Mapping[str, str]) -> tuple[str, ...]:
         options = list(options.values())
     if isinstance(options, str) or not all(isinstance(option, str) for option in options):
         raise DataError("the options are no list of texts")
-    if not any(option.strip() for option in options):  # VCR-Bench's open questions
+    if not any(map(str.strip, options)):  # VCR-Bench's open questions
         return ()
     if len(options) > len(ascii_uppercase):
         raise DataError(f"{len(options)} options: there are letters for {len(ascii_uppercase)}")
     return without_labels(options)
-
-
-def without_labels(options: Sequence[str]) -> tuple[str, ...]:
-    """The options as they are written, but without the letters before them where all have theirs: "A. text"."""
-    labels = [_LABEL.match(option) for option in options]
-    if all(label and label[1] == letter for label, letter in zip(labels, ascii_uppercase, strict=False)):
-        return tuple(option[label.end() :].strip() for option, label in zip(options, labels, strict=True) if label)
-    return tuple(option.strip() for option in options)
 
 
 def _without_options(given: str, form: Form) -> Gold:

@@ -15,6 +15,7 @@ from vtcli.errors import UsageError
 from vtcli.scoring.elements import contents
 from vtcli.scoring.gold import Gold
 from vtcli.scoring.rules import UNREADABLE, Rule, Verdict, first_marked, paper, strict, verdict
+from vtcli.scoring.videommmu import video_mmmu
 
 
 def video_holmes(reply: str, gold: Gold) -> Verdict:
@@ -33,9 +34,10 @@ def cg_bench(reply: str, gold: Gold) -> Verdict:
         try:
             given = json.loads(block)["result"]
         except (ValueError, KeyError, TypeError, RecursionError):
-            given = None
-        if given is not None:
-            return Verdict(str(given), float(isinstance(given, str) and gold.letters == {given}))
+            pass
+        else:
+            said = None if given is None else str(given)
+            return Verdict(said, float(isinstance(given, str) and gold.letters == {given}))
     named = re.findall(r"\b[A-H]\b", reply)
     if not named:
         return UNREADABLE
@@ -93,7 +95,7 @@ def _vrbench_plain(reply: str) -> str:
 
 def tempcompass(reply: str, gold: Gold) -> Verdict:
     """llyx97/TempCompass, eval_{multi-choice,yes_no,caption_matching}.py, told apart by the truth."""
-    reply = reply.replace("</s>", "")
+    reply = reply.replace("</s>", "").strip()
     if gold.letters:
         return _tempcompass_choice(reply, gold)
     if gold.text.lower() in ("yes", "no"):
@@ -101,7 +103,8 @@ def tempcompass(reply: str, gold: Gold) -> Verdict:
         return UNREADABLE if given is None else Verdict(given, float(given == gold.text.lower()))
     label, _, sentence = gold.text.partition(": ")
     last = reply.split(") ")[1] if ") " in reply else reply
-    if reply == gold.text or reply.replace(".", "") == label or sentence in (reply, last):
+    labels = (label, label.split(" ")[-1])
+    if reply == gold.text or reply in labels or reply.replace(".", "") in labels or sentence in (reply, last):
         return Verdict(reply, 1.0)
     return Verdict(reply, 0.0) if re.match(r"(Option|Sentence|Caption) \w", reply) else UNREADABLE
 
@@ -116,9 +119,10 @@ def _tempcompass_choice(reply: str, gold: Gold) -> Verdict:
 
 
 def video_mme(reply: str, gold: Gold) -> Verdict:
-    """Video-MME's eval_your_results.py, which LVBench's users take too: the first capital A…D of the reply.
+    """BradyFU/Video-MME, evaluation/eval_your_results.py: the first capital A…D of the reply.
 
-    Its list of phrases to leave out misses commas, so that "Best answer: C" is a B to it.
+    Its list of phrases to leave out misses commas, so that "Best answer: C" is a B to it. It counts only the replies
+    that have one; here the others are wrong.
     """
     text = reply.strip()
     for phrase in ("The best answer is", "The correct answer is", "The answer is", "The answer"):
@@ -127,8 +131,21 @@ def video_mme(reply: str, gold: Gold) -> Verdict:
     return verdict(first[0] if first else None, gold)
 
 
+def lvbench(reply: str, gold: Gold) -> Verdict:
+    """THUDM/LVBench, lvbench/utils/answer_util.py: of what stands before the first ")", and in it after a "(", the
+    first character."""
+    text = reply.strip().split(")")[0].strip()
+    if "(" in text:
+        text = text.split("(")[1].strip()
+    return verdict(text.split(" ")[0][:1] or None, gold)
+
+
 def mvbench(reply: str, gold: Gold) -> Verdict:
-    """OpenGVLab's check_ans: the reply's first word within the truth's "(a)", or the other way round."""
+    """OpenGVLab/Ask-Anything, video_chat2/mvbench.ipynb, check_ans: the reply's first word within the truth's "(a)",
+    or the other way round.
+
+    To the script an empty reply, or one that begins with a lone bracket, is right too; here it is unreadable.
+    """
     (letter,) = gold.letters
     word = reply.lower().split(" ")[0]
     if not any(c in word for c in "abcdefg"):
@@ -176,7 +193,9 @@ RULES: dict[str, Rule] = {
     "cg-bench": cg_bench,
     "vrbench": vrbench,
     "tempcompass": tempcompass,
+    "lvbench": lvbench,
     "video-mme": video_mme,
+    "video-mmmu": video_mmmu,
     "mvbench": mvbench,
     "video-r1": video_r1,
     "tw-grpo": tw_grpo,
@@ -184,10 +203,13 @@ RULES: dict[str, Rule] = {
 }
 """By the names `--extract` takes. `judge` applies them."""
 
+_SEVERAL = ("tw-grpo", "whole")
+_OPEN = (*_SEVERAL, "tempcompass", "video-mmmu")
+
 
 def judge(rule: str, reply: str, gold: Gold) -> Verdict:
     """The verdict of `RULES[rule]`, or of `strict` where that script has no such question: open, or several right."""
-    if len(gold.letters) != 1 and rule not in ("tw-grpo", "whole") and (gold.letters or rule != "tempcompass"):
+    if len(gold.letters) != 1 and rule not in (_SEVERAL if gold.letters else _OPEN):
         rule = "strict"
     return RULES[rule](reply, gold)
 

@@ -18,6 +18,8 @@ QVHIGHLIGHTS_THRESHOLDS = (0.5, 0.55, 0.6, 0.65, 0.7, 0.75, 0.8, 0.85, 0.9, 0.95
 
 def iou(one: Span, other: Span) -> float:
     """Overlap of two spans over what both cover together, 0 to 1; 0 where one has no length."""
+    if one[1] <= other[0] or other[1] <= one[0]:  # most pairs
+        return 0.0
     shared = min(one[1], other[1]) - max(one[0], other[0])
     if shared <= 0:
         return 0.0
@@ -26,7 +28,7 @@ def iou(one: Span, other: Span) -> float:
 
 def best_ious(told: Sequence[Span], truth: Sequence[Span]) -> list[float]:
     """For each true span the best overlap of any span told; 0 where none is (the paper's mIoU is their mean)."""
-    return [max((iou(true, span) for span in told), default=0.0) for true in truth]
+    return [max([iou(true, span) for span in told], default=0.0) for true in truth]
 
 
 def union_iou(told: Sequence[Span], truth: Sequence[Span]) -> float:

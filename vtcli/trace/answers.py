@@ -67,8 +67,10 @@ def read_choice(answer: str, choices: Sequence[str], text: str = "") -> str | No
     given = _plain(answer)
     if len(given) == 1 and given.isascii() and given.isalpha():
         letter: str | None = given.upper()
+    elif given:
+        letter = _read(given, without_labels([_plain(choice) for choice in choices]), letters)
     else:
-        letter = _read(given, _texts(choices), letters) if given else _stated(_plain(text[-_TAIL:]), letters)
+        letter = _stated(_plain(text[-_TAIL:]), letters)
     return letter if letter is not None and letter in letters else None
 
 
@@ -143,13 +145,12 @@ def matching(answer: str, texts: Sequence[str]) -> list[int]:
     return []
 
 
-def _texts(choices: Sequence[str]) -> list[str]:
-    """The choices without the letters some benchmarks write before them."""
-    texts = [_plain(choice) for choice in choices]
-    labels = [_LABEL.match(text) for text in texts]
-    if all(label and label[1] == letter for label, letter in zip(labels, ascii_uppercase, strict=False)):
-        return [text[label.end() :] for text, label in zip(texts, labels, strict=True) if label]
-    return texts
+def without_labels(choices: Sequence[str]) -> tuple[str, ...]:
+    """The choices as they are written, but without the letters before them where all have theirs: "A. text"."""
+    labels = [label for choice in choices if (label := _LABEL.match(choice))]
+    if [label[1] for label in labels] == list(ascii_uppercase[: len(choices)]):
+        return tuple(label.string[label.end() :].strip() for label in labels)
+    return tuple(choice.strip() for choice in choices)
 
 
 def _plain(text: str) -> str:

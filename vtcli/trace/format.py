@@ -23,6 +23,9 @@ _BLOCK = (
     _pattern(r"</caption>\s*<think>"),
     _pattern("</think>"),
 )
+_TAG = _pattern("</?(?:time|caption|think|answer)>")
+_JOINT = _pattern(r"</time>\s*<caption>|</caption>\s*<think>")
+_AS_ASKED = ["<time>", "</time>", "<caption>", "</caption>", "<think>", "</think>"]
 
 
 def format_ok(text: str) -> bool:
@@ -32,6 +35,10 @@ def format_ok(text: str) -> bool:
     and thinks are as many as blocks; there is exactly one `<answer>.*?</answer>`. Neither the syntax of the times
     nor the place of the answer counts.
     """
+    tags = _TAG.findall(text)
+    asked = (len(tags) - 2) // len(_AS_ASKED)
+    if asked > 0 and tags == [*_AS_ASKED * asked, "<answer>", "</answer>"]:  # most traces: two scans tell
+        return len(_JOINT.findall(text)) == 2 * asked
     if _count(text, _ELEMENTS["answer"]) != 1:
         return False
     blocks = _count(text, _BLOCK)

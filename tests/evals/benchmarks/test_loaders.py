@@ -14,6 +14,7 @@ import pytest
 from vtcli.errors import DataError, UsageError
 from vtcli.evals.benchmarks.table import BENCHMARKS, benchmark_named
 from vtcli.evals.benchmarks.tasks import Task
+from vtcli.scoring.gold import Gold
 
 #: One file of each format, in our own words: name of the benchmark, name of the file, what it holds.
 SAMPLES: dict[str, tuple[str, Any]] = {
@@ -45,16 +46,19 @@ SAMPLES: dict[str, tuple[str, Any]] = {
         "video": "abc.mp4", "question": "Who?", "candidates": ["one", "two"], "answer": "two ",
     }]),
     "video-mme": ("video_mme.json", [{
-        "video_id": "001", "duration": "short", "videoID": "abc", "question_id": "001-1", "task_type": "SR",
-        "question": "Who?", "options": ["A. one", "B. two"], "answer": "B",
+        "video_id": "001", "duration": "short", "domain": "Life Record", "videoID": "abc", "question_id": "001-1",
+        "task_type": "SR", "question": "Who?", "options": ["A. one", "B. two"], "answer": "B",
     }]),
-    "video-mmmu": ("Perception.json", [{
-        "id": "abc", "question": "Who?", "options": ["one", "two"], "answer": "B", "question_type": "SR",
-    }]),
+    "video-mmmu": ("data/perception_video.json", {"SR": {"0": {
+        "id": "dev_abc_3", "link_selected": "", "question": "Who?", "options": ["one", "two"], "answer": "B",
+    }}}),
     "mmvu": ("validation.json", [{
-        "question_type": "multiple-choice", "question": "Who?", "choices": {"A": "one", "B": "two"}, "answer": "B",
-        "video_path": "videos/SR/abc.mp4",
+        "id": "validation_0", "video": "https://example.org/videos/x/abc.mp4", "question_type": "multiple-choice",
+        "metadata": {"subject": "SR"}, "question": "Who?", "choices": {"A": "one", "B": "two"}, "answer": "B",
     }]),
+    "scalelong": ("questions_converted.jsonl", [{"abc": [{
+        "data_id": 3, "question": "Who?", "question_type": "SR", "options": {"A": "one", "B": "two"}, "answer": "B",
+    }]}]),
     "tempcompass": ("questions/multi-choice.json", {
         "abc": {"SR": [{"question": "Who?\nA. one\nB. two", "answer": "B. two"}]},
     }),
@@ -157,7 +161,8 @@ def test_next_qa_has_indices_and_next_gqa_texts_and_times(tmp_path: Path) -> Non
     options = ["a", "b", "c", "d", "d"]
     write_csv(tmp_path / "val.csv", ["video", *columns], ["9", 1, 1, 1, "who, then", 2, 4, "CW", *options])
     (task,) = tasks("next-qa", tmp_path / "val.csv")
-    assert (task.id, task.gold.letters, task.question, task.categories) == ("9_4", {"C"}, "who, then", ("CW",))
+    assert (task.id, task.gold.letters, task.question) == ("9_4", {"C"}, "who, then")
+    assert task.categories == ("CW", "causal")
     write_csv(tmp_path / "test.csv", ["video_id", *columns], *(
         ["9", 1, 1, 1, "who", answer, qid, "CW", *options] for qid, answer in ((4, "b"), (5, "d"))
     ))  # fmt: skip
@@ -168,6 +173,97 @@ def test_next_qa_has_indices_and_next_gqa_texts_and_times(tmp_path: Path) -> Non
     put(tmp_path, "gsub_test.json", {"9": {"duration": 5, "location": {"4": [[0, 1.5]]}, "fps": 30}})
     with pytest.raises(DataError, match=r"9_5 of test.csv has no 'location'"):
         tasks("next-gqa", tmp_path)
+
+
+def test_video_mme_as_its_authors_publish_it(tmp_path: Path) -> None:
+    asked = {
+        "question_id": "1-1",
+        "task_type": "SR",
+        "question": "Who?",
+        "choices": ["A. one", "B. two"],
+        "answer": "B",
+    }
+    video = {"video_id": "001", "duration_category": "short", "video_category": "Life Record", "questions": [asked]}
+    (task,) = tasks("video-mme", put(tmp_path, "video_mme.json", [video]))
+    assert (task.video, task.gold.letters, task.categories) == ("001", {"B"}, ("short", "Life Record", "SR"))
+
+
+def test_video_mmmu_asks_about_a_video_in_three_tracks(tmp_path: Path) -> None:
+    row = SAMPLES["video-mmmu"][1]["SR"]["0"]
+    put(tmp_path, "comprehension_video.json", {"Comprehension": {"0": row}})
+    put(tmp_path, "adaptation_video.json", {
+        "Adaptation": {"0": row | {"question_type": "open", "options": [], "answer": "12.97"}}
+    })  # fmt: skip
+    first, second = tasks("video-mmmu", tmp_path)
+    assert (first.id, first.video, first.categories) == (
+        "Comprehension/dev_abc_3",
+        "dev_abc_3",
+        ("Comprehension", "abc"),
+    )
+    assert second.id == "Adaptation/dev_abc_3" and second.gold == Gold(text="12.97")
+    with pytest.raises(DataError, match=r"holds neither perception_video\.json, .* nor the hub's folders"):
+        tasks("video-mmmu", put(tmp_path, "other/x.json", {}).parent)
+
+
+def write_parquet(file: Path, rows: Sequence[dict[str, Any]]) -> Path:
+    arrow, parquet = pytest.importorskip("pyarrow"), pytest.importorskip("pyarrow.parquet")
+    file.parent.mkdir(parents=True, exist_ok=True)
+    parquet.write_table(arrow.Table.from_pylist(rows), file)
+    return file
+
+
+@pytest.mark.parametrize("name", ["video-mme", "mmvu", "star", "activitynet", "cg-bench"])
+def test_parquet_holds_the_same(tmp_path: Path, name: str) -> None:
+    file, rows = SAMPLES[name]
+    files = [{**row, "image 1": {"bytes": b"\xff\xd8", "path": "1.jpg"}} for row in rows]
+    read = tasks(name, write_parquet(tmp_path / "x.parquet", files))
+    assert read == tasks(name, put(tmp_path, Path(file).name, rows))
+
+
+def test_the_hubs_folders_are_found_by_their_names(tmp_path: Path) -> None:
+    row = SAMPLES["video-mmmu"][1]["SR"]["0"]
+    write_parquet(tmp_path / "Perception/test-00000-of-00001.parquet", [row])
+    assert [task.id for task in tasks("video-mmmu", tmp_path)] == ["Perception/dev_abc_3"]
+    write_parquet(tmp_path / "videomme/test-00000-of-00001.parquet", SAMPLES["video-mme"][1])
+    assert [task.video for task in tasks("video-mme", tmp_path)] == ["abc"]
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        ({"question": [["nested"]]}, "record 1: the field 'question' is no text"),
+        ({"options": [{"text": "one"}]}, "record 1: the field 'options' is no list of texts"),
+        ({"question": b"Who?"}, "record 1: the field 'question' is no text"),
+        ({"options": {"bytes": b"x"}}, "record 1: the field 'options' is missing"),
+    ],
+)
+def test_parquet_of_other_things_is_refused_in_one_line(tmp_path: Path, change: dict[str, Any], says: str) -> None:
+    with pytest.raises(DataError, match=says):
+        tasks("video-mme", write_parquet(tmp_path / "x.parquet", [SAMPLES["video-mme"][1][0] | change]))
+
+
+def test_parquet_that_is_cut_off_or_unpacks_to_too_much(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    file = write_parquet(tmp_path / "x.parquet", [SAMPLES["video-mme"][1][0] | {"question": "Who?" * 10_000}] * 1000)
+    assert file.stat().st_size < 100_000
+    monkeypatch.setattr("vtcli.evals.benchmarks.tasks.LARGEST", 1_000_000)
+    with pytest.raises(DataError, match="larger than"):
+        tasks("video-mme", file)
+    file.write_bytes(file.read_bytes()[:-100])
+    with pytest.raises(DataError, match=r"x\.parquet is not Parquet, or was cut short: ") as caught:
+        tasks("video-mme", file)
+    assert "\n" not in str(caught.value)
+
+
+def test_scalelong_in_video_r1s_schema(tmp_path: Path) -> None:
+    (task,) = tasks("scalelong", put(tmp_path, "x.json", SAMPLES["activitynet"][1]))
+    assert (task.id, task.gold.letters) == ("1", {"B"})
+
+
+def test_folders_of_pictures_have_a_rate(tmp_path: Path) -> None:
+    record = SAMPLES["mvbench"][1][0]
+    put(tmp_path, "json/episodic_reasoning.json", [record | {"start": 0, "end": 9.5, "fps": 3, "show_name": "x"}])
+    put(tmp_path, "json/action_count.json", [record])
+    assert [(task.rate, task.end) for task in tasks("mvbench", tmp_path)] == [(None, None), (3.0, 9.5)]
 
 
 def test_charades_in_both_forms(tmp_path: Path) -> None:
@@ -188,7 +284,10 @@ def test_captioning_shows_only_the_segment(tmp_path: Path) -> None:
     (task,) = tasks("activitynet-captioning", file)
     assert (task.start, task.end, task.times, task.captions) == (1.0, 4.0, (), ("A man sits.",))
     database = {
-        "database": {"v": {"subset": "validation", "annotations": [{"segment": [1, 4], "id": 0, "sentence": "x"}]}}
+        "database": {
+            "v": {"subset": "validation", "annotations": [{"segment": [1, 4], "id": 0, "sentence": "x"}]},
+            "w": {"subset": "training", "annotations": [{"segment": [1, 4], "id": 0, "sentence": "x"}]},
+        }
     }
     (task,) = tasks("youcook2-captioning", put(tmp_path, "y.json", database))
     assert (task.start, task.end, task.captions) == (1.0, 4.0, ("x",))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from vtcli.errors import UsageError
@@ -14,6 +16,7 @@ from vtcli.scoring.gold import resolve
 paper, video_r1, plain = (prompt_for(name, None) for name in ("paper", "video-r1", "plain"))
 CHOICE = Task("1", "v", "Who?", resolve("B", ["one", "two"]), context="A summary.")
 OPEN = Task("2", "v", "Who?", resolve("two"))
+APPLIED = replace(CHOICE, context="Adaptation")
 YES = Task("3", "v", "Is it?", resolve("yes"))
 
 
@@ -40,6 +43,18 @@ def test_the_other_styles_are_those_of_vt_ask_too() -> None:
         ("cg-bench", CHOICE, "Question: Who?\n\nA:one\nB:two\n\n"),
         ("vrbench", CHOICE, "Question: Who?\nOptions:\nA: one\nB: two\n\n# Video Summary\nA summary.\n"),
         ("tempcompass", CHOICE, "Who?\nA. one\nB. two\nPlease directly give the best option:"),
+        ("video-mme", CHOICE, "correct option.\nWho?\nA. one\nB. two\nThe best answer is:"),
+        ("video-mmmu", CHOICE, "Who?\nA. one\nB. two\nPlease ignore the Quiz question in last frame of the video."),
+        (
+            "video-mmmu",
+            APPLIED,
+            "following multi-choice question. The image for this question is at the end of the video."
+            "\nWho?\nA. one\nB. two",
+        ),
+        ("video-mmmu", replace(OPEN, context="Adaptation"), "question is at the end of the video.\nWho?"),
+        ("mmvu", CHOICE, "where $LETTER is one of the options. Think step by\nstep before answering."),
+        ("mmvu", OPEN, "is the final answer of the question. Think step by step\nbefore answering."),
+        ("mvbench", CHOICE, "Question: Who?\nOptions:\n(A) one\n(B) two\nOnly give the best option."),
         ("tempcompass", YES, "Is it?\nPlease answer yes or no:"),
     ],
 )

@@ -67,3 +67,12 @@ def test_links_are_followed_but_not_in_circles(tmp_path: Path) -> None:
 def test_a_folder_that_is_none(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="no such folder"):
         Videos(tmp_path / "no")
+
+
+def test_folders_of_pictures_are_told_from_files(tmp_path: Path) -> None:
+    videos = put(tmp_path, "tvqa/frames/abc/00001.jpg", "clips/abc.mp4", "tvqa/frames/abc.1/00001.PNG", "x/none.txt")
+    assert name(videos.pictures("abc"), tmp_path) == "tvqa/frames/abc" == name(videos.pictures("/a/abc.mp4"), tmp_path)
+    assert name(videos.pictures("abc.1"), tmp_path) == "tvqa/frames/abc.1"
+    assert name(videos.find("abc"), tmp_path) == "clips/abc.mp4" and videos.pictures("x") is None
+    assert put(tmp_path, "other/abc/1.jpg").pictures("abc") is None  # of two no saying which
+    assert name(videos.pictures("../abc"), tmp_path) == "tvqa/frames/abc"

@@ -192,7 +192,7 @@ def _counts(frames: str | None, fps: float | None) -> tuple[int, ...] | None:
     text = str(options.PAPER_FRAMES) if frames is None else frames
     if not re.fullmatch(r"\d{1,5}(,\d{1,5})*", text, re.ASCII):
         raise UsageError(f"--frames {text}: give a number, or several with commas between, as 16,32,64")
-    return tuple(dict.fromkeys(int(count) for count in text.split(",")))
+    return tuple(sorted({int(count) for count in text.split(",")}))
 
 
 def _warnings(settings: Settings, began: dict[str, str], now: dict[str, str]) -> list[str]:

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path, PurePosixPath
 
 from vtcli.errors import DataError
-from vtcli.evals.benchmarks.tasks import Row, Task, csv_rows, json_rows, json_value
+from vtcli.evals.benchmarks.tasks import Row, Task, json_value, records
 from vtcli.scoring.gold import Gold
 from vtcli.video.text import shown
 
@@ -19,7 +19,7 @@ _LABELLED_LINE = re.compile(r"[A-Z][.)]\s*\S")
 
 def video_holmes(path: Path) -> Iterator[Task]:
     """test_Video-Holmes.json: one record a question, options A to F."""
-    for row in json_rows(path):
+    for row in records(path):
         video = row.text("video ID")
         yield Task(
             id=f"{video}/{row.text('Question ID')}",
@@ -32,7 +32,7 @@ def video_holmes(path: Path) -> Iterator[Task]:
 
 def cg_bench(path: Path, cognition: bool = False, grounding: bool = False) -> Iterator[Task]:
     """cgbench.json, cgbench_mini.json: choices without letters. `cognition`: only its five "… Cognition" categories."""
-    for row in json_rows(path):
+    for row in records(path):
         category = row.text("sub_category")
         if cognition and not category.endswith(COGNITION):
             continue
@@ -45,7 +45,7 @@ def cg_bench(path: Path, cognition: bool = False, grounding: bool = False) -> It
 
 def vrbench(path: Path) -> Iterator[Task]:
     """VRBench_eval.jsonl: one record a video, its questions under "mcq"."""
-    for row in json_rows(path):
+    for row in records(path):
         questions = row.get("mcq")
         if not isinstance(questions, Mapping):
             raise row.fail("the field 'mcq' is no record")
@@ -62,7 +62,7 @@ def vrbench(path: Path) -> Iterator[Task]:
 
 def lvbench(path: Path) -> Iterator[Task]:
     """video_info.meta.jsonl: options inside the question, "(A) …" a line; a question counts in each of its types."""
-    for row in json_rows(path):
+    for row in records(path):
         for asked in row.rows("qa"):
             question, options = split_options(asked)
             yield Task(
@@ -84,9 +84,28 @@ def split_options(row: Row) -> tuple[str, list[str]]:
     return parts[0].strip(), [part.strip() for part in parts[2::2]]
 
 
+def scalelong(path: Path) -> Iterator[Task]:
+    """questions_converted.jsonl: {video: [{data_id, question, question_type, options, answer}]} a line; or Video-R1's
+    schema, which Video-Thinker's questions have."""
+    rows = records(path)
+    if rows and "problem" in rows[0].data:
+        yield from video_r1_rows(rows)
+        return
+    for row in rows:
+        for video in row.data:
+            for asked in row.rows(video):
+                yield Task(
+                    id=f"{video}/{asked.text('data_id')}",
+                    video=str(video),
+                    question=asked.text("question"),
+                    gold=asked.gold(asked.text("answer"), _labelled(asked, "options"), "letter"),
+                    categories=(asked.text("question_type"),),
+                )
+
+
 def star(path: Path) -> Iterator[Task]:
     """STAR_val.json: the answer as text; the clip from "start" to "end" of a Charades video; four types."""
-    for row in json_rows(path):
+    for row in records(path):
         options = [choice.text("choice") for choice in row.rows("choices")]
         yield Task(
             id=row.text("question_id"),
@@ -108,7 +127,7 @@ def mvbench(path: Path) -> Iterator[Task]:
     if not files:
         raise DataError(f"{shown(path)} holds no JSON file: give the folder json/ of MVBench, a file a task")
     for file in files:
-        for number, row in enumerate(json_rows(file)):
+        for number, row in enumerate(records(file)):
             yield Task(
                 id=f"{file.stem}/{number}",
                 video=row.text("video"),
@@ -117,6 +136,7 @@ def mvbench(path: Path) -> Iterator[Task]:
                 categories=(file.stem,),
                 start=row.optional("start"),
                 end=row.optional("end"),
+                rate=row.optional("fps"),
             )
 
 
@@ -130,7 +150,7 @@ MVBENCH_TASKS = (
 
 
 def _mvbench_list(path: Path) -> Iterator[Task]:
-    rows = json_rows(path)
+    rows = records(path)
     if len(rows) != 200 * len(MVBENCH_TASKS):
         raise DataError(f"{shown(path)} has {len(rows)} records: MVBench has 4000, 200 a task")
     for number, row in enumerate(rows):
@@ -143,42 +163,80 @@ def _mvbench_list(path: Path) -> Iterator[Task]:
             categories=(task,),
             start=row.optional("start"),
             end=row.optional("end"),
+            rate=row.optional("fps"),
         )
 
 
 def video_mme(path: Path) -> Iterator[Task]:
-    """One record a question, or the official result file: one a video, with its "questions"."""
-    for row in json_rows(path):
-        length, nested = row.text("duration"), "questions" in row.data
+    """One record a question, as the hub has them, or one a video with its "questions", as its authors publish them."""
+    for row in records(path):
+        nested = "questions" in row.data
+        length, domain = ("duration_category", "video_category") if nested else ("duration", "domain")
         for asked in row.rows("questions") if nested else [row]:
-            name = row.data.get("videoID") or row.data.get("video") or row.text("video_id")
             yield Task(
                 id=asked.text("question_id"),
-                video=str(name),
+                video=row.text("videoID" if "videoID" in row.data else "video_id"),
                 question=asked.text("question"),
-                gold=asked.gold(asked.text("answer"), asked.texts("options"), "letter"),
-                categories=(length, asked.text("task_type")),
+                gold=asked.gold(asked.text("answer"), asked.texts("choices" if nested else "options"), "letter"),
+                categories=(row.text(length), row.text(domain), asked.text("task_type")),
             )
+
+
+_VIDEO_MMMU = ("perception_video.json", "comprehension_video.json", "adaptation_video.json")
+_VIDEO_MMMU_HUB = tuple(
+    f"{track}/test-00000-of-00001.parquet" for track in ("Perception", "Comprehension", "Adaptation")
+)
 
 
 def video_mmmu(path: Path) -> Iterator[Task]:
-    """One JSON file a configuration (Perception, Comprehension, Adaptation); open questions have no options."""
-    for file in sorted(path.glob("*.json*")) if path.is_dir() else [path]:
-        for row in json_rows(file):
-            options = row.texts("options") if row.data.get("options") else []
+    """data/{perception,comprehension,adaptation}_video.json, or the hub's folders of the three tracks.
+
+    The tracks ask about the same videos, by the same ids. Some questions of Adaptation have no options.
+    """
+    for file in _video_mmmu_files(path):
+        for track, row in _video_mmmu_rows(file):
+            options = [] if row.get("options") is None else row.texts("options")
+            id = row.text("id")
             yield Task(
-                id=row.text("id"),
-                video=row.text("id"),
+                id=f"{track}/{id}",
+                video=id,
                 question=row.text("question"),
                 gold=row.gold(row.text("answer"), options, "letter" if options else "text"),
-                categories=(file.stem, row.text("question_type")),
+                categories=(track, "_".join(id.split("_")[1:-1]) or "none"),
+                context=track,
             )
+
+
+def _video_mmmu_files(path: Path) -> list[Path]:
+    if path.is_file():
+        return [path]
+    path = path / "data" if (path / "data").is_dir() else path
+    files = [path / name for name in _VIDEO_MMMU if (path / name).exists()]
+    files = files or [path / name for name in _VIDEO_MMMU_HUB if (path / name).exists()]
+    if not files:
+        raise DataError(
+            f"{shown(path)} holds neither {', '.join(_VIDEO_MMMU)} nor the hub's folders of the tracks: give the "
+            "annotations of Video-MMMU"
+        )
+    return files
+
+
+def _video_mmmu_rows(file: Path) -> Iterator[tuple[str, Row]]:
+    """The questions of a file with their track: {track: {number: question}}, or the name of the hub's folder."""
+    if file.suffix != ".json":
+        yield from ((file.parent.name, row) for row in records(file))
+        return
+    tracks = json_value(file)
+    if not isinstance(tracks, Mapping):
+        raise DataError(f"{shown(file)} is no record of a track's questions: these are other annotations")
+    for track in tracks:
+        yield from ((str(track), row) for row in Row(tracks, shown(file)).rows(track))
 
 
 def mmvu(path: Path) -> Iterator[Task]:
     """The official validation.json (choices A to E, some open), or the 625 multiple-choice questions as Video-R1 has
     them."""
-    rows = json_rows(path)
+    rows = records(path)
     if rows and "solution" in rows[0].data:
         for task in video_r1_rows(rows):
             subject = PurePosixPath(task.video).parent.name
@@ -187,7 +245,9 @@ def mmvu(path: Path) -> Iterator[Task]:
     for row in rows:
         choices = _labelled(row, "choices") if row.text("question_type") == "multiple-choice" else {}
         video = row.text("video_path") if "video_path" in row.data else row.text("video")
-        subject = PurePosixPath(video).parent.name
+        metadata = row.data.get("metadata")
+        told = metadata.get("subject") if isinstance(metadata, Mapping) else None
+        subject = told if isinstance(told, str) else PurePosixPath(video).parent.name
         yield Task(
             id=str(row.data.get("id") or row.where.rpartition(" ")[2]),
             video=video,
@@ -224,27 +284,34 @@ def _tempcompass(row: Row) -> tuple[str, Gold]:
     return row.text("question"), row.gold(answer, form="text")
 
 
+_NEXT_QA = {"C": "causal", "T": "temporal", "D": "descriptive"}
+
+
 def next_qa(path: Path) -> Iterator[Task]:
-    """val.csv, test.csv of NExT-QA and IntentQA (the answer is an index) and of NExT-GQA (its text)."""
-    for row in csv_rows(path):
+    """val.csv, test.csv of NExT-QA and IntentQA (the answer is an index) and of NExT-GQA (its text).
+
+    Categories are those of the official script: TP counts as TN, and the three groups count too.
+    """
+    for row in records(path):
         options = [row.text(f"a{number}") for number in range(5)]
         grounded = "video_id" in row.data
         video = row.text("video_id" if grounded else "video")
         question, answer = row.text("question"), row.text("answer")
         if grounded and options.count(answer) > 1:  # in one question of the test set two options are the same
             answer, grounded = str(options.index(answer)), False
+        kind = row.text("type").replace("TP", "TN")
         yield Task(
             id=f"{video}_{row.text('qid')}",
             video=video,
             question=question,
             gold=row.gold(answer, options, "text" if grounded else "index"),
-            categories=(row.text("type"),),
+            categories=tuple(filter(None, (kind, _NEXT_QA.get(kind[:1])))),
         )
 
 
 def video_r1(path: Path) -> Iterator[Task]:
     """The schema of Video-R1 and Video-Thinker-10K: problem, options, solution, path."""
-    return video_r1_rows(json_rows(path))
+    return video_r1_rows(records(path))
 
 
 def video_r1_rows(rows: list[Row]) -> Iterator[Task]:
@@ -263,7 +330,7 @@ def video_r1_rows(rows: list[Row]) -> Iterator[Task]:
 
 def own(path: Path) -> Iterator[Task]:
     """One's own questions, JSON lines: id, video, question, answer; options, category, times, start, end."""
-    for row in json_rows(path):
+    for row in records(path):
         options = row.data.get("options") or ()
         if not isinstance(options, list | tuple | Mapping):
             raise row.fail("the field 'options' is no list of texts")

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from vtcli.errors import DataError
 from vtcli.evals.benchmarks.choice import next_qa
-from vtcli.evals.benchmarks.tasks import Row, Task, json_rows, json_value
+from vtcli.evals.benchmarks.tasks import Row, Task, json_value, records
 from vtcli.scoring.gold import Gold
 from vtcli.scoring.spans import Span
 from vtcli.video.text import shown
@@ -65,7 +65,7 @@ def youcook2(path: Path, captioning: bool = False) -> Iterator[Task]:
         raise DataError(f"{shown(path)}: the field 'database' is missing: these are other annotations")
     for video in database:
         row = next(r for r in Row({"v": {video: database[video]}}, shown(path)).rows("v"))
-        if row.data.get("subset") == "training":
+        if row.text("subset") != "validation":
             continue
         for step in row.rows("annotations"):
             (span,) = Row({"segment": [step.get("segment")]}, step.where).spans("segment")
@@ -80,13 +80,13 @@ def youcook2(path: Path, captioning: bool = False) -> Iterator[Task]:
 
 def qvhighlights(path: Path) -> Iterator[Task]:
     """highlight_val_release.jsonl: a query and all its windows."""
-    for row in json_rows(path):
+    for row in records(path):
         yield _moment(row.text("qid"), row.text("vid"), row.text("query"), row.spans("relevant_windows"))
 
 
 def tvgbench(path: Path) -> Iterator[Task]:
     """TVGBench: the answer is one range, "13.4-28.1"."""
-    for number, row in enumerate(json_rows(path), 1):
+    for number, row in enumerate(records(path), 1):
         parts = row.text("answer").split("-")
         try:
             start, end = (float(part) for part in parts)

@@ -65,9 +65,58 @@ def tempcompass(task: Task) -> str:
     return f"{task.question}\nPlease {form}:"
 
 
-def lettered(task: Task, mark: str, between: str = "\n") -> str:
-    """The options as "A. text" (or with another `mark`), a line each."""
-    return between.join(f"{c}{mark}{text}" for c, text in zip(ascii_uppercase, task.gold.options, strict=False))
+def video_mme(task: Task) -> str:
+    """README.md of BradyFU/Video-MME, without subtitles."""
+    return (
+        "Select the best answer to the following multiple-choice question based on the video. Respond with only the "
+        f"letter (A, B, C, or D) of the correct option.\n{task.question}\n{lettered(task, '. ')}\nThe best answer is:"
+    )
+
+
+def video_mmmu(task: Task) -> str:
+    """lmms_eval/tasks/videommmu of videommmu/VideoMMMU, by track; of Adaptation the hub's videos end in the image."""
+    question = "\n".join(filter(None, (task.question, lettered(task, ". "))))
+    if task.context != "Adaptation":
+        return f"{question}\nPlease ignore the Quiz question in last frame of the video."
+    form = "multi-choice" if task.gold.options else "open-ended"
+    return (
+        f"You should watch and learn the video content. Then apply what you learned to answer the following {form} "
+        f"question. The image for this question is at the end of the video.\n{question}"
+    )
+
+
+def mmvu(task: Task) -> str:
+    """COT_PROMPT in utils/constant.py of yale-nlp/MMVU, with its line breaks."""
+    if task.gold.options:
+        return (
+            f"\nQuestion: {task.question}\n{lettered(task, ': ')}\n\n"
+            "Answer the given multiple-choice question step by step. Begin by explaining your reasoning process "
+            "clearly. Conclude by stating the final answer using the following format: 'Therefore, the final answer "
+            "is: $LETTER' (without quotes), where $LETTER is one of the options. Think step by\nstep before answering."
+        )
+    return (
+        f"\nQuestion: {task.question}\n\n"
+        "Answer the given question step by step. Begin by explaining your reasoning process clearly. Conclude by "
+        "stating the final answer using the following format: 'Therefore, the final answer is: 'Answer: $ANSWER' "
+        "(without quotes), where $ANSWER is the final answer of the question. Think step by step\nbefore answering."
+    )
+
+
+def mvbench(task: Task) -> str:
+    """video_chat2/mvbench.ipynb of OpenGVLab/Ask-Anything; the "Best option:(" it puts into VideoChat2's mouth is not
+    there."""
+    return (
+        "Carefully watch the video and pay attention to the cause and sequence of events, the detail and movement of "
+        "objects, and the action and pose of persons. Based on your observations, select the best option that "
+        f"accurately addresses the question.\nQuestion: {task.question}\nOptions:\n{lettered(task, ') ', before='(')}"
+        "\nOnly give the best option."
+    )
+
+
+def lettered(task: Task, mark: str, between: str = "\n", before: str = "") -> str:
+    """The options as "A. text" (or with another `mark`, or one `before` the letter), a line each."""
+    options = zip(ascii_uppercase, task.gold.options, strict=False)
+    return between.join(f"{before}{letter}{mark}{text}" for letter, text in options)
 
 
 def prompt_for(name: str, official: Wording | None) -> Callable[[Task], Prompt]:

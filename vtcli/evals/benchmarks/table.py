@@ -103,8 +103,9 @@ _ALL = (
         "Apache-2.0; Charades is non-commercial", "file", "question family", note=_OWN_SPLIT,
     ),
     Benchmark(
-        "scalelong", "ScaleLong (Video-Thinker's questions)", "choice", choice.video_r1, (), _R1, "ScaleLong's authors",
-        "own terms", "description", "data source", note=f"{_OWN_SPLIT} ScaleLong's own fields were not found.",
+        "scalelong", "ScaleLong", "choice", choice.scalelong, ("questions_converted.jsonl",),
+        "github: dma2077/scalelong_anno (the authors' tool of annotation)", "YouTube, by the keys", "own terms", "file",
+        "task", note=f"The published files could not be had. {_OWN_SPLIT} They are read in Video-R1's schema.",
     ),
     Benchmark(
         "youcook2", "YouCook2 (Video-Thinker's questions)", "choice", choice.video_r1, (), _R1,
@@ -112,29 +113,32 @@ _ALL = (
     ),
     Benchmark(
         "lvbench", "LVBench", "choice", choice.lvbench, ("video_info.meta.jsonl",), "hub: THUDM/LVBench",
-        "YouTube, by the keys", "CC BY-NC-SA 4.0", "source", "question type", "video-mme", None,
+        "YouTube, by the keys", "CC BY-NC-SA 4.0", "source", "question type", "lvbench", None,
         "THUDM/LVBench",
         f"A question counts in each of its types. {_OWN_SPLIT}",
     ),
     Benchmark(
         "mvbench", "MVBench", "choice", choice.mvbench, ("json", "eval_mvbench.json"), "hub: OpenGVLab/MVBench, json/",
-        "video/*.zip there", "own terms of its sources", "file", "task", "mvbench",
-        note="The official score is the mean of the tasks; they are equally large. Folders of frames are not read.",
+        "video/*.zip there", "own terms of its sources", "file", "task", "mvbench", prompts.mvbench,
+        note="The official score is the mean of the tasks; they are equally large. TVQA's are folders of pictures.",
     ),
     Benchmark(
-        "video-mme", "Video-MME", "choice", choice.video_mme, ("video_mme.json", "eval_videomme.json"),
-        "hub: lmms-lab/Video-MME (Parquet: save it as JSON)", "videos there", "research only", "file",
-        "duration and task type", "video-mme",
+        "video-mme", "Video-MME", "choice", choice.video_mme,
+        ("videomme/test-00000-of-00001.parquet", "video_mme.json", "eval_videomme.json"), "hub: lmms-lab/Video-MME",
+        "videos there", "research only", "file", "duration, domain and task type", "video-mme", prompts.video_mme,
+        "lmms-lab/Video-MME",
+        "The official script counts only replies with a letter; here the others are wrong.",
     ),
     Benchmark(
         "video-mmmu", "Video-MMMU", "choice", choice.video_mmmu, (),
-        "hub: lmms-lab/VideoMMMU (Parquet: save it as JSON)", "videos there", "own terms",
-        "description", "configuration",
+        "github: videommmu/VideoMMMU, data/ (folder), or the folders of hub: lmms-lab/VideoMMMU", "on the hub there",
+        "own terms", "file", "track and subject", "video-mmmu", prompts.video_mmmu,
+        note="Questions of Adaptation are about an image, which the hub's videos end in.",
     ),
     Benchmark(
         "mmvu", "MMVU", "choice", choice.mmvu, ("validation.json", "eval_mmvu.json"), "hub: yale-nlp/MMVU",
-        "videos there", "own terms", "file", "subject", "tw-grpo", None, "yale-nlp/MMVU",
-        "Checked on the 625 multiple-choice questions in Video-R1's schema; the official file by description.",
+        "videos there", "own terms", "file", "subject", "tw-grpo", prompts.mmvu, "yale-nlp/MMVU",
+        "Its own script asks GPT-4o; published runs on its 625 multiple-choice questions were scored by tw-grpo.",
     ),
     Benchmark(
         "tempcompass", "TempCompass", "choice", choice.tempcompass, (), "github: llyx97/TempCompass, questions/",
@@ -143,7 +147,8 @@ _ALL = (
     ),
     Benchmark(
         "next-qa", "NExT-QA (and IntentQA)", "choice", choice.next_qa, ("test.csv", "val.csv"),
-        "github: doc-doc/NExT-QA, dataset/nextqa", "NExTVideo there", "MIT", "source", "question type",
+        "github: doc-doc/NExT-QA, dataset/nextqa", "NExTVideo there", "MIT", "file", "question type and group",
+        note="Its script compares letters, whatever read them; TP counts as TN, as there.",
     ),
     Benchmark(
         "next-gqa", "NExT-GQA", "choice", grounding.next_gqa, (), "github: doc-doc/NExT-GQA, datasets/nextgqa (folder)",
@@ -159,6 +164,7 @@ _ALL = (
     Benchmark(
         "activitynet-captions", "ActivityNet Captions, grounding", "grounding", grounding.activitynet_captions,
         ("val_1.json",), "cs.stanford.edu/people/ranjaykrishna/densevid", "activity-net.org", "own terms", "source", "",
+        note="The format was read in ranjaykrishna/densevid_eval, evaluate.py.",
     ),
     Benchmark(
         "qvhighlights", "QVHighlights", "grounding", grounding.qvhighlights, ("highlight_val_release.jsonl",),
@@ -176,7 +182,8 @@ _ALL = (
     ),
     Benchmark(
         "youcook2-captioning", "YouCook2, captioning", "captioning", partial(grounding.youcook2, captioning=True),
-        ("youcookii_annotations_trainval.json",), "youcook2.eecs.umich.edu", "there", "own terms", "description", "",
+        ("youcookii_annotations_trainval.json",), "youcook2.eecs.umich.edu", "there", "own terms", "source", "",
+        note="The format was read in LuoweiZhou/ProcNets-YouCook2, script/eval_recall_precision.py.",
     ),
 )  # fmt: skip
 

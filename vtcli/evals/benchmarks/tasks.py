@@ -12,12 +12,15 @@ from typing import Any
 
 from vtcli.errors import DataError
 from vtcli.evals.predictions import spans
+from vtcli.install import require
 from vtcli.scoring.gold import Form, Gold, resolve
 from vtcli.scoring.spans import Span
 from vtcli.video.text import shown
 
 LARGEST = 1 << 30
-"""Bytes of an annotation file."""
+"""Bytes of an annotation file, and of what it unpacks to."""
+_TOO_LARGE = f"{{}} is larger than {LARGEST >> 30} GiB: these are no annotations"
+_AT_ONCE = 256  # rows of Parquet: a small file can unpack to any size
 
 
 @dataclass(frozen=True)
@@ -27,7 +30,7 @@ class Task:
     `video` is the path the annotations give, with or without folder and suffix. `start` and `end` bound what is shown
     (seconds). `times` are the true spans of a grounding task, in seconds of the file. `categories` are what results are
     broken down by. `context` is what only the official prompt shows (VRBench's summary). `captions`: references of a
-    captioning task.
+    captioning task. `rate`: pictures a second, where the video may be a folder of them.
     """
 
     id: str
@@ -40,6 +43,7 @@ class Task:
     times: tuple[Span, ...] = ()
     context: str = ""
     captions: tuple[str, ...] = field(default=())
+    rate: float | None = None
 
 
 @dataclass(frozen=True)
@@ -117,27 +121,62 @@ def json_value(path: Path) -> Any:
         raise DataError(f"{shown(path)} is not JSON{place}: download it again, or mend it") from None
 
 
-def json_rows(path: Path) -> list[Row]:
-    """The records of a JSON list, of JSON lines, or of the one list in a JSON object ("data", "questions")."""
-    if path.suffix == ".jsonl":
-        return list(_line_rows(path))
+def records(path: Path) -> list[Row]:
+    """The records of an annotation file: JSON lines, CSV with a first line of names, Parquet, or JSON by the suffix.
+
+    Of JSON those of a list, or of the one list in an object ("data", "questions"). Raises DataError.
+    """
+    kinds = {".jsonl": _line_rows, ".csv": _csv_rows, ".parquet": _parquet_rows}
+    return list(kinds.get(path.suffix.lower(), _json_rows)(path))
+
+
+def _json_rows(path: Path) -> Iterator[Row]:
     value = json_value(path)
     if isinstance(value, Mapping):
         lists = [each for each in value.values() if isinstance(each, list)]
         value = lists[0] if len(lists) == 1 else [value]
     if not isinstance(value, list):
         raise DataError(f"{shown(path)} is no list of records: these are other annotations, or another version of them")
-    return [_row(each, f"{shown(path)}, record {number}") for number, each in enumerate(value, 1)]
+    for number, each in enumerate(value, 1):
+        yield _row(each, f"{shown(path)}, record {number}")
 
 
-def csv_rows(path: Path) -> list[Row]:
-    """The records of a CSV file with a first line of names. Raises DataError."""
+def _csv_rows(path: Path) -> Iterator[Row]:
     try:
         text = _content(path).decode("utf-8-sig")
-        rows = csv.DictReader(io.StringIO(text, newline=""), strict=True)
-        return [Row(row, f"{shown(path)}, line {number}") for number, row in enumerate(rows, 2)]
+        for number, row in enumerate(csv.DictReader(io.StringIO(text, newline=""), strict=True), 2):
+            yield Row(row, f"{shown(path)}, line {number}")
     except (csv.Error, UnicodeDecodeError) as error:
         raise DataError(f"{shown(path)} is not CSV in UTF-8: {error}") from None
+
+
+def _parquet_rows(path: Path) -> Iterator[Row]:
+    """Without columns of files (images, sound), which the hub's data sets hold as bytes beside a name."""
+    require("reading Parquet files", "eval", "pyarrow")
+    from pyarrow import ArrowException, types
+    from pyarrow.parquet import ParquetFile
+
+    _check_size(path)
+    number = held = 0
+    try:
+        with ParquetFile(path) as file:
+            fields = file.schema_arrow
+            names = [each.name for each in fields if not (types.is_struct(each.type) and _holds_bytes(each.type))]
+            for batch in file.iter_batches(_AT_ONCE, columns=names):
+                held += batch.nbytes
+                if held > LARGEST:
+                    raise DataError(_TOO_LARGE.format(shown(path)))
+                for row in batch.to_pylist():
+                    number += 1
+                    yield Row(row, f"{shown(path)}, record {number}")
+    except (ArrowException, OSError, ValueError):
+        raise DataError(f"{shown(path)} is not Parquet, or was cut short: download it again") from None
+
+
+def _holds_bytes(struct: Any) -> bool:
+    from pyarrow import types
+
+    return any(types.is_binary(field.type) or types.is_large_binary(field.type) for field in struct)
 
 
 def once(tasks: Iterable[Task]) -> list[Task]:
@@ -167,9 +206,16 @@ def _row(value: object, where: str) -> Row:
 
 
 def _content(path: Path) -> bytes:
+    _check_size(path)
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise DataError(f"{shown(path)} cannot be read: {error.strerror or error}") from None
+
+
+def _check_size(path: Path) -> None:
     try:
         if path.stat().st_size > LARGEST:
-            raise DataError(f"{shown(path)} is larger than {LARGEST >> 30} GiB: these are no annotations")
-        return path.read_bytes()
+            raise DataError(_TOO_LARGE.format(shown(path)))
     except OSError as error:
         raise DataError(f"{shown(path)} cannot be read: {error.strerror or error}") from None

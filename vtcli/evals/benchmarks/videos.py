@@ -7,6 +7,7 @@ from collections import defaultdict
 from pathlib import Path, PurePosixPath
 
 from vtcli.errors import DataError
+from vtcli.video.readers.images import SUFFIXES as PICTURES
 from vtcli.video.text import shown
 
 SUFFIXES = frozenset(
@@ -15,13 +16,14 @@ SUFFIXES = frozenset(
 
 
 class Videos:
-    """The video files under a folder. Raises DataError where it is none."""
+    """The video files, and the folders of pictures, under a folder. Raises DataError where it is none."""
 
     def __init__(self, folder: Path) -> None:
         if not folder.is_dir():
             raise DataError(f"--videos {shown(folder)}: there is no such folder")
         self.folder = folder
         self._by_stem: dict[str, list[Path]] = defaultdict(list)
+        self._pictures: dict[str, list[Path]] = defaultdict(list)
         seen: set[tuple[int, int]] = set()
         for place, folders, files in os.walk(folder, followlinks=True):
             folders[:] = [name for name in sorted(folders) if _is_new(Path(place, name), seen)]
@@ -29,6 +31,8 @@ class Videos:
                 path = Path(place, name)
                 if path.suffix.lower() in SUFFIXES:
                     self._by_stem[path.stem].append(path)
+            if any(name.lower().endswith(PICTURES) for name in files):
+                self._pictures[Path(place).name].append(Path(place))
 
     def find(self, name: str) -> Path | None:
         """The file that `name` of the annotations means; None where there is none, or no saying which.
@@ -37,7 +41,14 @@ class Videos:
         more than any other's. So "star/Charades_v1_480/ZS9XR.mp4" is found as "ZS9XR.mp4" too.
         """
         wanted = PurePosixPath(name.replace("\\", "/"))
-        candidates = self._by_stem.get(_stem(wanted), []) or self._by_stem.get(wanted.name, [])
+        return self._best(self._by_stem.get(_stem(wanted), []) or self._by_stem.get(wanted.name, []), wanted)
+
+    def pictures(self, name: str) -> Path | None:
+        """The folder of pictures that `name` means, as `find` does files."""
+        wanted = PurePosixPath(name.replace("\\", "/"))
+        return self._best(self._pictures.get(_stem(wanted), []), wanted)
+
+    def _best(self, candidates: list[Path], wanted: PurePosixPath) -> Path | None:
         if len(candidates) < 2:
             return candidates[0] if candidates else None
         ranked = sorted(candidates, key=lambda path: self._agreement(path, wanted), reverse=True)
