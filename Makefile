@@ -70,7 +70,7 @@ format: $(VENV)/dev  ## let ruff mend what it can
 	$(BIN)/ruff format .
 
 bench: $(VENV)/dev  ## the measurements in benchmarks/, side by side
-	@for script in benchmarks/[!_]*.py; do echo "== $$script"; $(BIN)/python $$script || exit 1; done
+	@status=0; for script in benchmarks/[!_]*.py; do echo "== $$script"; $(BIN)/python $$script || status=1; done; exit $$status
 
 docs: $(VENV)/dev  ## docs/cli.md from the help
 	$(BIN)/python scripts/make_cli_docs.py

@@ -91,7 +91,7 @@ def draw(file: Path, sft: Path, grpo: list[Path]) -> None:
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("base", type=Path, help="the checkpoint to begin with")
+    parser.add_argument("base", type=Path, nargs="?", default=Path("build/tiny/base"), help="what to begin with")
     parser.add_argument("--clips", type=int, default=1000)
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--alone", type=int, nargs="*", default=[0], help="seeds of GRPO without SFT")
@@ -103,6 +103,9 @@ def main() -> int:
     options = parser.parse_args()
     os.environ.setdefault("OMP_WAIT_POLICY", "passive")
     base = options.base.resolve()
+    if not (base / "config.json").is_file():
+        print(f"{options.base} is not there: python -m vtcli.train.tiny {options.base} --to see  (half an hour or more)")
+        return 0
     learned = train(base, options.folder / "sft", "sft", 0)
     rows: dict[str, tuple[Path, int]] = {"base": (base, 16), "SFT": (learned, 16)}
     for seed in options.seeds:
