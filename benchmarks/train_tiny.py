@@ -104,7 +104,7 @@ def main() -> int:
     os.environ.setdefault("OMP_WAIT_POLICY", "passive")
     base = options.base.resolve()
     if not (base / "config.json").is_file():
-        print(f"{options.base} is not there: python -m vtcli.train.tiny {options.base} --to see  (half an hour or more)")
+        print(f"{options.base} is not there: make it with python -m vtcli.train.tiny {options.base} --to see")
         return 0
     learned = train(base, options.folder / "sft", "sft", 0)
     rows: dict[str, tuple[Path, int]] = {"base": (base, 16), "SFT": (learned, 16)}
