@@ -9,11 +9,9 @@ import json
 import sys
 
 from vtcli.models.checkpoint import open_checkpoint
-from vtcli.models.tokenizer import Tokenizer
 from vtcli.settings import cache_folder
 from vtcli.train.encode import Encoder
 from vtcli.train.evaluate import greedy_sums, shares
-from vtcli.train.frames import FrameStore, frame_request
 from vtcli.train.grpo import forbidden
 from vtcli.train.model import load_for_training
 from vtcli.train.recipe import load_recipe
@@ -29,8 +27,7 @@ def main() -> None:
     folder, clips, *frames = sys.argv[1:]
     recipe = load_recipe("tiny", [f"model={folder}", *(f"frames.count={count}" for count in frames)])
     checkpoint, kept = open_checkpoint(folder), cache_folder() / "frames"
-    store = FrameStore(frame_request(recipe.frames, checkpoint), kept)
-    encoder = Encoder(checkpoint, Tokenizer(checkpoint.path), recipe, store)
+    encoder = Encoder.of(checkpoint, recipe, kept)
     records = read_records([write_shapes(cache_folder() / "shapes", int(clips), UNSEEN)], {}).records
     assert recipe.grpo is not None
     greedy = Drawing(recipe.grpo.max_tokens, checkpoint.eos_token_ids, forbidden(encoder), temperature=0)

@@ -1,9 +1,14 @@
-"""The disk that a folder is on, or will be once it is made."""
+"""The disk that a folder is on, or will be once it is made, and files on it that are whole."""
 
 from __future__ import annotations
 
+import contextlib
+import os
 import shutil
 from pathlib import Path
+
+from vtcli.errors import VtError
+from vtcli.video.text import shown
 
 
 def free_bytes(folder: Path) -> int:
@@ -14,3 +19,18 @@ def free_bytes(folder: Path) -> int:
 def existing(folder: Path) -> Path:
     """The folder, or the nearest one above it that is there already."""
     return next(place for place in (folder, *folder.absolute().parents) if place.exists())
+
+
+def write_whole(path: Path, text: str) -> None:
+    """Writes a file that is there whole or not at all. Raises VtError."""
+    aside = path.with_name(f".{path.name}.{os.getpid()}.part")
+    try:
+        with open(aside, "w", encoding="utf-8", newline="\n") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(aside, path)
+    except OSError as error:
+        with contextlib.suppress(OSError):
+            aside.unlink()
+        raise VtError(f"{shown(path)} cannot be written: {error.strerror or error}") from error

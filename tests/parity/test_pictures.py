@@ -15,9 +15,8 @@ pytest.importorskip("yaml")
 from tests.parity import runs
 from tests.train.conftest import pictures  # noqa: F401  # the fixture
 from vtcli.models.checkpoint import open_checkpoint
-from vtcli.models.tokenizer import Tokenizer
 from vtcli.train.encode import Encoder
-from vtcli.train.frames import FrameStore, frame_request, picture_pixels
+from vtcli.train.frames import picture_pixels
 from vtcli.train.prompts import prompt_of
 from vtcli.train.recipe import load_recipe
 from vtcli.train.records import Record
@@ -31,8 +30,7 @@ def test_pictures_are_the_references(name: str, pictures: tuple[Path, ...], tmp_
     checkpoint = open_checkpoint(runs.model(name).path)
     recipe = load_recipe("video-thinker-7b")
     low, high = picture_pixels(recipe.frames, checkpoint)
-    store = FrameStore(frame_request(recipe.frames, checkpoint), None, (low, high))
-    encoder = Encoder(checkpoint, Tokenizer(checkpoint.path), recipe, store)
+    encoder = Encoder.of(checkpoint, recipe, None)
     records = {str(i): Record("a:1", "Which?", "free-form", "B", pictures=(file,)) for i, file in enumerate(pictures)}
     records["all"] = Record("a:1", "Which?", "free-form", "B", pictures=pictures)
     asked = prompt_of(records["all"], recipe.prompt)
@@ -51,4 +49,4 @@ def test_pictures_are_the_references(name: str, pictures: tuple[Path, ...], tmp_
             assert np.array_equal(found.positions, expected["positions"])
             assert np.array_equal(found.grids, expected["grids"])
             assert np.abs(found.patches - expected["patches"]).max() < 1e-6
-    store.close()
+    encoder.store.close()

@@ -11,9 +11,7 @@ import pytest
 
 from tests.engines.conftest import random_checkpoint  # noqa: F401  # the fixture
 from vtcli.models.checkpoint import open_checkpoint
-from vtcli.models.tokenizer import Tokenizer
 from vtcli.train.encode import Encoder
-from vtcli.train.frames import FrameStore, frame_request, picture_pixels
 from vtcli.train.recipe import Recipe, load_recipe
 from vtcli.train.records import Record, read_records
 from vtcli.train.shapes import record_of, write_shapes
@@ -56,12 +54,7 @@ def recipe(random_checkpoint: Path) -> Recipe:  # noqa: F811
 def encoder(recipe: Recipe, random_checkpoint: Path, tmp_path_factory: pytest.TempPathFactory) -> Encoder:  # noqa: F811
     pytest.importorskip("torch")
     checkpoint = open_checkpoint(random_checkpoint)
-    store = FrameStore(
-        frame_request(recipe.frames, checkpoint),
-        tmp_path_factory.mktemp("frames"),
-        picture_pixels(recipe.frames, checkpoint),
-    )
-    return Encoder(checkpoint, Tokenizer(checkpoint.path), recipe, store)
+    return Encoder.of(checkpoint, recipe, tmp_path_factory.mktemp("frames"))
 
 
 @pytest.fixture(scope="session")

@@ -9,16 +9,15 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
-import os
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from vtcli.errors import DataError, VtError
+from vtcli.disk import write_whole
+from vtcli.errors import DataError
 from vtcli.evals.benchmarks.tasks import Task
 from vtcli.evals.predictions import Prediction
 from vtcli.scoring.gold import Gold
@@ -257,21 +256,6 @@ def _answer(line: bytes) -> dict[str, Any] | None:
 def answers_file(folder: Path, shard: tuple[int, int] | None) -> Path:
     """Where a run's answers go; those of a shard of their own go beside each other."""
     return folder / (ANSWERS if shard is None else f"answers-{shard[0]}-of-{shard[1]}.jsonl")
-
-
-def write_whole(path: Path, text: str) -> None:
-    """Writes a file that is there whole or not at all. Raises VtError."""
-    aside = path.with_name(f".{path.name}.{os.getpid()}.part")
-    try:
-        with open(aside, "w", encoding="utf-8", newline="\n") as file:
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(aside, path)
-    except OSError as error:
-        with contextlib.suppress(OSError):
-            aside.unlink()
-        raise VtError(f"{shown(path)} cannot be written: {error.strerror or error}") from error
 
 
 def _json(path: Path) -> Any:

@@ -16,7 +16,7 @@ from vtcli.train.encode import Encoder
 from vtcli.train.frames import FrameStore
 from vtcli.train.operations import Grid, Size
 from vtcli.train.recipe import Data, Sft
-from vtcli.train.records import Problem, Read, Record
+from vtcli.train.records import Problem, Read, Record, shown_files
 
 Progress = Callable[[int, int], None]
 
@@ -66,14 +66,16 @@ def check(read: Read, encoder: Encoder, data: Data, sft: Sft | None, progress: P
         grids = tuple(each.grid for each in shown)
         beyond = sum(video_token_count(grid, encoder.checkpoint.merge_size) - 1 for grid in grids)
         tokens = len(encoder.prompt_ids(record)) + beyond  # one token stands for each there
-        whole = tokens + len(encoder.reply_ids(record))
+        reply = len(encoder.reply_ids(record))
         if tokens > data.max_prompt_tokens:
             problems.append(Problem(record.place, "long", f"{tokens} prompt tokens, data.max_prompt_tokens allows "
                                     f"{data.max_prompt_tokens}"))  # fmt: skip
-        elif sft is not None and whole > sft.max_tokens:
-            problems.append(Problem(record.place, "long", f"{whole} tokens, sft.max_tokens allows {sft.max_tokens}"))
+        elif sft is not None and tokens + reply > sft.max_tokens:
+            problems.append(
+                Problem(record.place, "long", f"{tokens + reply} tokens, sft.max_tokens allows {sft.max_tokens}")
+            )
         else:
-            good.append((record, Size(tokens, whole - tokens, grids)))
+            good.append((record, Size(tokens, reply, grids)))
             notes |= dict.fromkeys(note for each in shown for note in each.warnings)
     kept = min(data.held_out, len(good) // 2)
     step = len(good) / kept if kept else 0
@@ -113,7 +115,7 @@ def _videos(
 ) -> dict[tuple[Path, bool], _Shown | str]:
     """What is shown of every video, and of every picture (True), or why it cannot be read."""
     store = encoder.store
-    videos = list(dict.fromkeys((file, bool(record.pictures)) for record in records for file in record.shown))
+    videos = shown_files(records)
     stores: SimpleQueue[FrameStore] = SimpleQueue()
     workers = max(1, min(data.workers, len(videos)))
     every = [FrameStore(store.request, store.folder, store.pixels) for _ in range(workers)]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
@@ -10,7 +11,7 @@ import numpy.typing as npt
 from vtcli.layout import Ids, Shape, expand, number
 from vtcli.models.checkpoint import Checkpoint
 from vtcli.models.tokenizer import Tokenizer
-from vtcli.train.frames import Clip, FrameStore
+from vtcli.train.frames import Clip, FrameStore, frame_request, picture_pixels
 from vtcli.train.prompts import prompt_of, target_of
 from vtcli.train.recipe import Recipe
 from vtcli.train.records import Record
@@ -56,6 +57,12 @@ class Encoder:
 
     def __init__(self, checkpoint: Checkpoint, tokenizer: Tokenizer, recipe: Recipe, store: FrameStore) -> None:
         self.checkpoint, self.tokenizer, self.recipe, self.store = checkpoint, tokenizer, recipe, store
+
+    @classmethod
+    def of(cls, checkpoint: Checkpoint, recipe: Recipe, kept: Path | None) -> Encoder:
+        """With the checkpoint's own tokenizer; frames are kept in the folder `kept`, if any."""
+        store = FrameStore(frame_request(recipe.frames, checkpoint), kept, picture_pixels(recipe.frames, checkpoint))
+        return cls(checkpoint, Tokenizer(checkpoint.path), recipe, store)
 
     def prompt_ids(self, record: Record) -> list[int]:
         """Ids of the prompt, one video token a video."""

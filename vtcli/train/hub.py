@@ -6,7 +6,6 @@ Fetched and checked as models are (`vtcli.models.download`). Videos are not fetc
 from __future__ import annotations
 
 import json
-import os
 import re
 import threading
 from collections.abc import Callable, Iterable
@@ -14,6 +13,7 @@ from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from pathlib import Path
 
+from vtcli.disk import write_whole
 from vtcli.errors import DataError
 from vtcli.models import hub, hub_cache
 from vtcli.models.download import check_space, download, missing_bytes
@@ -118,9 +118,7 @@ def _note_names(folder: Path, names: Iterable[str]) -> None:
     """Writes down what a commit holds: the cache alone does not tell whether it has all of it."""
     file = _names_file(folder)
     file.parent.mkdir(parents=True, exist_ok=True)
-    aside = file.with_suffix(f".{os.getpid()}")
-    aside.write_text(json.dumps(sorted(names)), encoding="utf-8")
-    aside.replace(file)
+    write_whole(file, json.dumps(sorted(names)))
 
 
 def _names_file(folder: Path) -> Path:

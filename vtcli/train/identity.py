@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import vtcli
+from vtcli.disk import write_whole
 from vtcli.errors import TrainError
 from vtcli.models.checkpoint import Checkpoint
 from vtcli.models.fingerprint import fingerprint
@@ -39,9 +40,7 @@ def begin_run(
         return before
     if is_main:
         job.out.mkdir(parents=True, exist_ok=True)
-        aside = _run_file(job.out).with_suffix(".part")
-        aside.write_text(json.dumps(told, indent=1), encoding="utf-8")
-        aside.replace(_run_file(job.out))
+        write_whole(_run_file(job.out), json.dumps(told, indent=1))
     return dict(told)
 
 

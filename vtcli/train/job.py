@@ -28,12 +28,16 @@ class Job:
     name: str = ""
 
     def folder(self, stage: StageName) -> Path:
-        """Where a stage keeps its log, its checkpoints and, when it is done, the model it gave in `final`."""
+        """Where a stage keeps its log, its checkpoints and its model."""
         return self.out / stage
+
+    def model(self, stage: StageName) -> Path:
+        """The whole model a stage gives, there when it is done."""
+        return self.folder(stage) / "final"
 
     def is_done(self, stage: StageName) -> bool:
         """Whether a stage has been run to its end."""
-        return (self.folder(stage) / "final" / "config.json").is_file()
+        return (self.model(stage) / "config.json").is_file()
 
 
 class Follower(Protocol):

@@ -43,7 +43,7 @@ class Operations:
         self.weights = self._body + self._head
         self.kept = 2 * narrow * self._layers
         """Values that are kept of a token, its keys and values."""
-        wide, self._merge = int(vision["hidden_size"]), checkpoint.merge_size
+        wide = int(vision["hidden_size"])
         self._depth = int(vision["depth"])
         block = 4 * wide * wide + 3 * wide * int(vision["intermediate_size"])
         cut = 3 * checkpoint.temporal_patch_size * checkpoint.patch_size**2 * wide

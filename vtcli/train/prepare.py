@@ -8,17 +8,16 @@ from pathlib import Path
 from vtcli.disk import free_bytes
 from vtcli.errors import DataError, TrainError, UsageError
 from vtcli.models.checkpoint import Checkpoint
-from vtcli.models.tokenizer import Tokenizer
 from vtcli.scoring.rewards import mean_rouge
 from vtcli.settings import cache_folder
 from vtcli.train import hub
 from vtcli.train.check import Checked, check, list_problems
 from vtcli.train.encode import Encoder
-from vtcli.train.frames import FrameStore, frame_request, picture_pixels
+from vtcli.train.frames import FrameStore
 from vtcli.train.identity import told_before
 from vtcli.train.job import Follower, Job
 from vtcli.train.recipe import StageName
-from vtcli.train.records import Record, read_records
+from vtcli.train.records import Record, read_records, shown_files
 
 
 def prepare(
@@ -38,8 +37,7 @@ def prepare(
         raise DataError(f"{', '.join(map(str, files))}: no records")
     hub.check_videos(fetched, read.records)
     kept = cache_folder() / "frames" if recipe.data.cache else None
-    store = FrameStore(frame_request(recipe.frames, base), kept, picture_pixels(recipe.frames, base))
-    encoder = Encoder(base, Tokenizer(base.path), recipe, store)
+    encoder = Encoder.of(base, recipe, kept)
     if kept is not None:
         _check_frames(read.records, encoder.store, kept)
     if any(record.kind == "free-form" for record in read.records):
@@ -84,8 +82,7 @@ def _files(job: Job, is_main: bool, follower: Follower | None) -> tuple[list[str
 
 def _check_frames(records: Sequence[Record], store: FrameStore, folder: Path) -> None:
     """Raises TrainError where the disk has no room for the frames that are still to be kept."""
-    wanted = {(file, bool(record.pictures)) for record in records for file in record.shown}
-    missing = [each for each in wanted if not store.is_kept(*each)]
+    missing = [each for each in shown_files(records) if not store.is_kept(*each)]
     a_clip, a_picture = 3 * (store.request.frames or 64) * store.request.max_pixels, 3 * store.pixels[1]
     need, free = sum(a_picture if is_picture else a_clip for _, is_picture in missing), free_bytes(folder)
     if need > free:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import posixpath
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from string import ascii_uppercase
@@ -88,6 +88,11 @@ class Read:
 class _BadError(Exception):
     def __init__(self, kind: str, message: str) -> None:
         self.kind, self.message = kind, message
+
+
+def shown_files(records: Iterable[Record]) -> list[tuple[Path, bool]]:
+    """What all records are about, each file once, with whether it is a picture."""
+    return list(dict.fromkeys((file, bool(record.pictures)) for record in records for file in record.shown))
 
 
 def read_records(files: Sequence[str | Path], roots: Mapping[str, str] | None = None) -> Read:

@@ -16,6 +16,7 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, replace
 from typing import Any
 
+from vtcli.disk import write_whole
 from vtcli.errors import UsageError
 from vtcli.install import require
 from vtcli.models.checkpoint import Checkpoint, open_checkpoint
@@ -59,7 +60,7 @@ def run(job: Job, follower: Follower | None = None) -> dict[str, Any]:
                 _write_plans(planned, job)
             state.wait_for_everyone()
             if "sft" not in stages and job.is_done("sft"):  # `--stage grpo` after `--stage sft`
-                base = encoder.checkpoint = open_checkpoint(job.folder("sft") / "final")
+                base = encoder.checkpoint = open_checkpoint(job.model("sft"))
             from vtcli.train.stage import train_stage
 
             for name in stages:
@@ -109,9 +110,7 @@ def _write_plans(planned: Mapping[StageName, duration.Planned], job: Job) -> Non
         file = job.folder(name) / "plan.json"
         if not file.is_file():
             file.parent.mkdir(parents=True, exist_ok=True)
-            aside = file.with_suffix(".part")
-            aside.write_text(json.dumps(asdict(each), indent=1), encoding="utf-8")
-            aside.replace(file)
+            write_whole(file, json.dumps(asdict(each), indent=1))
 
 
 def _check_launch() -> None:

@@ -54,7 +54,7 @@ def sft_trainer(
         **arguments(recipe, stage, folder, devices, records),
         max_length=None,
         dataset_kwargs={"skip_prepare_dataset": True},
-        dataloader_num_workers=recipe.data.workers if _has_gpu() else 0,
+        dataloader_num_workers=recipe.data.workers if torch.cuda.is_available() else 0,
     )
     trainer = VideoSFTTrainer(
         model=model,
@@ -72,9 +72,3 @@ def sft_trainer(
     trainer.shown_ids = torch.tensor(shown, device=trainer.args.device)
     trainer.patches_a_token = checkpoint.merge_size**2
     return trainer
-
-
-def _has_gpu() -> bool:
-    import torch
-
-    return torch.cuda.is_available()

@@ -40,7 +40,7 @@ def train_stage(
 ) -> Path:
     """Trains one stage to its end, from its last checkpoint where there is one; the folder of the model it gives."""
     folder, stage = job.folder(name), job.recipe.stage(name)
-    final = folder / "final"
+    final = job.model(name)
     assert stage is not None
     if job.is_done(name):
         if follower:

@@ -47,9 +47,10 @@ def write_report(report: Report) -> None:
     """Writes predictions, scores.json, report.md and report.html into the run's folder. Raises VtError."""
     import json
 
+    from vtcli.disk import write_whole
     from vtcli.evals.html import page
     from vtcli.evals.report import markdown
-    from vtcli.evals.runs import prediction_line, write_whole
+    from vtcli.evals.runs import prediction_line
 
     run = report.run
     answers = run.answers()
