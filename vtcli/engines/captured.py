@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from vtcli.engines.decoder import Decoder, masks
+from vtcli.engines.keyvalues import as_cache
 from vtcli.engines.reply import Logits
 
 if TYPE_CHECKING:
@@ -66,8 +67,7 @@ class CapturedDecoder(Decoder):
             inputs_embeds=self._embed(self._token)[None],
             position_ids=self._position.expand(3, 1, 1),
             attention_mask=masks(seen[None, None, None]),
-            past_key_values=self.cache,
-            use_cache=True,
+            **as_cache(self._text, self.cache),
         ).last_hidden_state
         self._logits = self._head(hidden[0, -1]).float()
 

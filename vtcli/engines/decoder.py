@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from vtcli.engines.keyvalues import KeyValues, Shape
+from vtcli.engines.keyvalues import KeyValues, Shape, as_cache
 from vtcli.engines.lookup import GUESSED
 from vtcli.engines.prefix import Prefix
 from vtcli.engines.reply import Logits
@@ -102,8 +102,7 @@ class Decoder:
             inputs_embeds=embeddings[None],
             position_ids=positions[:, None],
             attention_mask=masks(self._mask(count)),
-            past_key_values=self.cache,
-            use_cache=True,
+            **as_cache(self._text, self.cache),
         ).last_hidden_state[0]
         self.cache.length += count
         return hidden

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -23,6 +24,12 @@ class Shape:
     device: Any
 
 
+def as_cache(text: Any, cache: Any) -> dict[str, Any]:
+    """`cache` as the keyword arguments of the text model `text`: `past_key_values` until transformers 5.24."""
+    named = inspect.signature(text.forward).parameters  # looks through what the method is wrapped in
+    return {"cache" if "cache" in named else "past_key_values": cache, "use_cache": True}
+
+
 class KeyValues:
     """Stands where transformers' attention expects its Cache.
 
@@ -37,7 +44,7 @@ class KeyValues:
         self.index: Tensor | None = None
         self._layers: dict[int, tuple[Tensor, Tensor]] = {}
 
-    def update(self, keys: Tensor, values: Tensor, layer: int, *_: object) -> tuple[Tensor, Tensor]:
+    def update(self, keys: Tensor, values: Tensor, layer: int, *_: object, **__: object) -> tuple[Tensor, Tensor]:
         """Writes keys and values (1, heads, tokens, size) of a layer behind those kept, and gives all of them."""
         kept_keys, kept_values = self._room(layer, Shape(keys.shape[1], keys.shape[3], keys.dtype, keys.device))
         if self.index is not None:

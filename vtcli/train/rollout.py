@@ -15,6 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from vtcli.engines.decoder import masks
+from vtcli.engines.keyvalues import as_cache
 from vtcli.train.encode import Encoded
 from vtcli.train.growing import Growing
 from vtcli.train.shared import shared_attention
@@ -147,8 +148,7 @@ class _Rollout:
             inputs_embeds=embeddings,
             position_ids=positions,
             attention_mask=masks(mask),
-            past_key_values=self.cache,
-            use_cache=True,
+            **as_cache(self.model.model.language_model, self.cache),
         ).last_hidden_state
         return hidden
 
