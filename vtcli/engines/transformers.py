@@ -24,11 +24,17 @@ from vtcli.engines.base import Compile, Request
 from vtcli.engines.captured import CapturedDecoder
 from vtcli.engines.decoder import Decoder
 from vtcli.engines.device import VALUE_BYTES, Placement, place
-from vtcli.engines.loading import import_model_code, load_model, memory_errors, require_libraries
+from vtcli.engines.loading import (
+    import_model_code,
+    load_model,
+    memory_errors,
+    require_libraries,
+)
 from vtcli.engines.local import LocalEngine
 from vtcli.engines.prefix import Prefix, PrefixStore
 from vtcli.engines.reply import Logits
 from vtcli.engines.room import free_memory
+from vtcli.engines.vision import encode, speed_up
 from vtcli.errors import EngineError
 from vtcli.memory import Clip, advice, memory_by_part
 from vtcli.models.checkpoint import Checkpoint
@@ -80,6 +86,7 @@ class TransformersEngine(LocalEngine[Decoder]):
             return
         self.prepare()
         model, warnings = load_model(self._checkpoint, Placement(self.device, self.dtype))
+        speed_up(model.model.visual)
         self._model, self.warnings, self._opened_with = model, tuple(warnings), tuple(warnings)
 
     def close(self) -> None:
@@ -146,8 +153,7 @@ class TransformersEngine(LocalEngine[Decoder]):
         with torch.inference_mode():
             visual = self._model.model.visual
             patches = torch.from_numpy(self._patches(request)).to(self.device, visual.dtype)
-            output = visual(patches, grid_thw=torch.tensor([request.grid], device=self.device))
-            video: Tensor = getattr(output, "pooler_output", output)  # transformers 4 gives the tensor itself
+            video = encode(visual, patches, request.grid)
             if self.device != "cpu":
                 getattr(torch, self.device).synchronize()  # so that the time measured is that of the work
             return video
