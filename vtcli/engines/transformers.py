@@ -29,6 +29,7 @@ from vtcli.engines.loading import (
     load_model,
     memory_errors,
     require_libraries,
+    without_collection,
 )
 from vtcli.engines.local import LocalEngine
 from vtcli.engines.prefix import Prefix, PrefixStore
@@ -72,8 +73,9 @@ class TransformersEngine(LocalEngine[Decoder]):
         if self.dtype:
             return
         require_libraries()
-        placement = place(self.device, self._checkpoint.weights.parameters)
-        import_model_code()
+        with without_collection():
+            placement = place(self.device, self._checkpoint.weights.parameters)
+            import_model_code()
         self.device, self.dtype = placement.device, placement.dtype
 
     def free_memory(self) -> int:
