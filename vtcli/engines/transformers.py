@@ -20,6 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vtcli.cores import ONE_THREAD
+from vtcli.engines.allocator import keep_freed_memory
 from vtcli.engines.base import Compile, Request
 from vtcli.engines.captured import CapturedDecoder
 from vtcli.engines.decoder import Decoder
@@ -89,6 +90,8 @@ class TransformersEngine(LocalEngine[Decoder]):
         self.prepare()
         model, warnings = load_model(self._checkpoint, Placement(self.device, self.dtype))
         speed_up(model.model.visual)
+        if self.device == "cpu":
+            keep_freed_memory()
         self._model, self.warnings, self._opened_with = model, tuple(warnings), tuple(warnings)
 
     def close(self) -> None:
