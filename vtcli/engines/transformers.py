@@ -36,7 +36,7 @@ from vtcli.engines.local import LocalEngine
 from vtcli.engines.prefix import Prefix, PrefixStore
 from vtcli.engines.reply import Logits
 from vtcli.engines.room import free_memory
-from vtcli.engines.vision import encode, speed_up
+from vtcli.engines.vision import multiply_patches
 from vtcli.errors import EngineError
 from vtcli.memory import Clip, advice, memory_by_part
 from vtcli.models.checkpoint import Checkpoint
@@ -89,7 +89,7 @@ class TransformersEngine(LocalEngine[Decoder]):
             return
         self.prepare()
         model, warnings = load_model(self._checkpoint, Placement(self.device, self.dtype))
-        speed_up(model.model.visual)
+        multiply_patches(model.model.visual)
         if self.device == "cpu":
             keep_freed_memory()
         self._model, self.warnings, self._opened_with = model, tuple(warnings), tuple(warnings)
@@ -158,7 +158,8 @@ class TransformersEngine(LocalEngine[Decoder]):
         with torch.inference_mode():
             visual = self._model.model.visual
             patches = torch.from_numpy(self._patches(request)).to(self.device, visual.dtype)
-            video = encode(visual, patches, request.grid)
+            output = visual(patches, grid_thw=torch.tensor([request.grid], device=self.device))
+            video: Tensor = getattr(output, "pooler_output", output)  # transformers 4 gives the tensor itself
             if self.device != "cpu":
                 getattr(torch, self.device).synchronize()  # so that the time measured is that of the work
             return video
