@@ -15,6 +15,7 @@ from vtcli.engines.base import Request
 from vtcli.engines.captured import CapturedDecoder, grouped_attention
 from vtcli.engines.decoder import Decoder
 from vtcli.engines.lookup import Lookup
+from vtcli.engines.prefix import Prefix
 from vtcli.engines.reply import Reply
 from vtcli.engines.transformers import TransformersEngine
 from vtcli.errors import EngineError
@@ -67,6 +68,32 @@ def test_a_prompt_in_parts_is_the_prompt(engine: TransformersEngine, request_: R
         logits = parts.prompt(rows[piece], layout.positions[:, piece])
     np.testing.assert_allclose(logits, expected, atol=1e-4)
     np.testing.assert_allclose(parts.run([5, 6, 7]), whole.run([5, 6, 7]), atol=1e-4)
+
+
+def test_of_the_last_layer_only_keys_and_values_are_kept(engine: TransformersEngine, request_: Request) -> None:
+    """A prefix is read without the rest of that layer's work; to the last bit nothing else changes."""
+    positions, count = request_.layout.positions, request_.layout.input_ids.size - 9
+    spared, whole = (Decoder(engine._model, room(request_)) for _ in range(2))
+    rows = engine._embeddings(request_.layout.input_ids, engine._encode(request_), whole)
+    worked: list[int] = []
+    layers = engine._model.model.language_model.layers
+    handles = [
+        layer.mlp.register_forward_hook(lambda *_, number=number: worked.append(number))
+        for number, layer in enumerate(layers)
+    ]
+    try:
+        spared.begin(rows[:count], positions[:, :count])
+        assert worked == [0]
+        whole.prompt(rows[:count], positions[:, :count])
+        assert worked == [0, 0, 1]
+    finally:
+        for handle in handles:
+            handle.remove()
+    prefix = Prefix(count, int(positions[:, :count].max()) + 1, "")
+    for ours, theirs in zip(spared.save(prefix), whole.save(prefix), strict=True):
+        np.testing.assert_array_equal(ours, theirs)
+    rest = rows[count:], positions[:, count:]
+    np.testing.assert_array_equal(spared.prompt(*rest), whole.prompt(*rest))
 
 
 def test_tokens_read_at_once_and_forgotten(engine: TransformersEngine, request_: Request) -> None:

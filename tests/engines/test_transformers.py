@@ -8,6 +8,7 @@ import os
 import shutil
 import sys
 import time
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -83,6 +84,12 @@ def test_every_step_continues_from_the_layout(engine: TransformersEngine, reques
             video_grid_thw=torch.tensor([GRID]),
         ).logits[0, -1]
     torch.testing.assert_close(logits, expected, atol=1e-4, rtol=1e-4)
+
+
+def test_nothing_deprecated_is_asked_of_the_library(engine: TransformersEngine, request_: Request) -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert "".join(engine.stream(request_))
 
 
 def test_streamed_pieces_are_whole_characters(engine: TransformersEngine, request_: Request) -> None:

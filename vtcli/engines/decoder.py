@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from vtcli.engines.keyvalues import KeyValues, Shape
+from vtcli.engines.keyvalues import KeyValues, LastWrittenError, Shape
 from vtcli.engines.lookup import GUESSED
 from vtcli.engines.prefix import Prefix
 from vtcli.engines.reply import Logits
@@ -51,11 +52,19 @@ class Decoder:
             return rows
 
     def begin(self, embeddings: Tensor, positions: Any) -> None:
-        """Reads tokens by their embeddings (tokens, hidden) at `positions` (3, tokens), and more will follow."""
+        """Reads tokens by their embeddings (tokens, hidden) at `positions` (3, tokens), and more will follow.
+
+        What the last layer makes of them nobody asks for: of its work only keys and values are done.
+        """
         import torch
 
-        with torch.inference_mode():
-            self._read(embeddings, torch.as_tensor(positions, device=self.device))
+        self.cache.last = len(self._text.layers) - 1
+        try:
+            with torch.inference_mode(), suppress(LastWrittenError):
+                self._forward(embeddings, torch.as_tensor(positions, device=self.device))
+        finally:
+            self.cache.last = None
+        self.cache.length += len(embeddings)
 
     def prompt(self, embeddings: Tensor, positions: Any) -> Logits:
         """Reads tokens as `begin` does, to the prompt's end; logits (vocabulary,) of what follows."""
@@ -99,15 +108,19 @@ class Decoder:
 
     def _read(self, embeddings: Tensor, positions: Tensor) -> Tensor:
         """Hidden states (tokens, hidden) of `embeddings`, (tokens, hidden), at `positions`, (3, tokens)."""
-        count = len(embeddings)
+        hidden = self._forward(embeddings, positions)
+        self.cache.length += len(embeddings)
+        return hidden
+
+    def _forward(self, embeddings: Tensor, positions: Tensor) -> Tensor:
+        """As `_read`, but what is read does not count yet."""
         hidden: Tensor = self._text(
             inputs_embeds=embeddings[None],
             position_ids=positions[:, None],
-            attention_mask=masks(self._mask(count)),
+            attention_mask=masks(self._mask(len(embeddings))),
             **{self._cache_name: self.cache},
             use_cache=True,
         ).last_hidden_state[0]
-        self.cache.length += count
         return hidden
 
     def _mask(self, count: int) -> Tensor | None:

@@ -23,18 +23,25 @@ class Shape:
     device: Any
 
 
+class LastWrittenError(Exception):
+    """The last layer's keys and values are kept, and nothing else was wanted."""
+
+
 class KeyValues:
     """Stands where transformers' attention expects its Cache.
 
     Per layer two tensors (1, key-value heads, capacity, head size) on that layer's device, made when it first writes;
     the first `length` places are those of tokens read. While `index` is set, a tensor of places, tokens are written
     there and attention is given the whole capacity to mask: the same shapes at every step, as captured steps need them.
+    `last` is the number of the last layer while only keys and values are wanted: once these are written the model is
+    left by LastWrittenError.
     """
 
     def __init__(self, capacity: int) -> None:
         self.capacity = capacity
         self.length = 0
         self.index: Tensor | None = None
+        self.last: int | None = None
         self._layers: dict[int, tuple[Tensor, Tensor]] = {}
 
     def update(self, keys: Tensor, values: Tensor, layer: int, *_: object, **__: object) -> tuple[Tensor, Tensor]:
@@ -47,6 +54,8 @@ class KeyValues:
         end = self.length + keys.shape[2]
         kept_keys[:, :, self.length : end] = keys
         kept_values[:, :, self.length : end] = values
+        if layer == self.last:
+            raise LastWrittenError
         return kept_keys[:, :, :end], kept_values[:, :, :end]
 
     def get_seq_length(self, layer: int = 0) -> int:

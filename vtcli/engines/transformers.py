@@ -20,15 +20,23 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vtcli.cores import ONE_THREAD
+from vtcli.engines.allocator import keep_freed_memory
 from vtcli.engines.base import Compile, Request
 from vtcli.engines.captured import CapturedDecoder
 from vtcli.engines.decoder import Decoder
 from vtcli.engines.device import VALUE_BYTES, Placement, place
-from vtcli.engines.loading import import_model_code, load_model, memory_errors, require_libraries
+from vtcli.engines.loading import (
+    import_model_code,
+    load_model,
+    memory_errors,
+    require_libraries,
+    without_collection,
+)
 from vtcli.engines.local import LocalEngine
 from vtcli.engines.prefix import Prefix, PrefixStore
 from vtcli.engines.reply import Logits
 from vtcli.engines.room import free_memory
+from vtcli.engines.vision import multiply_patches
 from vtcli.errors import EngineError
 from vtcli.memory import Clip, advice, memory_by_part
 from vtcli.models.checkpoint import Checkpoint
@@ -66,8 +74,9 @@ class TransformersEngine(LocalEngine[Decoder]):
         if self.dtype:
             return
         require_libraries()
-        placement = place(self.device, self._checkpoint.weights.parameters)
-        import_model_code()
+        with without_collection():
+            placement = place(self.device, self._checkpoint.weights.parameters)
+            import_model_code()
         self.device, self.dtype = placement.device, placement.dtype
 
     def free_memory(self) -> int:
@@ -80,6 +89,9 @@ class TransformersEngine(LocalEngine[Decoder]):
             return
         self.prepare()
         model, warnings = load_model(self._checkpoint, Placement(self.device, self.dtype))
+        multiply_patches(model.model.visual)
+        if self.device == "cpu":
+            keep_freed_memory()
         self._model, self.warnings, self._opened_with = model, tuple(warnings), tuple(warnings)
 
     def close(self) -> None:
