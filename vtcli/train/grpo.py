@@ -16,7 +16,7 @@ from trl import GRPOConfig, GRPOTrainer
 from trl.trainer.utils import split_tensor_dict
 
 from vtcli.train.batches import shared_batch
-from vtcli.train.encode import Encoded, Encoder
+from vtcli.train.encode import Encoded, Encoder, image_token_id
 from vtcli.train.model import library_tokenizer, lora_config
 from vtcli.train.recipe import Grpo, Recipe
 from vtcli.train.records import Record
@@ -210,10 +210,11 @@ def grpo_trainer(
 
 def forbidden(encoder: Encoder) -> list[int]:
     """Ids a completion must not hold: those that stand for pictures and videos, and have no embedding of their own."""
-    config = encoder.checkpoint.config
-    ids = [encoder.checkpoint.video_token_id, config.get("image_token_id")]
-    beyond = range(encoder.tokenizer.vocabulary_size, int(encoder.checkpoint.text_config["vocab_size"]))
-    return [*(number for number in ids if isinstance(number, int)), *beyond]
+    vocabulary = int(encoder.checkpoint.text_config["vocab_size"])
+    beyond = range(encoder.tokenizer.vocabulary_size, vocabulary)
+    ids = encoder.checkpoint.video_token_id, image_token_id(encoder.checkpoint), *beyond
+    # A small model that tells no id for pictures has none: the family's lies beyond its vocabulary.
+    return sorted({number for number in ids if number < vocabulary})
 
 
 def _reward_function(name: str, reward: Reward) -> Any:
