@@ -30,6 +30,7 @@ _VALUES = (
     ("rewards/accuracy/mean", "accuracy", "{:.0%}"),
     ("rewards/format/mean", "format", "{:.0%}"),
     ("kl", "kl", "{:.2g}"),
+    ("sampling/sampling_logp_difference/max", "vLLM apart", "{:.1g}"),
     ("held_out/accuracy", "held-out accuracy", "{:.1%}"),
     ("held_out/format", "held-out format", "{:.1%}"),
     ("held_out/iou", "held-out IoU", "{:.3f}"),

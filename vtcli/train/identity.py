@@ -31,7 +31,7 @@ def begin_run(
         "model": fingerprint(base),
         "records": _fingerprint((*checked.train, *checked.held_out)),
         "hub": dict(commits),
-        "versions": {"vtcli": vtcli.__version__} | {name: metadata.version(name) for name in LIBRARIES},
+        "versions": {"vtcli": vtcli.__version__} | {name: metadata.version(name) for name in LIBRARIES} | _vllm(job),
     }
     told = json.loads(json.dumps(told))
     if before := told_before(job.out):
@@ -42,6 +42,15 @@ def begin_run(
         job.out.mkdir(parents=True, exist_ok=True)
         write_whole(_run_file(job.out), json.dumps(told, indent=1))
     return dict(told)
+
+
+def _vllm(job: Job) -> dict[str, str]:
+    """Its version where it draws completions; its distribution has several names."""
+    if job.recipe.grpo is None or job.recipe.grpo.rollouts != "vllm":
+        return {}
+    import vllm
+
+    return {"vllm": vllm.__version__}
 
 
 def told_before(out: Path) -> dict[str, Any]:

@@ -101,7 +101,8 @@ class Grpo(Stage):
 
     group: completions a prompt. beta: weight of the KL term, 0 for none. rewards: name → weight; a name is one of
     `vtcli.train.rewards` or "module:function". share: compute each prompt and its video once for the whole group.
-    epsilon: the ratio's clip range. iterations: updates on the same completions.
+    epsilon: the ratio's clip range. iterations: updates on the same completions. rollouts: what draws completions,
+    vt's own code or vLLM in the same process.
     """
 
     group: int = 8
@@ -112,6 +113,7 @@ class Grpo(Stage):
     epsilon: float = 0.2
     iterations: int = 1
     share: bool = True
+    rollouts: Literal["vt", "vllm"] = "vt"
 
 
 @dataclass(frozen=True)
