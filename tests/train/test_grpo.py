@@ -195,7 +195,13 @@ def test_the_first_step_is_the_gradient_of_the_definition(
              "max_grad_norm": 1e9}  # fmt: skip
     gradients: dict[str, Any] = {}
     norms = []
-    for name, how in (("shared", {}), ("alone", {"share": False}), ("twice", {"gradient_checkpointing": True})):
+    ways: dict[str, dict[str, Any]] = {
+        "shared": {},
+        "alone": {"share": False},
+        "twice": {"gradient_checkpointing": True},
+        "undivided": {"scale_rewards": "none"},
+    }
+    for name, how in ways.items():
         trainer = trainer_for(recipe, records, encoder, tmp_path / name, group=4, **how, **stage)
         trainer._clip_grad_norm = lambda model, trainer=trainer: gradients.update(  # type: ignore[method-assign,misc]
             {name: p.grad.clone() for name, p in trainer.model.named_parameters()}
@@ -221,8 +227,9 @@ def test_the_first_step_is_the_gradient_of_the_definition(
     assert advantages.abs().max() > 0.1
     for name, parameter in model.named_parameters():
         scale = parameter.grad.abs().max()
-        for found in norms:
-            assert (found[name] - parameter.grad).abs().max() < 1e-3 * scale + 1e-7, name
+        for way, found in zip(ways, norms, strict=True):
+            divided = rewards.std() + 1e-4 if way == "undivided" else 1.0
+            assert (found[name] / divided - parameter.grad).abs().max() < 1e-3 * scale + 1e-7, (way, name)
 
 
 def test_bfloat16_computes_nearly_the_same(

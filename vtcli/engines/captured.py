@@ -66,7 +66,7 @@ class CapturedDecoder(Decoder):
             inputs_embeds=self._embed(self._token)[None],
             position_ids=self._position.expand(3, 1, 1),
             attention_mask=masks(seen[None, None, None]),
-            past_key_values=self.cache,
+            **{self._cache_name: self.cache},
             use_cache=True,
         ).last_hidden_state
         self._logits = self._head(hidden[0, -1]).float()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -32,6 +33,7 @@ class Decoder:
         self._embed = model.get_input_embeddings()
         self._text = model.model.language_model
         self._head = model.lm_head
+        self._cache_name = cache_name(self._text)
         self._offset = 0  # the next position is that many above the number of tokens read
         _check_window(model.config, capacity)
 
@@ -102,7 +104,7 @@ class Decoder:
             inputs_embeds=embeddings[None],
             position_ids=positions[:, None],
             attention_mask=masks(self._mask(count)),
-            past_key_values=self.cache,
+            **{self._cache_name: self.cache},
             use_cache=True,
         ).last_hidden_state[0]
         self.cache.length += count
@@ -116,6 +118,11 @@ class Decoder:
         if count == 1 or before == 0:
             return None
         return torch.ones(count, before + count, dtype=torch.bool, device=self.device).tril(before)[None, None]
+
+
+def cache_name(text: Any) -> str:
+    """What a text model's forward calls the cache: transformers 5.24 renamed it."""
+    return "cache" if "cache" in inspect.signature(text.forward).parameters else "past_key_values"
 
 
 def masks(mask: Any) -> dict[str, Any]:

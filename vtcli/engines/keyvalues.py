@@ -37,7 +37,7 @@ class KeyValues:
         self.index: Tensor | None = None
         self._layers: dict[int, tuple[Tensor, Tensor]] = {}
 
-    def update(self, keys: Tensor, values: Tensor, layer: int, *_: object) -> tuple[Tensor, Tensor]:
+    def update(self, keys: Tensor, values: Tensor, layer: int, *_: object, **__: object) -> tuple[Tensor, Tensor]:
         """Writes keys and values (1, heads, tokens, size) of a layer behind those kept, and gives all of them."""
         kept_keys, kept_values = self._room(layer, Shape(keys.shape[1], keys.shape[3], keys.dtype, keys.device))
         if self.index is not None:

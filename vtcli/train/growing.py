@@ -28,7 +28,7 @@ class Growing:
         before = torch.arange(self._longest, device=device)[None] < torch.tensor(lengths, device=device)[:, None]
         self._unseen = None if bool(before.all()) else ~before[:, None, None]  # (prompts, 1, 1, longest)
 
-    def update(self, keys: Tensor, values: Tensor, layer: int, *ignored: object) -> tuple[Tensor, Tensor]:
+    def update(self, keys: Tensor, values: Tensor, layer: int, *_: object, **__: object) -> tuple[Tensor, Tensor]:
         """Keeps keys and values (1 or rows, heads, tokens, size) of a layer; gives those of the prompt or the rows."""
         new = keys.to(values.dtype), values  # under autocast only values come as they are computed with
         heads, tokens, size = keys.shape[1:]

@@ -214,7 +214,7 @@ def grpo_trainer(
         epsilon=stage.epsilon,
         num_iterations=stage.iterations,
         loss_type="grpo",
-        scale_rewards="group",
+        scale_rewards=stage.scale_rewards,
         reward_weights=list(stage.rewards.values()),
     )
     functions = [_reward_function(name, reward) for name, reward in rewards.items()]

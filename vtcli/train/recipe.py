@@ -101,8 +101,11 @@ class Grpo(Stage):
 
     group: completions a prompt. beta: weight of the KL term, 0 for none. rewards: name → weight; a name is one of
     `vtcli.train.rewards` or "module:function". share: compute each prompt and its video once for the whole group.
-    epsilon: the ratio's clip range. iterations: updates on the same completions. rollouts: what draws completions,
-    vt's own code or vLLM in the same process.
+    epsilon: the ratio's clip range. iterations: updates on the same completions. scale_rewards: what an advantage,
+    reward minus the group's mean, is divided by: the "group"'s deviation (GRPO, the paper's), that of the whole "batch",
+    or nothing ("none", Dr. GRPO, arXiv 2503.20783). By the group's, completions that differ by a hair weigh as much as
+    right ones beside wrong ones. rollouts: what
+    draws completions, vt's own code or vLLM in the same process.
     """
 
     group: int = 8
@@ -112,6 +115,7 @@ class Grpo(Stage):
     rewards: dict[str, float] = field(default_factory=lambda: {"accuracy": 1.0, "format": 1.0})
     epsilon: float = 0.2
     iterations: int = 1
+    scale_rewards: Literal["group", "batch", "none"] = "group"
     share: bool = True
     rollouts: Literal["vt", "vllm"] = "vt"
 

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from vtcli.engines.decoder import masks
+from vtcli.engines.decoder import cache_name, masks
 from vtcli.train.encode import Encoded
 from vtcli.train.growing import Growing
 from vtcli.train.shared import shared_attention
@@ -87,6 +87,7 @@ class _Rollout:
 
         self.model, self.prompts, self.copies, self.drawing = model, prompts, copies, drawing
         self.device = model.get_input_embeddings().weight.device
+        self.cache_name = cache_name(model.model.language_model)
         self.numbers = None if numbers is None else torch.from_numpy(numbers).to(self.device, torch.float32)
         lengths = [prompt.ids.size for prompt in prompts]
         self.cache = Growing(lengths, copies, drawing.max_tokens, self.device)
@@ -147,7 +148,7 @@ class _Rollout:
             inputs_embeds=embeddings,
             position_ids=positions,
             attention_mask=masks(mask),
-            past_key_values=self.cache,
+            **{self.cache_name: self.cache},
             use_cache=True,
         ).last_hidden_state
         return hidden

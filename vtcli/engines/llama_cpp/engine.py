@@ -80,6 +80,7 @@ class LlamaCppEngine(LocalEngine[TextModel]):
         options = lib.llama.llama_model_default_params()
         layers = int(checkpoint.text_config["num_hidden_layers"])
         options.n_gpu_layers = gpu_layers(lib, checkpoint.weights.bytes, layers) if self._on_gpu else 0
+        options.use_extra_bufts = lib.may_repack
         lib.forget_errors()
         model = lib.llama.llama_model_load_from_file(os.fsencode(checkpoint.path), options)
         if not model:

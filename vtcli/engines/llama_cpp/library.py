@@ -33,6 +33,15 @@ class Library:
         mtmd.mtmd_helper_log_set(self._heard, ctypes.c_void_p(0))
         llama.llama_backend_init()
 
+    @property
+    def may_repack(self) -> bool:
+        """Whether weights may be kept in orders of the processor's own, which is quicker.
+
+        Not where that means AMX: compiled by GCC, its first product is an illegal instruction that ends the process
+        (ggml-org/llama.cpp#26954: nothing keeps the tiles' sizes from being optimised away).
+        """
+        return b"AMX_INT8 = 1" not in self.llama.llama_print_system_info()
+
     def last_error(self) -> str:
         """The last thing it complained of in this thread, without the function's name."""
         said = getattr(self._said, "last", "it does not say why")
