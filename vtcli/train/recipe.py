@@ -102,10 +102,10 @@ class Grpo(Stage):
     group: completions a prompt. beta: weight of the KL term, 0 for none. rewards: name → weight; a name is one of
     `vtcli.train.rewards` or "module:function". share: compute each prompt and its video once for the whole group.
     epsilon: the ratio's clip range. iterations: updates on the same completions. scale_rewards: what an advantage,
-    reward minus the group's mean, is divided by: the "group"'s deviation (GRPO, the paper's), that of the whole "batch",
-    or nothing ("none", Dr. GRPO, arXiv 2503.20783). By the group's, completions that differ by a hair weigh as much as
-    right ones beside wrong ones. rollouts: what
-    draws completions, vt's own code or vLLM in the same process.
+    reward minus the group's mean, is divided by: the "group"'s deviation (GRPO, the paper's), that of the whole
+    "batch", or nothing ("none", Dr. GRPO, arXiv 2503.20783). By the group's, completions that differ by a hair weigh
+    as much as right ones beside wrong ones. rollouts: what draws completions, vt's own code or vLLM in the same
+    process.
     """
 
     group: int = 8
