@@ -125,6 +125,7 @@ class Recipe:
     """One recipe. `prompt`: "video-thinker" is the paper's training layout, "ask" what `vt ask` asks.
 
     weights: what they are kept and updated in. compute: what matrices are multiplied in. attention: transformers' name.
+    liger: compute norms and gated layers by Liger's kernels.
     """
 
     description: str
@@ -135,6 +136,7 @@ class Recipe:
     compute: Literal["float32", "bfloat16"] = "bfloat16"
     attention: Literal["sdpa", "eager", "flash_attention_2"] = "sdpa"
     train_vision: bool = True
+    liger: bool = False
     frames: Frames = Frames()
     data: Data = field(default_factory=Data)
     lora: Lora | None = None
@@ -182,6 +184,12 @@ def load_recipe(name: str, changes: Sequence[str] = ()) -> Recipe:
         _change(values, change)
     recipe: Recipe = _build(Recipe, values, "")
     _check(recipe)
+    return recipe
+
+
+def recipe_of(values: Mapping[str, Any]) -> Recipe:
+    """The recipe that `as_json` gave `values` of. Raises UsageError."""
+    recipe: Recipe = _build(Recipe, values, "")
     return recipe
 
 

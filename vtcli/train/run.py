@@ -41,6 +41,10 @@ def run(job: Job, follower: Follower | None = None) -> dict[str, Any]:
     grpo = job.recipe.grpo
     if grpo is not None and "grpo" in stages and grpo.rollouts == "vllm":
         require("grpo.rollouts=vllm", "vllm", "vllm")
+    if job.recipe.liger:
+        if not _has_gpu():
+            raise UsageError("liger: its kernels are Triton's and need a GPU; --set liger=false trains without")
+        require("liger", "liger", "liger_kernel")
     base = open_checkpoint(job.recipe.model)
     if base.is_gguf:
         raise UsageError(f"{job.recipe.model} is a GGUF file: training starts from a checkpoint folder")
