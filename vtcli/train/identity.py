@@ -5,17 +5,19 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from importlib import metadata
 from pathlib import Path
 from typing import Any
 
 import vtcli
 from vtcli.disk import write_whole
-from vtcli.errors import TrainError
+from vtcli.errors import TrainError, UsageError
 from vtcli.models.checkpoint import Checkpoint
 from vtcli.models.fingerprint import fingerprint
 from vtcli.train.check import Checked
 from vtcli.train.job import Job
+from vtcli.train.recipe import recipe_of
 from vtcli.train.records import Record
 
 LIBRARIES = ("torch", "transformers", "trl", "peft", "accelerate", "datasets", "safetensors")
@@ -91,6 +93,9 @@ def _difference(before: dict[str, Any], now: dict[str, Any]) -> str:
         if before.get(name) != now[name]:
             return f"{what} are others" if name == "records" else f"{what} is another"
     then = before.get("recipe")
+    if isinstance(then, dict):
+        with suppress(UsageError):  # what its version did not know is at what it is by default
+            then = json.loads(json.dumps(recipe_of(then).as_json()))
     return _first_difference(then if isinstance(then, dict) else {}, now["recipe"], "")
 
 
