@@ -203,7 +203,9 @@ def test_what_it_leaves_alone(vllm: Vllm, tiny: tuple[Recipe, Encoder], prompts:
     torch.manual_seed(3)
     state, threads = torch.get_rng_state(), torch.get_num_threads()
     vllm.load(model)
+    before = vllm.watch.patches
     vllm.draw(prompts[:2], 2, dataclasses.replace(greedy(tiny[1], 5), temperature=1.0), seeds(prompts[:2]))
+    assert vllm.watch.patches - before == sum(len(prompt.patches) for prompt in prompts[:2])  # once for both copies
     assert torch.equal(state, torch.get_rng_state()) and torch.get_num_threads() == threads
     torch.set_num_threads(threads)
 
