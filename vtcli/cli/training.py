@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from vtcli.train.plan import Devices
 
 _SHOWN_PROBLEMS = 3
+_PERIOD = 3600.0
+"""Seconds that the time left is told from; within rich's half a minute there may be no two steps."""
 #: What of a logged step is shown, and how.
 _VALUES = (
     ("loss", "loss", "{:.4g}"),
@@ -28,6 +30,7 @@ _VALUES = (
     ("rewards/accuracy/mean", "accuracy", "{:.0%}"),
     ("rewards/format/mean", "format", "{:.0%}"),
     ("kl", "kl", "{:.2g}"),
+    ("sampling/sampling_logp_difference/max", "vLLM apart", "{:.1g}"),
     ("held_out/accuracy", "held-out accuracy", "{:.1%}"),
     ("held_out/format", "held-out format", "{:.1%}"),
     ("held_out/iou", "held-out IoU", "{:.3f}"),
@@ -43,7 +46,7 @@ class TrainFollower:
         self._live = self._console.is_terminal and not quiet
         columns = TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn()
         self._progress = Progress(*columns, TextColumn("{task.fields[values]}"), console=self._console,
-                                  disable=not self._live, transient=True)  # fmt: skip
+                                  disable=not self._live, transient=True, speed_estimate_period=_PERIOD)  # fmt: skip
         self._task: TaskID | None = None
         self._asked: TaskID | None = None
         self._values: dict[str, str] = {}
@@ -141,7 +144,8 @@ class TrainFollower:
 
     def _advance(self, what: str, done: int, total: int, values: str) -> None:
         if self._task is None:
-            self._task = self._progress.add_task(what, total=total, values=values)
+            # What was done before is no work of this process, nor is loading the model: the next step begins the count.
+            self._task = self._progress.add_task(what, total=total, completed=done, values=values)
         self._progress.update(self._task, description=what, completed=done, total=total, values=values)
 
     def _end(self) -> None:

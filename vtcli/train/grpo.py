@@ -1,7 +1,7 @@
 """GRPO on videos with TRL's GRPOTrainer, whose own way trains blind as soon as a prompt holds a video (docs/train.md).
 
-A prompt and its video are encoded and read once for all completions of its group: in sampling (`roll_out`), and in
-each pass that computes log-probabilities, with gradient or without (`shared_batch`).
+A prompt and its video are encoded and read once for all completions of its group: in sampling (`roll_out`, or vLLM
+where the recipe says so), and in each pass that computes log-probabilities, with gradient or without (`shared_batch`).
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from trl import GRPOConfig, GRPOTrainer
 from trl.trainer.utils import split_tensor_dict
 
 from vtcli.train.batches import shared_batch
-from vtcli.train.encode import Encoded, Encoder
+from vtcli.train.encode import Encoded, Encoder, image_token_id
 from vtcli.train.model import library_tokenizer, lora_config
 from vtcli.train.recipe import Grpo, Recipe
 from vtcli.train.records import Record
@@ -26,6 +26,7 @@ from vtcli.train.sampler import GroupSampler
 from vtcli.train.settings import arguments, numbered
 from vtcli.train.shared import use_shared
 from vtcli.train.trainer import VideoTrainer
+from vtcli.train.vllm import Vllm, difference
 from vtcli.train.watch import VisionWatch
 from vtcli.train.whole import with_whole_weights
 
@@ -43,7 +44,10 @@ class VideoGRPOTrainer(VideoTrainer, GRPOTrainer):  # type: ignore[misc]
     drawing: Drawing
     recipe_stage: Grpo
     wants_shuffled: bool
+    vllm: Vllm | None = None
     _buffered_inputs: Any
+    _told: int | None = None
+    """The step whose weights vLLM has."""
 
     def _get_train_sampler(self, dataset: Any = None) -> Sampler[int]:
         return GroupSampler(
@@ -77,9 +81,7 @@ class VideoGRPOTrainer(VideoTrainer, GRPOTrainer):  # type: ignore[misc]
         step, group = self.state.global_step, self.num_generations
         numbers = _groups(self._rows, group)
         encoded = [self._prompts[number] for number in numbers]
-        shown = sum(len(prompt.patches) for prompt in encoded)
-        with self.watch.expecting(shown):
-            completions = self._draw(encoded, group, [(self.args.seed, step, number) for number in numbers])
+        completions = self._draw(encoded, group, [(self.args.seed, step, number) for number in numbers])
         shuffled: list[list[str]] = [[] for _ in numbers]
         if self.wants_shuffled:
             others = [self.encoder.prompt(self.records[number], shuffle=step) for number in numbers]
@@ -98,15 +100,48 @@ class VideoGRPOTrainer(VideoTrainer, GRPOTrainer):  # type: ignore[misc]
         return {"prompt_ids": prompt_ids, "completion_ids": completions, "logprobs": None}
 
     def _draw(self, prompts: list[Encoded], copies: int, seeds: list[tuple[int, ...]]) -> list[list[int]]:
+        if self.vllm is not None:
+            return self._draw_by(self.vllm, prompts, copies, seeds)
         if not self.recipe_stage.share:  # as TRL does it: every completion computes its prompt for itself
             seeds = [(*seed, 0) for seed in seeds]
         numbers = torch.cat([torch.from_numpy(dice(copies, self.drawing.max_tokens, *seed)) for seed in seeds]).numpy()
         if not self.recipe_stage.share:
             prompts, copies = [prompt for prompt in prompts for _ in range(copies)], 1
         precision = self.accelerator.autocast()
-        return with_whole_weights(
-            self, lambda model: roll_out(model, prompts, copies, self.drawing, numbers, precision)
+        with self.watch.expecting(sum(len(prompt.patches) for prompt in prompts)):
+            return with_whole_weights(
+                self, lambda model: roll_out(model, prompts, copies, self.drawing, numbers, precision)
+            )
+
+    def _draw_by(
+        self, vllm: Vllm, prompts: list[Encoded], copies: int, seeds: list[tuple[int, ...]]
+    ) -> list[list[int]]:
+        """By vLLM with the weights of this step; one group of each call is held against the policy."""
+        step = self.state.global_step
+        if self._told != step:
+            with_whole_weights(self, vllm.load)
+            self._told = step
+        drawn = vllm.draw(prompts, copies, self.drawing, seeds)
+        begin = step % len(prompts) * copies
+        group = slice(begin, begin + copies)
+        precision = self.accelerator.autocast()
+        apart = with_whole_weights(
+            self,
+            lambda model: difference(model, prompts[begin // copies], drawn.ids[group], drawn.logps[group], precision),
         )
+        every = self.accelerator.gather(apart[None].to(self.accelerator.device))  # (processes, 2)
+        mean, most = float(every[:, 0].mean()), float(every[:, 1].max())
+        self._metrics["train"]["sampling/sampling_logp_difference/mean"].append(mean)
+        self._metrics["train"]["sampling/sampling_logp_difference/max"].append(most)
+        vllm.check(mean)
+        return drawn.ids
+
+    def train(self, *arguments: Any, **named: Any) -> Any:
+        try:
+            return super().train(*arguments, **named)
+        finally:
+            if self.vllm is not None:
+                self.vllm.close()
 
     def _texts(self, completions: Sequence[Sequence[int]]) -> list[str]:
         return [self.encoder.tokenizer.decode(ids) for ids in completions]
@@ -205,15 +240,18 @@ def grpo_trainer(
     trainer.watch = VisionWatch(trainer.model)
     reference = trainer.ref_model
     trainer.reference_watch = None if reference is None else VisionWatch(reference, "the reference model")
+    if stage.rollouts == "vllm":
+        trainer.vllm = Vllm(checkpoint, recipe, records, devices)
     return trainer
 
 
 def forbidden(encoder: Encoder) -> list[int]:
     """Ids a completion must not hold: those that stand for pictures and videos, and have no embedding of their own."""
-    config = encoder.checkpoint.config
-    ids = [encoder.checkpoint.video_token_id, config.get("image_token_id")]
-    beyond = range(encoder.tokenizer.vocabulary_size, int(encoder.checkpoint.text_config["vocab_size"]))
-    return [*(number for number in ids if isinstance(number, int)), *beyond]
+    vocabulary = int(encoder.checkpoint.text_config["vocab_size"])
+    beyond = range(encoder.tokenizer.vocabulary_size, vocabulary)
+    ids = encoder.checkpoint.video_token_id, image_token_id(encoder.checkpoint), *beyond
+    # A small model that tells no id for pictures has none: the family's lies beyond its vocabulary.
+    return sorted({number for number in ids if number < vocabulary})
 
 
 def _reward_function(name: str, reward: Reward) -> Any:

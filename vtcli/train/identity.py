@@ -5,17 +5,19 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from importlib import metadata
 from pathlib import Path
 from typing import Any
 
 import vtcli
 from vtcli.disk import write_whole
-from vtcli.errors import TrainError
+from vtcli.errors import TrainError, UsageError
 from vtcli.models.checkpoint import Checkpoint
 from vtcli.models.fingerprint import fingerprint
 from vtcli.train.check import Checked
 from vtcli.train.job import Job
+from vtcli.train.recipe import recipe_of
 from vtcli.train.records import Record
 
 LIBRARIES = ("torch", "transformers", "trl", "peft", "accelerate", "datasets", "safetensors")
@@ -31,7 +33,7 @@ def begin_run(
         "model": fingerprint(base),
         "records": _fingerprint((*checked.train, *checked.held_out)),
         "hub": dict(commits),
-        "versions": {"vtcli": vtcli.__version__} | {name: metadata.version(name) for name in LIBRARIES},
+        "versions": {"vtcli": vtcli.__version__} | {name: metadata.version(name) for name in LIBRARIES} | _vllm(job),
     }
     told = json.loads(json.dumps(told))
     if before := told_before(job.out):
@@ -42,6 +44,15 @@ def begin_run(
         job.out.mkdir(parents=True, exist_ok=True)
         write_whole(_run_file(job.out), json.dumps(told, indent=1))
     return dict(told)
+
+
+def _vllm(job: Job) -> dict[str, str]:
+    """Its version where it draws completions; its distribution has several names."""
+    if job.recipe.grpo is None or job.recipe.grpo.rollouts != "vllm":
+        return {}
+    import vllm
+
+    return {"vllm": vllm.__version__}
 
 
 def told_before(out: Path) -> dict[str, Any]:
@@ -82,6 +93,9 @@ def _difference(before: dict[str, Any], now: dict[str, Any]) -> str:
         if before.get(name) != now[name]:
             return f"{what} are others" if name == "records" else f"{what} is another"
     then = before.get("recipe")
+    if isinstance(then, dict):
+        with suppress(UsageError):  # what its version did not know is at what it is by default
+            then = json.loads(json.dumps(recipe_of(then).as_json()))
     return _first_difference(then if isinstance(then, dict) else {}, now["recipe"], "")
 
 

@@ -46,7 +46,22 @@ def load_for_training(checkpoint: Checkpoint, recipe: Recipe) -> Any:
     model.config._name_or_path = model.name_or_path = str(checkpoint.path.resolve())
     if not recipe.train_vision:
         model.model.visual.requires_grad_(False)
+    if recipe.liger:
+        use_liger(model)
     return model
+
+
+def use_liger(model: Any) -> None:
+    """Has `model`, and those of its family loaded after it, compute norms and gated layers by Liger's kernels.
+
+    Not its losses, which would take the place of TRL's own output layer, nor its rotation, which transformers 5 never
+    calls; attention, masks and positions stay vt's.
+    """
+    from liger_kernel.transformers import apply_liger_kernel_to_qwen2_5_vl
+
+    apply_liger_kernel_to_qwen2_5_vl(
+        rope=False, cross_entropy=False, fused_linear_cross_entropy=False, rms_norm=True, swiglu=True, model=model
+    )
 
 
 def lora_config(lora: Lora, vision: bool) -> LoraConfig:

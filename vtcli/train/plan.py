@@ -18,6 +18,8 @@ from vtcli.train.recipe import Grpo, Lora, Recipe, Stage, StageName
 
 _LAYER_WIDTHS = 8
 """Values a token keeps in a text layer for going back, in widths of the model, its feed-forward's apart."""
+VLLM_BLOCK = 32
+"""Tokens whose keys and values vLLM keeps, and shares among completions, together."""
 
 
 @dataclass(frozen=True)
@@ -51,7 +53,7 @@ def devices() -> Devices:
 def memory(
     checkpoint: Checkpoint, recipe: Recipe, name: StageName, tokens: int, count: int, sharded: bool
 ) -> dict[str, int]:
-    """Bytes of `weights`, `gradients`, `optimizer`, `reference`, `activations` and their `total` on one device.
+    """Bytes of `weights`, `gradients`, `optimizer`, `reference`, `activations`, `vllm` and their `total` on one device.
 
     tokens: of the longest prompt, for SFT with its reply.
     """
@@ -77,11 +79,7 @@ def memory(
     one_layer = length * (_LAYER_WIDTHS * hidden + 3 * inner) * value
     kept = 0
     if isinstance(stage, Grpo):  # keys and values while completions are drawn
-        heads = int(text["num_attention_heads"])
-        size = int(text.get("head_dim") or hidden // heads)
-        narrow = int(text.get("num_key_value_heads") or heads) * size
-        rows = stage.batch // count * stage.group
-        kept = 2 * layers * narrow * rows * (tokens + stage.max_tokens) * value
+        kept = _token_bytes(checkpoint, recipe) * stage.batch // count * stage.group * (tokens + stage.max_tokens)
     activations = length * hidden * layers * value + one_layer if stage.gradient_checkpointing else layers * one_layer
     parts = {
         "weights": parameters * width // share,
@@ -90,7 +88,31 @@ def memory(
         "reference": parameters * width // share if reference else 0,
         "activations": max(activations, kept),
     }
+    if isinstance(stage, Grpo) and stage.rollouts == "vllm":
+        parts["vllm"] = parameters * value + vllm_kept(checkpoint, recipe, count)
     return parts | {"total": sum(parts.values())}
+
+
+def vllm_kept(checkpoint: Checkpoint, recipe: Recipe, count: int) -> int:
+    """Bytes of keys and values of all that vLLM draws together on one of `count` devices, each prompt once."""
+    stage = recipe.grpo
+    assert stage is not None
+    # A completion's first block is its own although it begins in the prompt's last.
+    blocks = _blocks(recipe.data.max_prompt_tokens) + stage.group * (_blocks(stage.max_tokens) + 1)
+    return _token_bytes(checkpoint, recipe) * VLLM_BLOCK * (stage.batch // count * blocks + 1)
+
+
+def _blocks(tokens: int) -> int:
+    return -(-tokens // VLLM_BLOCK)
+
+
+def _token_bytes(checkpoint: Checkpoint, recipe: Recipe) -> int:
+    """Bytes of a token's keys and values in all layers, as they are computed."""
+    text = checkpoint.text_config
+    heads = int(text["num_attention_heads"])
+    size = int(text.get("head_dim") or int(text["hidden_size"]) // heads)
+    narrow = int(text.get("num_key_value_heads") or heads) * size
+    return 2 * int(text["num_hidden_layers"]) * narrow * VALUE_BYTES[recipe.compute]
 
 
 def trained_parameters(checkpoint: Checkpoint, recipe: Recipe) -> tuple[int, int]:

@@ -102,9 +102,10 @@ class Grpo(Stage):
     group: completions a prompt. beta: weight of the KL term, 0 for none. rewards: name → weight; a name is one of
     `vtcli.train.rewards` or "module:function". share: compute each prompt and its video once for the whole group.
     epsilon: the ratio's clip range. iterations: updates on the same completions. scale_rewards: what an advantage,
-    reward minus the group's mean, is divided by: the "group"'s deviation (GRPO, the paper's), that of the whole "batch",
-    or nothing ("none", Dr. GRPO, arXiv 2503.20783). By the group's, completions that differ by a hair weigh as much as
-    right ones beside wrong ones.
+    reward minus the group's mean, is divided by: the "group"'s deviation (GRPO, the paper's), that of the whole
+    "batch", or nothing ("none", Dr. GRPO, arXiv 2503.20783). By the group's, completions that differ by a hair weigh
+    as much as right ones beside wrong ones. rollouts: what draws completions, vt's own code or vLLM in the same
+    process.
     """
 
     group: int = 8
@@ -116,6 +117,7 @@ class Grpo(Stage):
     iterations: int = 1
     scale_rewards: Literal["group", "batch", "none"] = "group"
     share: bool = True
+    rollouts: Literal["vt", "vllm"] = "vt"
 
 
 @dataclass(frozen=True)
@@ -123,6 +125,7 @@ class Recipe:
     """One recipe. `prompt`: "video-thinker" is the paper's training layout, "ask" what `vt ask` asks.
 
     weights: what they are kept and updated in. compute: what matrices are multiplied in. attention: transformers' name.
+    liger: compute norms and gated layers by Liger's kernels.
     """
 
     description: str
@@ -133,6 +136,7 @@ class Recipe:
     compute: Literal["float32", "bfloat16"] = "bfloat16"
     attention: Literal["sdpa", "eager", "flash_attention_2"] = "sdpa"
     train_vision: bool = True
+    liger: bool = False
     frames: Frames = Frames()
     data: Data = field(default_factory=Data)
     lora: Lora | None = None
@@ -180,6 +184,12 @@ def load_recipe(name: str, changes: Sequence[str] = ()) -> Recipe:
         _change(values, change)
     recipe: Recipe = _build(Recipe, values, "")
     _check(recipe)
+    return recipe
+
+
+def recipe_of(values: Mapping[str, Any]) -> Recipe:
+    """The recipe that `as_json` gave `values` of. Raises UsageError."""
+    recipe: Recipe = _build(Recipe, values, "")
     return recipe
 
 

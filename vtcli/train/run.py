@@ -38,6 +38,13 @@ def run(job: Job, follower: Follower | None = None) -> dict[str, Any]:
         "vt train", "train", "torch", "transformers", "trl", "peft", "datasets", "accelerate", "yaml", "safetensors"
     )
     stages = _stages(job)
+    grpo = job.recipe.grpo
+    if grpo is not None and "grpo" in stages and grpo.rollouts == "vllm":
+        require("grpo.rollouts=vllm", "vllm", "vllm")
+    if job.recipe.liger:
+        if not _has_gpu():
+            raise UsageError("liger: its kernels are Triton's and need a GPU; --set liger=false trains without")
+        require("liger", "liger", "liger_kernel")
     base = open_checkpoint(job.recipe.model)
     if base.is_gguf:
         raise UsageError(f"{job.recipe.model} is a GGUF file: training starts from a checkpoint folder")
@@ -131,6 +138,9 @@ def _quiet() -> Iterator[None]:
     os.environ.setdefault("TRL_EXPERIMENTAL_SILENCE", "1")
     os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+    # TRL imports vLLM where it is installed; its log goes to stdout.
+    os.environ.setdefault("VLLM_NO_USAGE_STATS", "1")
+    os.environ.setdefault("VLLM_LOGGING_LEVEL", "ERROR")
     from vtcli.engines.loading import quiet
 
     with quiet(), warnings.catch_warnings():
