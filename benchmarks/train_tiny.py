@@ -3,9 +3,14 @@
     python -m vtcli.train.tiny build/tiny/base --to see    # the base: weights that see, and were never asked anything
     python benchmarks/train_tiny.py build/tiny/base
 
-SFT once, then GRPO from it and from the base itself, once a seed, by benchmarks/train_tiny.yaml. A run that was stopped
-goes on with the same command. Each checkpoint answers the same clips greedily; the SFT and the last GRPO checkpoint
-also with other numbers of frames.
+SFT once, then GRPO from it and from the base itself, once a seed, by benchmarks/train_tiny.yaml, of which --set changes
+values: on a GPU, where steps are many and large,
+
+    python benchmarks/train_tiny.py build/tiny/base --set attention=sdpa --set grpo.batch=32 --set grpo.per_device=32 \\
+        --set grpo.max_steps=600 --set grpo.scale_rewards=none
+
+A run that was stopped goes on with the same command. Each checkpoint answers the same clips greedily; the SFT and the
+last GRPO checkpoint also with other numbers of frames.
 """
 
 from __future__ import annotations
@@ -16,6 +21,7 @@ import os
 import statistics
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 from rich.console import Console
@@ -29,12 +35,13 @@ SMOOTH = 20
 COLOURS = ["#0969da", "#bf3989", "#1a7f37", "#9a6700"]
 
 
-def train(base: Path, folder: Path, stage: str, seed: int) -> Path:
-    """The checkpoint that `stage` leaves in `folder`."""
+def train(base: Path, folder: Path, stage: str, seed: int, changes: Sequence[str]) -> Path:
+    """The checkpoint that `stage` leaves in `folder`, by the recipe with `changes` made to it."""
     final = folder / stage / "final"
     if (final / "config.json").is_file():
         return final
-    settings = ["-m", str(base), "-o", str(folder), "--stage", stage, "--set", f"seed={seed}"]
+    settings = ["-m", str(base), "-o", str(folder), "--stage", stage]
+    settings += [word for change in (*changes, f"seed={seed}") for word in ("--set", change)]
     subprocess.run([sys.executable, "-m", "vtcli", "train", str(RECIPE), *settings], check=True, stdout=sys.stderr)
     return final
 
@@ -99,6 +106,7 @@ def main() -> int:
         "--frames", type=int, nargs="*", default=[32, 64], help="other numbers of frames to answer with"
     )
     parser.add_argument("--folder", type=Path, default=Path("build/tiny/recipe"))
+    parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="as of vt train")
     parser.add_argument("--draw", type=Path, help="an SVG file for the curves")
     options = parser.parse_args()
     os.environ.setdefault("OMP_WAIT_POLICY", "passive")
@@ -106,12 +114,12 @@ def main() -> int:
     if not (base / "config.json").is_file():
         print(f"{options.base} is not there: make it with python -m vtcli.train.tiny {options.base} --to see")
         return 0
-    learned = train(base, options.folder / "sft", "sft", 0)
+    learned = train(base, options.folder / "sft", "sft", 0, options.set)
     rows: dict[str, tuple[Path, int]] = {"base": (base, 16), "SFT": (learned, 16)}
     for seed in options.seeds:
-        rows[f"SFT, GRPO, seed {seed}"] = train(learned, options.folder / f"grpo-{seed}", "grpo", seed), 16
+        rows[f"SFT, GRPO, seed {seed}"] = train(learned, options.folder / f"grpo-{seed}", "grpo", seed, options.set), 16
     for seed in options.alone:
-        rows[f"GRPO, seed {seed}"] = train(base, options.folder / f"alone-{seed}", "grpo", seed), 16
+        rows[f"GRPO, seed {seed}"] = train(base, options.folder / f"alone-{seed}", "grpo", seed, options.set), 16
     both = [checkpoint for name, (checkpoint, _) in rows.items() if name.startswith("SFT, GRPO")]
     for frames in options.frames:
         rows[f"SFT, {frames} frames"] = learned, frames
