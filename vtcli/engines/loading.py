@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gc
 import os
 import re
 import threading
@@ -36,18 +35,6 @@ def import_model_code() -> None:
     import transformers
 
     _ = transformers.Qwen2_5_VLForConditionalGeneration  # imported when first named
-
-
-@contextmanager
-def without_collection() -> Iterator[None]:
-    """No garbage is looked for meanwhile: imports leave none, and looking takes a fifth of their time."""
-    enabled = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if enabled:
-            gc.enable()
 
 
 def load_model(checkpoint: Checkpoint, placement: Placement) -> tuple[Qwen2_5_VLForConditionalGeneration, list[str]]:

@@ -25,19 +25,14 @@ from vtcli.engines.base import Compile, Request
 from vtcli.engines.captured import CapturedDecoder
 from vtcli.engines.decoder import Decoder
 from vtcli.engines.device import VALUE_BYTES, Placement, place
-from vtcli.engines.loading import (
-    import_model_code,
-    load_model,
-    memory_errors,
-    require_libraries,
-    without_collection,
-)
+from vtcli.engines.loading import import_model_code, load_model, memory_errors, require_libraries
 from vtcli.engines.local import LocalEngine
 from vtcli.engines.prefix import Prefix, PrefixStore
 from vtcli.engines.reply import Logits
 from vtcli.engines.room import free_memory
 from vtcli.engines.vision import multiply_patches
 from vtcli.errors import EngineError
+from vtcli.garbage import without_collection
 from vtcli.memory import Clip, advice, memory_by_part
 from vtcli.models.checkpoint import Checkpoint
 from vtcli.models.tokenizer import Tokenizer
@@ -74,7 +69,7 @@ class TransformersEngine(LocalEngine[Decoder]):
         if self.dtype:
             return
         require_libraries()
-        with without_collection():
+        with without_collection():  # a fifth of the time that imports take
             placement = place(self.device, self._checkpoint.weights.parameters)
             import_model_code()
         self.device, self.dtype = placement.device, placement.dtype

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import gc
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from vtcli.errors import DataError
 from vtcli.evals.predictions import Prediction, Trouble
 from vtcli.evals.statistics import mean_interval, pass_at_k, percent
+from vtcli.garbage import without_collection
 from vtcli.scoring.elements import told_times
 from vtcli.scoring.official import judge
 from vtcli.scoring.rules import Verdict
@@ -85,7 +84,7 @@ def judge_all(predictions: Iterable[Prediction | Trouble], rules: Sequence[str])
     found: dict[tuple[str, int], Scored] = {}
     troubles: list[Trouble] = []
     given = 0
-    with _no_collection():
+    with without_collection():
         for prediction in predictions:
             if isinstance(prediction, Trouble):
                 troubles.append(prediction)
@@ -93,18 +92,6 @@ def judge_all(predictions: Iterable[Prediction | Trouble], rules: Sequence[str])
                 given += 1
                 found[prediction.id, prediction.sample] = judge_one(prediction, rules)
     return Judged(tuple(rules), tuple(found.values()), given - len(found), tuple(troubles))
-
-
-@contextmanager
-def _no_collection() -> Iterator[None]:
-    """Looks for no garbage meanwhile: records pile up, none of them in a cycle, and each search would look at all."""
-    enabled = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if enabled:
-            gc.enable()
 
 
 def judge_one(prediction: Prediction, rules: Sequence[str]) -> Scored:
