@@ -182,13 +182,13 @@ def load_recipe(name: str, changes: Sequence[str] = ()) -> Recipe:
     values = _parse(recipe_text(name), name)
     for change in changes:
         _change(values, change)
-    recipe: Recipe = _build(Recipe, values, "")
+    recipe = recipe_of(values)
     _check(recipe)
     return recipe
 
 
 def recipe_of(values: Mapping[str, Any]) -> Recipe:
-    """The recipe that `as_json` gave `values` of. Raises UsageError."""
+    """`values`, as `Recipe.as_json` gives them, as a recipe; what is not told is at its default. Raises UsageError."""
     recipe: Recipe = _build(Recipe, values, "")
     return recipe
 

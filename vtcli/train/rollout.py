@@ -6,8 +6,8 @@ for it and on nothing else, so that completions are the same however prompts are
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Collection, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -52,13 +52,20 @@ def roll_out(
     `numbers` (prompts · copies, max_tokens) as of `dice`; None only where drawing is greedy. `model` is the
     transformers model itself, and is left in the mode it was in.
     """
+    with answering(model, precision):
+        return _Rollout(model, prompts, copies, drawing, numbers).run()
+
+
+@contextmanager
+def answering(model: Any, precision: AbstractContextManager[Any] | None = None) -> Iterator[None]:
+    """Nothing is learned from what `model` computes meanwhile; it is left in the mode it was in."""
     import torch
 
     training = model.training
     model.eval()  # layers that recompute in training keep no cache
     try:
         with torch.no_grad(), shared_attention(model), precision or nullcontext():
-            return _Rollout(model, prompts, copies, drawing, numbers).run()
+            yield
     finally:
         model.train(training)
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 import os
 import random
 from collections.abc import Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -26,8 +26,7 @@ from vtcli.train.encode import Encoded
 from vtcli.train.plan import VLLM_BLOCK, vllm_kept
 from vtcli.train.recipe import Grpo, Recipe
 from vtcli.train.records import Record
-from vtcli.train.rollout import Drawing
-from vtcli.train.shared import shared_attention
+from vtcli.train.rollout import Drawing, answering
 from vtcli.train.watch import VisionWatch
 
 if TYPE_CHECKING:
@@ -287,23 +286,18 @@ def own_logps(
     """What the transformers model makes of completions of a prompt: as `Drawn.logps`."""
     import torch
 
-    training = model.training
-    model.eval()
-    try:
-        with torch.no_grad(), shared_attention(model), precision or nullcontext():
-            batch = shared_batch([prompt], [[torch.tensor(ids) for ids in completions]], 0)
-            device = model.get_input_embeddings().weight.device
-            batch = {name: value.to(device) if hasattr(value, "to") else value for name, value in batch.items()}
-            labels = batch.pop("shift_labels")
-            scored = labels != IGNORED
-            hidden = model.model(**batch, use_cache=False).last_hidden_state[scored]
-            lengths = [len(ids) for ids in completions]
-            return [
-                model.lm_head(rows).float().log_softmax(-1).gather(-1, ids[:, None])[:, 0].cpu()
-                for rows, ids in zip(hidden.split(lengths), labels[scored].split(lengths), strict=True)
-            ]
-    finally:
-        model.train(training)
+    with answering(model, precision):
+        batch = shared_batch([prompt], [[torch.tensor(ids) for ids in completions]], 0)
+        device = model.get_input_embeddings().weight.device
+        batch = {name: value.to(device) if hasattr(value, "to") else value for name, value in batch.items()}
+        labels = batch.pop("shift_labels")
+        scored = labels != IGNORED
+        hidden = model.model(**batch, use_cache=False).last_hidden_state[scored]
+        lengths = [len(ids) for ids in completions]
+        return [
+            model.lm_head(rows).float().log_softmax(-1).gather(-1, ids[:, None])[:, 0].cpu()
+            for rows, ids in zip(hidden.split(lengths), labels[scored].split(lengths), strict=True)
+        ]
 
 
 @contextmanager
