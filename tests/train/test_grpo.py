@@ -120,6 +120,16 @@ def test_forbidden_tokens_are_never_drawn(prompts: list[Encoded], encoder: Encod
     ]
 
 
+def test_the_largest_number_draws_no_forbidden_token(encoder: Encoder, model: Any) -> None:
+    """0.99999999 is 1 in float32: what lies at the end of the shares must not be drawn by it."""
+    prompt, size = encoder.encode([3, 1, 4, 1, 5], []), int(encoder.checkpoint.text_config["vocab_size"])
+    kept_out = range(size // 2, size)
+    for top_p in (1.0, 0.5):
+        drawing = drawing_for(encoder, max_tokens=1, forbidden=kept_out, top_p=top_p)
+        ((drawn,),) = roll_out(model, [prompt], 1, drawing, np.array([[1 - 2.0**-53]]))
+        assert drawn not in kept_out
+
+
 def test_sharing_a_prompt_changes_no_log_probability(prompts: list[Encoded], encoder: Encoder, model: Any) -> None:
     """Nor does the company of other prompts, of other lengths."""
     drawing = drawing_for(encoder, ends=[5, 6, 7, *range(20, 120)], temperature=1.0)  # completions of many lengths

@@ -162,15 +162,20 @@ class _Rollout:
 
     def _draw(self, logits: Tensor, alive: Tensor, step: int) -> Tensor:
         """The next token of each row (rows,)."""
+        import torch
+
         logits = logits.float().index_fill(1, self.forbidden, float("-inf"))
         if self.drawing.temperature == 0:
             return logits.argmax(-1)
         assert self.numbers is not None
-        shares, order = (logits / self.drawing.temperature).softmax(-1).sort(descending=True)
+        shares = (logits / self.drawing.temperature).softmax(-1)
+        order = None
+        if self.drawing.top_p < 1:
+            shares, order = shares.sort(descending=True)
+            # A token stays while those above it hold less than top_p; the first always does.
+            shares = shares.where(shares.cumsum(-1) - shares < self.drawing.top_p, 0)
         sums = shares.cumsum(-1)
-        # A token stays while those above it hold less than top_p; the first always does.
-        shares = shares.where(sums - shares < self.drawing.top_p, 0)
-        sums = shares.cumsum(-1)
-        target = self.numbers[alive, step, None] * sums[:, -1:]
-        place = (sums <= target).sum(-1, keepdim=True).clamp(max=order.shape[1] - 1)
-        return order.gather(1, place)[:, 0]
+        whole = sums[:, -1:]
+        target = (self.numbers[alive, step, None] * whole).minimum(whole.nextafter(torch.zeros_like(whole)))
+        place = (sums <= target).sum(-1)  # the first that the sums lie above, so that its share is not zero
+        return place if order is None else order.gather(1, place[:, None])[:, 0]
