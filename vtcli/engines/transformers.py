@@ -30,7 +30,7 @@ from vtcli.engines.local import LocalEngine
 from vtcli.engines.prefix import Prefix, PrefixStore
 from vtcli.engines.reply import Logits
 from vtcli.engines.room import free_memory
-from vtcli.engines.vision import multiply_patches
+from vtcli.engines.vision import multiply_patches, see
 from vtcli.errors import EngineError
 from vtcli.garbage import without_collection
 from vtcli.memory import Clip, advice, memory_by_part
@@ -151,10 +151,7 @@ class TransformersEngine(LocalEngine[Decoder]):
         import torch
 
         with torch.inference_mode():
-            visual = self._model.model.visual
-            patches = torch.from_numpy(self._patches(request)).to(self.device, visual.dtype)
-            output = visual(patches, grid_thw=torch.tensor([request.grid], device=self.device))
-            video: Tensor = getattr(output, "pooler_output", output)  # transformers 4 gives the tensor itself
+            video = see(self._model.model.visual, self._patches(request), np.array([request.grid]))
             if self.device != "cpu":
                 getattr(torch, self.device).synchronize()  # so that the time measured is that of the work
             return video

@@ -15,6 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from vtcli.engines.decoder import cache_name, masks
+from vtcli.engines.vision import see
 from vtcli.train.encode import Encoded
 from vtcli.train.growing import Growing
 from vtcli.train.shared import shared_attention
@@ -70,17 +71,6 @@ def answering(model: Any, precision: AbstractContextManager[Any] | None = None) 
         model.train(training)
 
 
-def video_embeddings(model: Any, prompt: Encoded) -> Tensor:
-    """What the vision tower makes of a prompt's videos, (video tokens, hidden)."""
-    import torch
-
-    visual, device = model.model.visual, model.get_input_embeddings().weight.device
-    patches = torch.from_numpy(prompt.patches).to(device, visual.dtype)
-    output = visual(patches, grid_thw=torch.from_numpy(prompt.grids).to(device))
-    video: Tensor = getattr(output, "pooler_output", output)
-    return video
-
-
 class _Rollout:
     def __init__(
         self,
@@ -133,7 +123,7 @@ class _Rollout:
         ids = torch.from_numpy(prompt.ids).to(self.device)
         embeddings = self.model.get_input_embeddings()(ids)
         if len(prompt.grids):
-            video = video_embeddings(self.model, prompt).to(embeddings)
+            video = see(self.model.model.visual, prompt.patches, prompt.grids).to(embeddings)
             embeddings = embeddings.masked_scatter((ids == prompt.token_id)[:, None], video)
         self.cache.prompt = number
         hidden = self._text(embeddings[None], torch.from_numpy(prompt.positions).to(self.device)[:, None], None)
