@@ -63,6 +63,26 @@ def test_times() -> None:
     assert REWARDS["times"](group(TRACE.format("B"), record=dataclasses.replace(RECORD, spans=()))) == [0]
 
 
+def test_captions() -> None:
+    """Two stretches, of which times, words and number count."""
+    part = "<time>{}</time> <caption>{}</caption> <think>so</think> "
+    first, second = part.format("00:00-00:04", "a dog barks"), part.format("00:04-00:06", "it leaves")
+    record = dataclasses.replace(RECORD, process="Look. " + first + second)
+    said = [
+        first + second,
+        second + first,
+        first,
+        first + second + part.format("00:06-00:08", "it is back"),
+        part.format("00:00-00:04", "a cat barks") + second,
+        part.format("00:00-00:02", "a dog barks") + second,
+        part.format("soon", "a dog barks"),
+        "nothing",
+    ]
+    wanted = [1, 1, 1 / 2, 2 / 3, (2 / 3 + 1) / 2, (1 / 2 + 1) / 2, 0, 0]
+    assert REWARDS["captions"](group(*said, record=record)) == pytest.approx(wanted)
+    assert REWARDS["captions"](group(first)) == [0]  # no trace to hold it against
+
+
 def test_temporal_is_given_where_order_helps() -> None:
     right, wrong = TRACE.format("B"), TRACE.format("A")
     reward = REWARDS["temporal"]

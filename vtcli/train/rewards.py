@@ -13,8 +13,14 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from vtcli.errors import UsageError
-from vtcli.scoring.rewards import paper_accuracy, paper_format, video_r1_accuracy, video_r1_format
-from vtcli.scoring.spans import union_iou
+from vtcli.scoring.rewards import (
+    paper_accuracy,
+    paper_format,
+    video_r1_accuracy,
+    video_r1_format,
+    word_error_rate,
+)
+from vtcli.scoring.spans import Span, iou, union_iou
 from vtcli.trace.model import parse_trace
 from vtcli.trace.times import parse_range
 from vtcli.train.records import Record
@@ -72,11 +78,34 @@ def times(group: Group) -> list[float]:
     """How well the `<time>`s told cover the true stretches, where the record gives any."""
     if not group.record.spans:
         return [0.0] * len(group.texts)
-    told = [
-        [(s.start, s.end) for s in parse_trace(text).segments if s.start is not None and s.end is not None]
-        for text in group.texts
-    ]
+    told = [[span for span, _ in _told(text)] for text in group.texts]
     return [union_iou(spans, group.record.spans) for spans in told]
+
+
+def captions(group: Group) -> list[float]:
+    """How well the times and captions told are those of the record's own trace, 0 where it has none.
+
+    Of each stretch of the trace the best that any stretch told makes of it: their overlap times the share of the
+    caption's words that are right. The mean over the stretches of whichever tells more of them.
+    """
+    wanted = _told(group.record.process)
+    return [_agreement(wanted, _told(text)) for text in group.texts]
+
+
+def _agreement(wanted: Sequence[tuple[Span, str]], told: Sequence[tuple[Span, str]]) -> float:
+    if not wanted:
+        return 0.0
+    best = (
+        max((iou(span, other) * max(0.0, 1 - word_error_rate(caption, said)) for other, said in told), default=0.0)
+        for span, caption in wanted
+    )
+    return sum(best) / max(len(wanted), len(told))
+
+
+def _told(text: str) -> list[tuple[Span, str]]:
+    """Times with captions of a trace, where the times can be read."""
+    segments = parse_trace(text).segments
+    return [((s.start, s.end), s.caption) for s in segments if s.start is not None and s.end is not None]
 
 
 def temporal(group: Group) -> list[float]:
@@ -106,6 +135,7 @@ REWARDS: dict[str, Reward] = {
     "format": form,
     "video-r1-format": video_r1_form,
     "times": times,
+    "captions": captions,
     "temporal": temporal,
     "length": length,
 }
