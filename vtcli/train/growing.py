@@ -67,14 +67,16 @@ class Growing:
     def _by_prompt(self, rows: Tensor) -> Tensor:
         """(rows, heads, n, size) to (prompts, heads, copies * n, size), zeros where a row is no more."""
         _, heads, each, size = rows.shape
-        grid = rows.new_zeros(self._count * self._copies, heads, each, size).index_copy(0, self._place, rows)
+        grid = rows
+        if len(rows) < self._count * self._copies:
+            grid = rows.new_zeros(self._count * self._copies, heads, each, size).index_copy(0, self._place, rows)
         return grid.view(-1, self._copies, heads, each, size).transpose(1, 2).reshape(self._count, heads, -1, size)
 
     def _by_row(self, grid: Tensor, each: int) -> Tensor:
         """The way back."""
         _, heads, _, size = grid.shape
-        rows = grid.view(-1, heads, self._copies, each, size).transpose(1, 2)
-        return rows.reshape(-1, heads, each, size)[self._place]
+        rows = grid.view(-1, heads, self._copies, each, size).transpose(1, 2).reshape(-1, heads, each, size)
+        return rows if len(self._place) == len(rows) else rows[self._place]
 
     def keep(self, rows: Tensor) -> None:
         """Forgets the rows for which `rows` (rows,) is False."""

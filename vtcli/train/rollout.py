@@ -23,6 +23,9 @@ from vtcli.train.shared import shared_attention
 if TYPE_CHECKING:
     from torch import Tensor
 
+DROP = 0.75
+"""Completions that have ended are dropped when no more than this share still grows: each time all keys are copied."""
+
 
 @dataclass(frozen=True)
 class Drawing:
@@ -99,19 +102,21 @@ class _Rollout:
         rows = len(self.prompts) * self.copies
         drawn = torch.zeros(rows, self.drawing.max_tokens, dtype=torch.long, device=self.device)
         lengths = torch.zeros(rows, dtype=torch.long, device=self.device)
-        alive = torch.arange(rows, device=self.device)
+        kept = torch.arange(rows, device=self.device)
+        going = torch.ones(rows, dtype=torch.bool, device=self.device)
         logits = torch.cat([self._read(i) for i in range(len(self.prompts))])
         for step in range(self.drawing.max_tokens):
-            tokens = self._draw(logits, alive, step)
-            drawn[alive, step] = tokens
-            lengths[alive] = step + 1
-            going = ~torch.isin(tokens, self.ends)
-            if not going.any() or step + 1 == self.drawing.max_tokens:
+            tokens = self._draw(logits, kept, step)
+            drawn[kept[going], step] = tokens[going]
+            lengths[kept[going]] = step + 1
+            going &= ~torch.isin(tokens, self.ends)
+            left = int(going.sum())
+            if not left or step + 1 == self.drawing.max_tokens:
                 break
-            if not going.all():  # what has ended is neither read nor kept
-                alive, tokens = alive[going], tokens[going]
+            if left <= DROP * len(going):  # what has ended is neither read nor kept any more
+                kept, tokens, self.position = kept[going], tokens[going], self.position[going]
                 self.cache.keep(going)
-                self.position = self.position[going]
+                going = going[going]
             logits = self._step(tokens, step)
         return [row[:length].tolist() for row, length in zip(drawn.cpu(), lengths.tolist(), strict=True)]
 
@@ -150,8 +155,8 @@ class _Rollout:
         ).last_hidden_state
         return hidden
 
-    def _draw(self, logits: Tensor, alive: Tensor, step: int) -> Tensor:
-        """The next token of each row (rows,)."""
+    def _draw(self, logits: Tensor, rows: Tensor, step: int) -> Tensor:
+        """The next token of each of `rows` (rows,)."""
         import torch
 
         logits = logits.float().index_fill(1, self.forbidden, float("-inf"))
@@ -166,6 +171,6 @@ class _Rollout:
             shares = shares.where(shares.cumsum(-1) - shares < self.drawing.top_p, 0)
         sums = shares.cumsum(-1)
         whole = sums[:, -1:]
-        target = (self.numbers[alive, step, None] * whole).minimum(whole.nextafter(torch.zeros_like(whole)))
+        target = (self.numbers[rows, step, None] * whole).minimum(whole.nextafter(torch.zeros_like(whole)))
         place = (sums <= target).sum(-1)  # the first that the sums lie above, so that its share is not zero
         return place if order is None else order.gather(1, place[:, None])[:, 0]
