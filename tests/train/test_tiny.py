@@ -21,7 +21,7 @@ from vtcli.prompt import build_prompt  # noqa: E402
 from vtcli.shapes.render import write_clip  # noqa: E402
 from vtcli.train.tiny.__main__ import corpus, untied  # noqa: E402
 from vtcli.train.tiny.checkpoint import SIZE, SPECIAL, TAGS, model_config, train_tokenizer, write_files  # noqa: E402
-from vtcli.train.tiny.data import FRAMES, OPTIONS, Maker, batches, prefix_text, sample_times  # noqa: E402
+from vtcli.train.tiny.data import FRAMES, OPTIONS, ORDERS, Maker, batches, prefix_text, sample_times  # noqa: E402
 from vtcli.train.tiny.fit import Stage, Trainer  # noqa: E402
 from vtcli.train.tiny.forward import SharedForward, patches  # noqa: E402
 from vtcli.train.tiny.start import DISTANCES, look_back  # noqa: E402
@@ -120,6 +120,16 @@ def test_only_the_response_is_learned_and_the_answer_weighs_most(tokenizer: Toke
             assert answer[0] == answer[1]  # the letter found, and given
             answer = answer[0]
         assert f"<answer>{answer}</answer>" in text and answer
+
+
+def test_the_plain_base_learns_to_tell_without_a_question(tokenizer: Tokenizer) -> None:
+    for number in range(8):
+        sample = Maker(tokenizer, "train").sample(number, "tell")
+        order, reply = tokenizer.decode(sample.ids.tolist(), skip_special_tokens=False).split("assistant\n")
+        assert any(words in order for words in ORDERS)
+        learned = tokenizer.decode(sample.ids[sample.weights > 0].tolist(), skip_special_tokens=False)
+        assert reply.strip() == learned.strip() and learned.endswith("<|im_end|>")
+        assert "<time>" in learned and "<answer>" not in learned
 
 
 @pytest.mark.parametrize("task", ["conclude", "derive", "choose"])

@@ -16,7 +16,7 @@ from vtcli.shapes.language import response
 from vtcli.shapes.questions import pick
 from vtcli.train.tiny.checkpoint import model_config, train_tokenizer, write_files
 from vtcli.train.tiny.data import draw_clip, prefix_text, sample_times
-from vtcli.train.tiny.fit import STAGES, Trainer
+from vtcli.train.tiny.fit import BASE_STAGES, STAGES, Trainer
 from vtcli.train.tiny.start import look_back
 
 SEED = 0
@@ -38,18 +38,20 @@ def corpus() -> Iterator[str]:
 def main() -> None:
     """Trains the stages in order; `--from STAGE` goes on from the weights that the stage before left in `--work`.
 
-    With `--to see` the folder gets a plain base: it sees and reads, and was never asked a question about a clip.
+    With `--base` they lead to a plain base for `vt train`: it tells what happens, and was never asked about a clip.
     """
     from transformers import Qwen2_5_VLConfig, Qwen2_5_VLForConditionalGeneration
 
-    names = [stage.name for stage in STAGES]
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("folder", type=Path, help="where the checkpoint goes")
     parser.add_argument("--work", type=Path, default=Path("build/tiny"), help="where weights are kept between stages")
-    parser.add_argument("--from", dest="first", choices=names, default=names[0])
-    parser.add_argument("--to", dest="last", choices=names, default=names[-1], help="the last stage")
+    parser.add_argument("--base", action="store_true", help="a plain base for vt train, not the embedded model")
+    parser.add_argument("--from", dest="first", default=STAGES[0].name, metavar="STAGE")
     options = parser.parse_args()
-    folder, work = options.folder, options.work
+    folder, work, stages = options.folder, options.work, BASE_STAGES if options.base else STAGES
+    names = [stage.name for stage in stages]
+    if options.first not in names:
+        parser.error(f"there is no stage {options.first} (there are: {', '.join(names)})")
     torch.manual_seed(SEED)
     tokenizer = train_tokenizer(corpus())
     write_files(folder, tokenizer)
@@ -65,7 +67,7 @@ def main() -> None:
         trainer.heads.load_state_dict({k[6:]: v for k, v in kept.items() if k.startswith("heads/")})
     else:
         trainer.log.unlink(missing_ok=True)
-    for stage in STAGES[skipped : names.index(options.last) + 1]:
+    for stage in stages[skipped:]:
         trainer.run(stage)
         state = {f"model/{k}": v for k, v in untied(model).items()}
         state |= {f"heads/{k}": v for k, v in trainer.heads.state_dict().items()}

@@ -36,9 +36,10 @@ MOTIONS: tuple[str, ...] = (
 )  # fmt: skip
 CELL_TARGETS = {"colour": len(COLOURS) + 1, "new": len(COLOURS) + 1, "form": len(FORMS) + 1, "motion": len(MOTIONS)}
 
-Task = Literal["cells", "read", "see", "ask"]
-"""cells: pictures only; read: no clips, only practice on text; see: say what happens, without a question; ask: the
-whole prompt and response."""
+Task = Literal["cells", "read", "see", "tell", "ask"]
+"""cells: pictures only; read: no clips, only practice on text; see: say what happens, without a question; tell: the
+same when told to, in a chat; ask: the whole prompt and response."""
+ORDERS = ("Tell what happens in the video.", "Describe the video second by second.", "What is to be seen here?")
 Practice = Literal["copy", "letters", "conclude", "derive", "choose"]
 """copy: random tokens, told twice; letters: from options that are much alike, each to its letter; conclude: from the
 segments to the answer; derive: from the walk to segments and answer; choose: from the answer to its letter. The last
@@ -94,7 +95,13 @@ class Maker:
         if task != "cells":
             seen = [(look(scene, times, per_grid), 1.5), (" " + segments(scene), 1.0)]
             question = pick(scene, rng, multiple_choice=rng.random() < 0.5)
-            parts = [("<|vision_end|>", 0.0), *seen] if task == "see" else _dialogue(seen, question)
+            if task == "see":
+                parts = [("<|vision_end|>", 0.0), *seen]
+            elif task == "tell":
+                parts = [_turn(_order(rng)), *seen, ("<|im_end|>", 1.0)]
+            else:
+                user = build_prompt(question.text, question.choices).user
+                parts = [_turn(user), *seen, *_ending(question)]
         ids, weights = self._encode(parts)
         frames = render(scene, times, SIZE).astype(np.int16) + np.roll(self.noise, rng.randrange(SIZE), axis=1)
         return Sample(
@@ -160,9 +167,16 @@ def _text_only(ids: npt.NDArray[np.int64], weights: npt.NDArray[np.float32]) -> 
     return Sample(np.zeros((0,), np.uint8), none, none, none, ids, weights)
 
 
-def _dialogue(seen: list[tuple[str, float]], question: Question) -> list[tuple[str, float]]:
-    user = build_prompt(question.text, question.choices).user
-    return [(f"<|vision_end|>{user}<|im_end|>\n<|im_start|>assistant\n", 0.0), *seen, *_ending(question)]
+def _turn(user: str) -> tuple[str, float]:
+    """What follows a video before the reply, not to be learned."""
+    return f"<|vision_end|>{user}<|im_end|>\n<|im_start|>assistant\n", 0.0
+
+
+def _order(rng: random.Random) -> str:
+    """One of `ORDERS`, followed by the layout wanted or by more of them, so that the video lies some way back."""
+    if rng.random() < 0.6:
+        return build_prompt(rng.choice(ORDERS)).user
+    return " ".join(rng.choice(ORDERS) for _ in range(rng.randint(1, 12)))
 
 
 def _ending(question: Question) -> list[tuple[str, float]]:

@@ -65,13 +65,23 @@ class Stage:
     practice_size: int = 16
 
 
-STAGES: tuple[Stage, ...] = (
+_SEEING = (
     Stage("copy", "read", 7_000_000, 300, 0, 2e-3, 2e-3, cells=0.0, practice=("copy",), practice_size=64),
     Stage("read", "read", 6_000_000, 700, 0, 2e-3, 1.2e-3, cells=0.0, practice=READING, practice_size=32),
     Stage("cells", "cells", 0, 350, 16, 2e-3, 1e-3, cells=1.0),
     Stage("see", "see", 1_000_000, 900, 16, 1.2e-3, 1.0e-3, cells=0.3, practice=READING),
+)
+STAGES: tuple[Stage, ...] = (
+    *_SEEING,
     Stage("ask", "ask", 2_000_000, 1700, 16, 1.0e-3, 1e-5, cells=0.1, practice=READING),
 )
+"""To the embedded model."""
+BASE_STAGES: tuple[Stage, ...] = (
+    *_SEEING,
+    Stage("settle", "see", 3_000_000, 1000, 16, 1.0e-3, 1e-5, cells=0.1, practice=READING),
+    Stage("tell", "tell", 3_500_000, 350, 16, 5e-4, 1e-5, cells=0.1, practice=READING),
+)
+"""To a plain base for SFT and GRPO: it tells what happens in a clip when it is told to, and was asked nothing."""
 
 
 class CellHeads(nn.Module):
@@ -163,11 +173,14 @@ class Trainer:
         video = self.forward.see(torch.from_numpy(batch.frames))
         losses = {"cells": stage.cells * self.heads.cell_loss(video, torch.from_numpy(batch.cells))}
         if stage.task != "cells":
-            prefix = self.prefix if stage.task == "ask" else self.prefix[:0]
+            prefix = self._prefix(stage.task)
             hidden = self.forward.read(prefix, video, torch.from_numpy(batch.steps), torch.from_numpy(batch.ids))
             losses["text"] = self._token_loss(hidden.last, batch)
             losses["seconds"] = 0.1 * self.heads.second_loss(hidden.early, torch.from_numpy(batch.seconds))
         return losses
+
+    def _prefix(self, task: Task) -> Tensor:
+        return self.prefix if task in ("tell", "ask") else self.prefix[:0]
 
     def _text_loss(self, batch: Batch) -> Tensor:
         hidden = self.forward.read(self.prefix[:0], None, None, torch.from_numpy(batch.ids))
@@ -196,7 +209,7 @@ class Trainer:
                     found[target] = round(right[filled].float().mean().item(), 3)
             if task == "cells":
                 continue
-            prefix = self.prefix if task == "ask" else self.prefix[:0]
+            prefix = self._prefix(task)
             with torch.autocast("cpu", dtype=torch.bfloat16):
                 hidden = self.forward.read(prefix, video, torch.from_numpy(batch.steps), torch.from_numpy(batch.ids))
                 guess = self.forward.logits(hidden.last[:, :-1]).argmax(-1)
