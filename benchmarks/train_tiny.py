@@ -1,13 +1,13 @@
 """What SFT and GRPO bring: the embedded model from its plain base, scored on clips nothing was trained on.
 
-    python -m vtcli.train.tiny build/tiny/base --to see    # the base: weights that see, and were never asked anything
+    python -m vtcli.train.tiny --base build/tiny/base    # tells what happens in a clip, and was never asked anything
     python benchmarks/train_tiny.py build/tiny/base
 
 SFT once, then GRPO from it and from the base itself, once a seed, by benchmarks/train_tiny.yaml, of which --set changes
 values: on a GPU, where steps are many and large,
 
     python benchmarks/train_tiny.py build/tiny/base --set attention=sdpa --set grpo.batch=32 --set grpo.per_device=32 \\
-        --set grpo.max_steps=600 --set grpo.scale_rewards=none
+        --set grpo.max_steps=600
 
 A run that was stopped goes on with the same command. Each checkpoint answers the same clips greedily; the SFT and the
 last GRPO checkpoint also with other numbers of frames.
@@ -31,7 +31,7 @@ RECIPE = Path(__file__).with_name("train_tiny.yaml")
 SCORE = Path(__file__).with_name("_train_score.py")
 FORMAT_BAR, GAIN_BAR, HIGH_BAR, GRPO_FORMAT_BAR = 0.98, 0.05, 0.95, 0.99
 
-SMOOTH = 20
+SMOOTH = 5
 COLOURS = ["#0969da", "#bf3989", "#1a7f37", "#9a6700"]
 
 
@@ -72,7 +72,9 @@ def draw(file: Path, sft: Path, grpo: list[Path]) -> None:
         f"GRPO: accuracy of completions, mean of {SMOOTH} steps": [
             curve(one, "rewards/accuracy/mean", SMOOTH) for one in grpo
         ],
-        f"GRPO: overlap of times, mean of {SMOOTH} steps": [curve(one, "rewards/times/mean", SMOOTH) for one in grpo],
+        f"GRPO: times and captions, mean of {SMOOTH} steps": [
+            curve(one, "rewards/captions/mean", SMOOTH) for one in grpo
+        ],
         "GRPO: accuracy of greedy replies to held-out questions": [curve(one, "held_out/accuracy") for one in grpo],
     }
     parts = []
@@ -112,7 +114,7 @@ def main() -> int:
     os.environ.setdefault("OMP_WAIT_POLICY", "passive")
     base = options.base.resolve()
     if not (base / "config.json").is_file():
-        print(f"{options.base} is not there: make it with python -m vtcli.train.tiny {options.base} --to see")
+        print(f"{options.base} is not there: make it with python -m vtcli.train.tiny --base {options.base}")
         return 0
     learned = train(base, options.folder / "sft", "sft", 0, options.set)
     rows: dict[str, tuple[Path, int]] = {"base": (base, 16), "SFT": (learned, 16)}
