@@ -14,6 +14,7 @@ pytest.importorskip("trl")
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
+from vtcli.engines.vision import see
 from vtcli.models import catalogue
 from vtcli.models.checkpoint import Checkpoint, planned_checkpoint
 from vtcli.train import duration
@@ -26,7 +27,6 @@ from vtcli.train.operations import Operations, Size
 from vtcli.train.plan import Devices
 from vtcli.train.recipe import Grpo, Lora, Recipe, load_recipe
 from vtcli.train.records import Record
-from vtcli.train.rollout import video_embeddings
 from vtcli.train.sft import sft_trainer
 from vtcli.train.trainer import Context
 
@@ -70,7 +70,7 @@ def test_operations_of_the_parts_are_those_torch_counts(
     of, prompt = Operations(encoder.checkpoint), encoder.prompt(records[0])
     grids = [(int(t), int(h), int(w)) for t, h, w in prompt.grids]
     with torch.no_grad():
-        seen = counted(lambda: video_embeddings(model, prompt))
+        seen = counted(lambda: see(model.model.visual, prompt.patches, prompt.grids))
         # Attention of the tower is never causal, so torch's count of it is ours.
         assert of.vision(grids) == linear(seen) + sum(n for kind, n in seen.items() if "attention" in str(kind))
         tokens = 40

@@ -13,8 +13,8 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from torch import Tensor
 
-PART = 128
-"""Patches rotated at once: what they take in float32, some 2 MB in the 7B, stays in a core's cache."""
+PART = 256
+"""Patches rotated at once: what they take in float32, 1.3 MB in the 7B, stays in a core's cache."""
 
 
 def see(visual: Any, patches: NDArray[np.float32], grids: NDArray[np.int64]) -> Tensor:
