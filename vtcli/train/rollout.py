@@ -107,8 +107,8 @@ class _Rollout:
         logits = torch.cat([self._read(i) for i in range(len(self.prompts))])
         for step in range(self.drawing.max_tokens):
             tokens = self._draw(logits, kept, step)
-            drawn[kept[going], step] = tokens[going]
-            lengths[kept[going]] = step + 1
+            drawn[kept, step] = tokens
+            lengths[kept] += going
             going &= ~torch.isin(tokens, self.ends)
             left = int(going.sum())
             if not left or step + 1 == self.drawing.max_tokens:
