@@ -41,7 +41,7 @@ def video_r1_accuracy(reply: str, solution: str, problem_type: str) -> float:
     if problem_type == "multiple choice":
         return float(given.strip() == truth.strip())
     if problem_type == "OCR":
-        return min(1.0, max(0.0, 1.0 - word_error_rate(truth, given)))
+        return word_accuracy(truth, given)
     if problem_type == "free-form":
         return mean_rouge(truth, given)
     told, right = _number(given), _number(truth)
@@ -61,6 +61,11 @@ def video_r1_format(reply: str) -> float:
     begins, ends = reply.startswith("<think>"), reply.endswith("</answer>")
     middle = reply[len("<think>") : len(reply) - len("</answer>")]
     return float(begins and ends and re.search(r"</think>\s*<answer>", middle) is not None)
+
+
+def word_accuracy(reference: str, hypothesis: str) -> float:
+    """What the word error rate leaves of 1, not below 0."""
+    return max(0.0, 1.0 - word_error_rate(reference, hypothesis))
 
 
 def word_error_rate(reference: str, hypothesis: str) -> float:

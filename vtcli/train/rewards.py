@@ -18,7 +18,7 @@ from vtcli.scoring.rewards import (
     paper_format,
     video_r1_accuracy,
     video_r1_format,
-    word_error_rate,
+    word_accuracy,
 )
 from vtcli.scoring.spans import Span, iou, union_iou
 from vtcli.trace.model import parse_trace
@@ -96,7 +96,7 @@ def _agreement(wanted: Sequence[tuple[Span, str]], told: Sequence[tuple[Span, st
     if not wanted:
         return 0.0
     best = (
-        max((iou(span, other) * max(0.0, 1 - word_error_rate(caption, said)) for other, said in told), default=0.0)
+        max((iou(span, other) * word_accuracy(caption, said) for other, said in told), default=0.0)
         for span, caption in wanted
     )
     return sum(best) / max(len(wanted), len(told))
