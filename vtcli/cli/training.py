@@ -114,6 +114,8 @@ class TrainFollower:
             self._asked = None
 
     def step(self, stage: str, step: int, steps: int, row: dict[str, Any]) -> None:
+        from vtcli.train.duration import spell
+
         shown = {label: form.format(row[name]) for name, label, form in _VALUES if name in row}
         if row.get("seconds") and row.get("tokens"):
             shown["tokens/s"] = f"{row['tokens'] / row['seconds']:.0f}"
@@ -121,9 +123,10 @@ class TrainFollower:
             shown["GPU"] = f"{row['gpu_memory'] / 1e9:.1f} GB"
         if not any(name.startswith("held_out") for name in row):  # those stay on lines of their own
             self._values |= shown
-        if self._live:
-            self._advance(stage, step, steps, "  ".join(f"{label} {value}" for label, value in self._values.items()))
+        self._advance(stage, step, steps, "  ".join(f"{label} {value}" for label, value in self._values.items()))
         if not self._live or "held-out accuracy" in shown:
+            if left := next(task.time_remaining for task in self._progress.tasks if task.id == self._task):
+                shown["left"] = spell(left)
             self._say(f"{stage} {step}/{steps}  " + "  ".join(f"{label} {value}" for label, value in shown.items()))
 
     def saved(self, stage: str, step: int) -> None:
