@@ -41,8 +41,7 @@ def told_times(reply: str) -> list[Span]:
     """The `<time>` spans of `parse_trace(reply)` that can be read; where there are none, the answer if it is a time."""
     told = _plain_times(reply)
     if told is None:
-        segments = parse_trace(reply).segments
-        told = [(s.start, s.end) for s in segments if s.start is not None and s.end is not None]
+        told = [span for segment in parse_trace(reply).segments if (span := segment.span)]
     if not told and (span := parse_range(answer_text(reply))):
         told = [span]
     return told

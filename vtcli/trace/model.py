@@ -22,6 +22,11 @@ class Segment:
     caption: str
     think: str
 
+    @property
+    def span(self) -> tuple[float, float] | None:
+        """(start, end) in seconds, None where the model gave no time that can be read."""
+        return None if self.start is None or self.end is None else (self.start, self.end)
+
     def as_json(self) -> dict[str, Any]:
         return {"start": self.start, "end": self.end, "caption": self.caption, "think": self.think}
 

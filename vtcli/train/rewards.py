@@ -104,8 +104,7 @@ def _agreement(wanted: Sequence[tuple[Span, str]], told: Sequence[tuple[Span, st
 
 def _told(text: str) -> list[tuple[Span, str]]:
     """Times with captions of a trace, where the times can be read."""
-    segments = parse_trace(text).segments
-    return [((s.start, s.end), s.caption) for s in segments if s.start is not None and s.end is not None]
+    return [(span, segment.caption) for segment in parse_trace(text).segments if (span := segment.span)]
 
 
 def temporal(group: Group) -> list[float]:

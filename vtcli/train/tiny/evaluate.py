@@ -65,7 +65,7 @@ def question_of(clip: int, multiple_choice: bool) -> Question:
 
 def mean_iou(scene: Scene, trace: Trace) -> float:
     """As the paper's mIoU (section 7.3): for each true segment the best overlap of any segment told."""
-    told = [(s.start, s.end) for s in trace.segments if s.start is not None and s.end is not None]
+    told = [span for segment in trace.segments if (span := segment.span)]
     best = best_ious(told, [(fact.start, fact.end) for fact in truth(scene)])
     return sum(best) / len(best)
 
