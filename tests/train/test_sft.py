@@ -87,6 +87,25 @@ def test_log_probabilities_are_those_of_vt_ask(
     engine.close()
 
 
+def test_padding_costs_no_mask(
+    records: tuple[Record, ...], encoder: Encoder, recipe: Recipe, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Kernels that read a mask are slower, and what is filled up behind a row's end is seen by nothing."""
+    trainer, calls = trainer_for(recipe, records, encoder, tmp_path), list[Any]()
+    batch = trainer.data_collator([{"number": number} for number in range(3)])
+    usual, length = torch.nn.functional.scaled_dot_product_attention, batch["input_ids"].shape[1]
+
+    def watched(query: Any, *given: Any, attn_mask: Any = None, is_causal: bool = False, **named: Any) -> Any:
+        if query.shape[2] == length:
+            calls.append((attn_mask, is_causal))
+        return usual(query, *given, attn_mask=attn_mask, is_causal=is_causal, **named)
+
+    monkeypatch.setattr(torch.nn.functional, "scaled_dot_product_attention", watched)
+    assert not batch["attention_mask"].all()
+    trainer.compute_loss(trainer.model, batch)
+    assert calls == [(None, True)] * len(trainer.model.model.language_model.layers)
+
+
 def test_only_the_reply_is_learned(records: tuple[Record, ...], encoder: Encoder) -> None:
     batch = Collator(encoder, records, 0)([{"number": 0}, {"number": 3}])
     for row, record in enumerate((records[0], records[3])):

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from vtcli.engines.device import Placement
 from vtcli.engines.loading import load_model, quiet
+from vtcli.engines.vision import multiply_patches
 from vtcli.models.checkpoint import Checkpoint
 from vtcli.models.files import read_json
 from vtcli.models.tokenizer import Tokenizer
@@ -40,6 +41,7 @@ _VISION = r"visual\.blocks\.\d+\.(attn\.(qkv|proj)|mlp\.(gate|up|down)_proj)"
 def load_for_training(checkpoint: Checkpoint, recipe: Recipe) -> Any:
     """The transformers model on the CPU, its weights as the recipe keeps them. Raises ModelError."""
     model, _ = load_model(checkpoint, Placement("cpu", recipe.weights))
+    multiply_patches(model.model.visual)
     if recipe.attention != "sdpa":
         model.set_attn_implementation(recipe.attention)
     # The reference model of GRPO is loaded from here, and transformers would look on the Hub for a bare name.
