@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -18,11 +19,15 @@ from vtcli.models.checkpoint import open_checkpoint  # noqa: E402
 from vtcli.models.tokenizer import Tokenizer as PromptTokenizer  # noqa: E402
 from vtcli.models.weights import published_name  # noqa: E402
 from vtcli.prompt import build_prompt  # noqa: E402
-from vtcli.shapes.render import write_clip  # noqa: E402
+from vtcli.shapes.language import truth  # noqa: E402
+from vtcli.shapes.render import CLIP_SIZE, write_clip  # noqa: E402
+from vtcli.train import shapes  # noqa: E402
+from vtcli.train.records import read_records  # noqa: E402
+from vtcli.train.tiny import records  # noqa: E402
 from vtcli.train.tiny.__main__ import corpus, untied  # noqa: E402
 from vtcli.train.tiny.checkpoint import SIZE, SPECIAL, TAGS, model_config, train_tokenizer, write_files  # noqa: E402
 from vtcli.train.tiny.data import FRAMES, OPTIONS, ORDERS, Maker, batches, prefix_text, sample_times  # noqa: E402
-from vtcli.train.tiny.fit import Stage, Trainer  # noqa: E402
+from vtcli.train.tiny.fit import BASE_STAGES, STAGES, Stage, Trainer  # noqa: E402
 from vtcli.train.tiny.forward import SharedForward, patches  # noqa: E402
 from vtcli.train.tiny.start import DISTANCES, look_back  # noqa: E402
 from vtcli.video.patches import patchify  # noqa: E402
@@ -194,6 +199,29 @@ def test_every_stage_brings_its_loss_down(
         optimiser.zero_grad()
         totals.append(total.item())
     assert totals[-1] < 0.7 * totals[0]
+
+
+def test_records_tell_what_their_clips_show(tokenizer: Tokenizer, tmp_path: Path) -> None:
+    file = records.write_records(tmp_path, 8, workers=1)
+    told, lengths = read_records([file], {}), set()
+    assert len(told.records) == 16 and not told.problems
+    for number, (choice, free) in enumerate(zip(told.records[::2], told.records[1::2], strict=True)):
+        info = probe(choice.videos[0])
+        assert choice.videos == free.videos and info.width == (CLIP_SIZE if number % 4 == 0 else SIZE)
+        assert (choice.kind, free.kind) == ("multiple choice", "exact") and len(choice.options) > 1
+        scene, _ = Maker(tokenizer, "train").clip(records.FIRST + number)
+        assert info.frames == scene.frames
+        assert choice.spans == free.spans == tuple((fact.start, fact.end) for fact in truth(scene))
+        lengths.add(scene.duration)
+    assert len(lengths) > 1
+    before = choice.videos[0].stat().st_mtime_ns
+    assert records.write_records(tmp_path, 8, workers=1) == file and choice.videos[0].stat().st_mtime_ns == before
+
+
+def test_no_clip_is_shown_in_two_stages() -> None:
+    spans = [(records.FIRST, records.FIRST + records.CLIPS), (shapes.FIRST, shapes.FIRST + 400_000)]
+    spans += [(stage.first, stage.first + stage.steps * stage.size) for stage in (*STAGES, *BASE_STAGES[4:])]
+    assert all(end <= begin for (_, end), (begin, _) in pairwise(sorted(span for span in spans if span[0] < span[1])))
 
 
 def test_a_written_checkpoint_opens_under_the_published_names(

@@ -1,0 +1,65 @@
+"""`python -m vtcli.train.tiny.records FOLDER`: what the embedded model learns from by `vt train`, as clips and records.
+
+Clips of 8 seconds and of 6 to 24, each asked one multiple-choice and one open question. Most are written as small as
+the model sees them, which takes a quarter of the time; each fourth as large as those it is tested on.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import random
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_context
+from pathlib import Path
+
+from vtcli.shapes.questions import pick
+from vtcli.shapes.render import CLIP_SIZE
+from vtcli.train.shapes import told_of, write_aside
+from vtcli.train.tiny.checkpoint import SIZE
+from vtcli.train.tiny.data import draw_clip
+
+FIRST = 4_000_000
+"""Clips that the base was not made from begin here."""
+CLIPS = 9600
+NAME = "records.jsonl"
+
+
+def write_records(folder: Path, clips: int = CLIPS, workers: int = 2) -> Path:
+    """Writes clips and records to `folder` and gives the file of records. Clips that are there are kept."""
+    folder.mkdir(parents=True, exist_ok=True)
+    numbers = range(FIRST, FIRST + clips)
+    with ProcessPoolExecutor(workers, get_context("spawn")) as pool:
+        list(pool.map(_write, [str(folder)] * clips, numbers, chunksize=8))
+    lines = [json.dumps(record) for number in numbers for record in _records(number)]
+    file = folder / NAME
+    file.write_text("\n".join(lines) + "\n", encoding="utf-8")
+    return file
+
+
+def _records(number: int) -> list[dict[str, object]]:
+    scene, _ = draw_clip("train", number)
+    found = []
+    for multiple_choice in (True, False):
+        question = pick(scene, random.Random(f"records {number} {multiple_choice}"), multiple_choice)
+        name = f"{number}-{'choice' if multiple_choice else 'open'}"
+        found.append({"problem_id": name} | told_of(scene, question, f"{number}.mp4"))
+    return found
+
+
+def _write(folder: str, number: int) -> None:
+    path = Path(folder) / f"{number}.mp4"
+    if not path.is_file():
+        write_aside(draw_clip("train", number)[0], path, SIZE if number % 4 else CLIP_SIZE)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("folder", type=Path)
+    parser.add_argument("--clips", type=int, default=CLIPS)
+    options = parser.parse_args()
+    print(write_records(options.folder, options.clips))
+
+
+if __name__ == "__main__":
+    main()
