@@ -1,5 +1,6 @@
-# Everything a checkout can do; needs Python >= 3.11 and make, nothing else.
-# On a machine with an NVIDIA GPU pip takes torch's CUDA build; to choose another, set PIP_EXTRA_INDEX_URL.
+# Everything a checkout can do; needs Python >= 3.11, make and a package index, and for what
+# builds llama.cpp (the tests) a C and C++ compiler. On Linux pip takes torch's CUDA build; to choose another, set
+# PIP_EXTRA_INDEX_URL.
 
 PYTHON ?= $(firstword $(foreach p,python3 python3.13 python3.12 python3.11 python,$(if $(shell $(p) -c 'import sys; sys.version_info < (3, 11) and exit(1); print(1)' 2>/dev/null),$(p))))
 TORCH  ?= torch==2.13.0

@@ -33,17 +33,20 @@ nothing else: `vt ask --json` prints [schema/answer.schema.json](schema/answer.s
 [schema/trace.schema.json](schema/trace.schema.json), `vt doctor --json`
 [schema/doctor.schema.json](schema/doctor.schema.json), `vt models --json`
 [schema/models.schema.json](schema/models.schema.json), `vt pull --json`
-[schema/pull.schema.json](schema/pull.schema.json).
+[schema/pull.schema.json](schema/pull.schema.json), `vt export --json`
+[schema/export.schema.json](schema/export.schema.json), `vt cache --json`
+[schema/cache.schema.json](schema/cache.schema.json).
 `vt chat --json` prints an answer record a line. `vt batch`
 writes its answers to a file, a line each ([schema/line.schema.json](schema/line.schema.json)), and with `--json` prints
 [schema/batch.schema.json](schema/batch.schema.json). `vt train --json`
 [schema/train.schema.json](schema/train.schema.json). `vt eval` prints what [eval.md](eval.md) names.
 
-**Exit codes.** 0 done; 1 it failed, with one line on stderr (`vt: error: …`); 2 wrong usage; 3 `vt batch`
-finished, but some of it failed; 130 interrupted. There is no traceback without `--debug`.
+**Exit codes.** 0 done; 1 it failed, with one line on stderr (`vt: error: …`); 2 wrong usage; 3 `vt batch`,
+`vt eval run` or `vt eval score` finished, but some of it failed; 130 interrupted. There is no traceback without `--debug`.
 
 **Colour.** `--color`, `NO_COLOR`, `FORCE_COLOR` and `TERM=dumb` are honoured; where the output is not a terminal it is
-plain text without links.
+plain text without links. Times link to their moment in the video; `VT_LINK` is the form of these links (by default
+`{url}#t={seconds}`, `file://HOST/PATH#t=SECONDS`; `{path}` and `{host}` may be used too), and empty for none.
 
 **Defaults.** `VT_MODEL` and `VT_DEVICE` stand in for `--model` and `--device`; below them `model = "…"` and
 `device = "…"` in `config.toml`, in `VT_HOME` or the platform's folder for settings (`~/.config/vt` on Linux).

@@ -1,6 +1,6 @@
 """Entry point of `vt` and `python -m vtcli`: runs the app and turns whatever went wrong into one line.
 
-Exit codes (docs/cli.md): 0 done, 1 failed, 2 wrong usage, 130 interrupted.
+Exit codes (docs/cli.md): 0 done, 1 failed, 2 wrong usage, 3 partly failed (batch, eval), 130 interrupted.
 """
 
 from __future__ import annotations

@@ -30,7 +30,7 @@ from vtcli.train.records import Record
 from vtcli.train.sft import sft_trainer
 from vtcli.train.trainer import Context
 
-ONE = Devices("cpu", 1, False, 0)
+ONE = Devices("cpu", 1, "ddp", 0)
 COUNTED = Rate(operations=1.0, bytes=math.inf)
 """At which seconds are operations."""
 TRAIN = [Size(1300, 250, ((8, 16, 30),)), Size(900, 350, ((8, 16, 20),)), Size(300, 100)]
@@ -153,7 +153,7 @@ def test_time_grows_as_it_must(name: Any, seven: Checkpoint) -> None:
     longer = seconds(seven, load_recipe("video-thinker-7b", ["grpo.max_steps=null", f"{name}.epochs=4"]), name,
                      TRAIN * 80)  # fmt: skip
     assert longer["passes"] == pytest.approx(base["passes"] * (4 if name == "sft" else 2))
-    four = seconds(seven, recipe, name, TRAIN * 80, Devices("cuda", 4, True, 0))
+    four = seconds(seven, recipe, name, TRAIN * 80, Devices("cuda", 4, "fsdp", 0))
     assert four["passes"] == pytest.approx(base["passes"] / 4) and four["update"] == pytest.approx(base["update"] / 4)
     lora = seconds(seven, load_recipe("video-thinker-7b", ["grpo.max_steps=null", "lora.rank=64"]), name, TRAIN * 80)
     assert lora["passes"] < base["passes"] and lora["update"] < 0.1 * base["update"]

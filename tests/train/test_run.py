@@ -24,13 +24,15 @@ from safetensors.numpy import load_file
 from tests.cli.conftest import Run, run  # noqa: F401  # the fixture
 from tests.e2e.conftest import ROOT, validate
 from tests.train.conftest import Written
-from vtcli.errors import DataError, TrainError
-from vtcli.models.checkpoint import open_checkpoint
+from vtcli.errors import DataError, TrainError, UsageError
+from vtcli.models import catalogue
+from vtcli.models.checkpoint import open_checkpoint, planned_checkpoint
 from vtcli.train import checkpoints, identity
 from vtcli.train.alone import alone_in
 from vtcli.train.job import Job
 from vtcli.train.journal import Journal
 from vtcli.train.launch import STRATEGIES, config_file
+from vtcli.train.plan import Devices, memory, steps
 from vtcli.train.recipe import load_recipe
 from vtcli.train.run import run as train
 
@@ -108,6 +110,17 @@ def test_vt_asks_what_was_trained(
     for name in ("sft", "grpo"):
         done = run("ask", str(clip), "why?", "-m", str(job.out / name / "final"), "--max-tokens", "4", "--json")
         assert done.code == 0 and json.loads(done.out)["usage"]["completion_tokens"] <= 4
+
+
+def test_vt_asks_in_the_words_that_were_trained(made: tuple[Job, dict[str, Any]], tmp_path: Path) -> None:
+    """And says of a narrow model's child that it is narrow."""
+    job, _ = made
+    assert open_checkpoint(job.out / "sft" / "final").prompt == "video-thinker"
+    recipe = load_recipe("tiny", [*SMALL, "prompt=video-r1", "sft.max_steps=1", "grpo=null"])
+    other = dataclasses.replace(job, recipe=dataclasses.replace(recipe, data=job.recipe.data), out=tmp_path / "out")
+    train(other)
+    child = open_checkpoint(tmp_path / "out" / "sft" / "final")
+    assert child.prompt == "video-r1" and child.scope == open_checkpoint("tiny").scope
 
 
 def test_grpo_alone_goes_on_from_sft(made: tuple[Job, dict[str, Any]], tmp_path: Path) -> None:
@@ -276,19 +289,81 @@ def test_memory_and_disk_are_checked_before_loading(
 
 def test_memory_of_the_7b() -> None:
     """Of full training what is known of AdamW in float32, 16 bytes a parameter, and a reference; LoRA fits 24 GB."""
-    from vtcli.models import catalogue
-    from vtcli.models.checkpoint import planned_checkpoint
-    from vtcli.train.plan import memory
-
     seven = planned_checkpoint(catalogue.entries()["video-thinker-7b"])
     full, lora = load_recipe("video-thinker-7b"), load_recipe("video-thinker-7b-lora")
-    parts = memory(seven, full, "grpo", 1300, 1, False)
+    one = Devices("cuda", 1, "ddp", 0)
+    parts = memory(seven, full, "grpo", 1300, one)
     count = seven.weights.parameters
     assert parts["weights"] + parts["gradients"] + parts["optimizer"] == 16 * count
     assert parts["reference"] == 4 * count
-    assert memory(seven, full, "grpo", 1300, 8, True)["weights"] == 4 * count // 8
-    assert memory(seven, lora, "grpo", 1300, 1, False)["reference"] == 0
-    assert memory(seven, lora, "sft", 3000, 1, False)["total"] < 24e9
+    assert parts["activations"] > 2 * count  # autocast's copy
+    assert memory(seven, lora, "grpo", 1300, one)["reference"] == 0
+    assert memory(seven, lora, "sft", 3000, one)["total"] < 24e9
+
+
+def test_memory_where_a_model_is_spread() -> None:
+    """ZeRO-2 keeps all weights, in bfloat16, and an eighth of the rest; where weights are spread they are gathered to
+    draw; accelerate makes those that FSDP trains float32."""
+    seven, full = planned_checkpoint(catalogue.entries()["video-thinker-7b"]), load_recipe("video-thinker-7b")
+    half = load_recipe("video-thinker-7b", ["weights=bfloat16"])
+    count, eight = seven.weights.parameters, Devices("cuda", 8, "fsdp", 0)
+    fsdp, zero2, zero3 = (
+        memory(seven, full, "grpo", 1300, dataclasses.replace(eight, strategy=name))
+        for name in ("fsdp", "zero2", "zero3")
+    )
+    assert fsdp["weights"] == fsdp["reference"] == 4 * count // 8 and fsdp["optimizer"] == count
+    assert memory(seven, half, "grpo", 1300, eight) == fsdp
+    assert zero2["weights"] == zero2["reference"] == 2 * count and zero2["optimizer"] == 12 * count // 8
+    assert zero3["weights"] == 2 * count // 8 and zero3["gradients"] == zero2["gradients"] == 2 * count // 8
+    assert fsdp["activations"] == zero3["activations"] > 2 * count > zero2["activations"]
+    assert zero2["total"] < 80e9
+
+
+def test_steps_are_those_the_trainer_makes() -> None:
+    grpo = load_recipe("tiny", ["grpo.batch=4", "grpo.epochs=1.5", "grpo.iterations=2", "grpo.max_steps=null"]).grpo
+    assert grpo is not None and steps(grpo, 22) == 15
+
+
+def test_mistakes_of_a_later_stage_end_a_run_before_the_first(made: tuple[Job, dict[str, Any]], tmp_path: Path) -> None:
+    job, _ = made
+    for changes, words in (
+        ({"batch": 3, "per_device": 2}, "grpo.batch 3 is no multiple of grpo.per_device 2 x 1 devices"),
+        ({"rewards": {"acuracy": 1.0}}, "acuracy"),
+        ({"optimizer": "adamx"}, "no such optimizer: adamx"),
+    ):
+        stage = dataclasses.replace(job.recipe.grpo, **changes)  # type: ignore[type-var, arg-type]
+        wrong = dataclasses.replace(job, recipe=dataclasses.replace(job.recipe, grpo=stage), out=tmp_path / "out")
+        with pytest.raises(UsageError, match=words):
+            train(wrong)
+        assert not (tmp_path / "out" / "sft").exists()
+
+
+def test_a_run_goes_on_as_it_was_spread(made: tuple[Job, dict[str, Any]], monkeypatch: pytest.MonkeyPatch) -> None:
+    from vtcli.train import identity
+
+    job, _ = made
+    monkeypatch.setattr(identity, "strategy", lambda: "fsdp")
+    with pytest.raises(TrainError, match="its weights are spread by ddp, not fsdp"):
+        train(job)
+
+
+def test_spread_weights_need_records_that_are_alike(
+    made: tuple[Job, dict[str, Any]], monkeypatch: pytest.MonkeyPatch, tmp_path: Path, shapes: Path
+) -> None:
+    """One process would wait for the vision tower of another that has no use for it."""
+    from vtcli.train import plan
+
+    job, _ = made
+    there = dataclasses.replace(plan.devices(), strategy="fsdp")
+    monkeypatch.setattr(plan, "devices", lambda: there)
+    lines = shapes.read_text().splitlines()
+    text = json.loads(lines[0]) | {"data_type": "text", "path": ""}
+    file = shapes.with_name("text.jsonl")
+    file.write_text("\n".join([*lines[1:], json.dumps(text)]))
+    data = dataclasses.replace(job.recipe.data, files=(str(file),), held_out=0)
+    recipe = dataclasses.replace(job.recipe, data=data)
+    with pytest.raises(UsageError, match="records without a video or picture need ddp or zero2"):
+        train(dataclasses.replace(job, recipe=recipe, out=tmp_path / "out"))
 
 
 def test_journals_go_on_without_doubles(tmp_path: Path) -> None:

@@ -202,6 +202,22 @@ def test_lora_leaves_the_base_alone(
     assert trainer.watch.patches > 0
 
 
+def test_nothing_goes_back_through_a_vision_tower_that_is_not_trained(
+    records: tuple[Record, ...], encoder: Encoder, recipe: Recipe, tmp_path: Path
+) -> None:
+    """Gradient checkpointing with adapters asks for it, as if the pictures' patches were the words' embeddings."""
+    from vtcli.train.recipe import Lora
+
+    recipe = dataclasses.replace(recipe, lora=Lora(rank=4, alpha=8), train_vision=False)
+    trainer = trainer_for(recipe, records, encoder, tmp_path, max_steps=1, gradient_checkpointing=True)
+    back = list[str]()
+    base = trainer.model.get_base_model()
+    base.model.visual.blocks[0].register_full_backward_hook(lambda *_: back.append("vision"))
+    base.model.language_model.layers[0].mlp.register_full_backward_hook(lambda *_: back.append("text"))
+    trainer.train()
+    assert set(back) == {"text"}
+
+
 def test_a_run_that_is_blind_is_stopped(
     records: tuple[Record, ...], encoder: Encoder, recipe: Recipe, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -33,7 +33,7 @@ def train(
         typer.Option(
             "--data",
             metavar="FILE",
-            help="Records: JSON, JSON lines or Parquet, or OWNER/NAME[@REV][:FILE] of the hub; repeat.",
+            help="Records: JSON, JSON lines or Parquet, or OWNER/NAME of the hub, with @REV and :FILE; repeat.",
             show_default=False,
         ),
     ] = None,

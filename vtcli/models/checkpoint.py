@@ -19,6 +19,7 @@ from vtcli.models.gguf_pair import Pair, find_pair
 from vtcli.models.reference import Reference, parse
 from vtcli.models.sizes import count_parameters
 from vtcli.models.weights import Weights, find_weights
+from vtcli.prompt import PROMPTS
 
 MODEL_TYPE = "qwen2_5_vl"
 #: Pixels a frame has in the paper, 128 · 28 · 28: both the least and the most.
@@ -28,6 +29,8 @@ CLIP_MEAN = (0.48145466, 0.4578275, 0.40821073)
 CLIP_STD = (0.26862954, 0.26130258, 0.27577711)
 _NO_PROJECTOR = "--mmproj goes with a GGUF file: {} is a checkpoint folder, which holds its own"
 _FAMILY_PIXELS = (3136, 12845056)
+OWN_FILE = "vtcli.json"
+"""What vt tells of a folder it made and config.json has no place for: `prompt` and `scope` of `Checkpoint`."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -146,7 +149,14 @@ def _read(name: str, path: Path, revision: str | None, weights: bool) -> Checkpo
             f"{path} is a {config.get('model_type', 'nameless')} model: vt runs the Qwen2.5-VL family ({MODEL_TYPE})"
         )
     generation = read_json(path / "generation_config.json")
-    return _build(name, path, revision, config, _processor(path), generation, weights)
+    found = _build(name, path, revision, config, _processor(path), generation, weights)
+    own = read_json(path / OWN_FILE)
+    prompt, scope = own.get("prompt"), own.get("scope")
+    return replace(
+        found,
+        prompt=prompt if isinstance(prompt, str) and prompt in PROMPTS else found.prompt,
+        scope=scope if isinstance(scope, str) else found.scope,
+    )
 
 
 def _from_gguf(pair: Pair) -> Checkpoint:

@@ -17,6 +17,7 @@ from vtcli.models.checkpoint import Checkpoint
 from vtcli.models.fingerprint import fingerprint
 from vtcli.train.check import Checked
 from vtcli.train.job import Job
+from vtcli.train.processes import strategy
 from vtcli.train.recipe import recipe_of
 from vtcli.train.records import Record
 
@@ -33,6 +34,7 @@ def begin_run(
         "model": fingerprint(base),
         "records": _fingerprint((*checked.train, *checked.held_out)),
         "hub": dict(commits),
+        "strategy": strategy(),
         "versions": {"vtcli": vtcli.__version__} | {name: metadata.version(name) for name in LIBRARIES} | _vllm(job),
     }
     told = json.loads(json.dumps(told))
@@ -42,7 +44,7 @@ def begin_run(
         return before
     if is_main:
         job.out.mkdir(parents=True, exist_ok=True)
-        write_whole(_run_file(job.out), json.dumps(told, indent=1))
+        write_whole(run_file(job.out), json.dumps(told, indent=1))
     return dict(told)
 
 
@@ -58,17 +60,18 @@ def _vllm(job: Job) -> dict[str, str]:
 def told_before(out: Path) -> dict[str, Any]:
     """What run.json tells of the run in this folder, {} where there is none. Raises TrainError."""
     try:
-        told = json.loads(_run_file(out).read_text(encoding="utf-8"))
+        told = json.loads(run_file(out).read_text(encoding="utf-8"))
     except FileNotFoundError:
         return {}
     except (OSError, ValueError):
         told = None
     if not isinstance(told, dict) or not told:
-        raise TrainError(f"{_run_file(out)} cannot be read: give another --out")
+        raise TrainError(f"{run_file(out)} cannot be read: give another --out")
     return told
 
 
-def _run_file(out: Path) -> Path:
+def run_file(out: Path) -> Path:
+    """Where a run's folder tells what it is."""
     return out / "run.json"
 
 
@@ -92,6 +95,9 @@ def _difference(before: dict[str, Any], now: dict[str, Any]) -> str:
     for name, what in (("model", "its model"), ("records", "its records")):
         if before.get(name) != now[name]:
             return f"{what} are others" if name == "records" else f"{what} is another"
+    spread = now.get("strategy")
+    if before.get("strategy", spread) != spread:  # the optimizer's state would not be found again
+        return f"its weights are spread by {before['strategy']}, not {spread}"
     then = before.get("recipe")
     if isinstance(then, dict):
         with suppress(UsageError):  # what its version did not know is at what it is by default

@@ -40,6 +40,10 @@ _VISION = r"visual\.blocks\.\d+\.(attn\.(qkv|proj)|mlp\.(gate|up|down)_proj)"
 
 def load_for_training(checkpoint: Checkpoint, recipe: Recipe) -> Any:
     """The transformers model on the CPU, its weights as the recipe keeps them. Raises ModelError."""
+    from transformers.integrations import deepspeed
+
+    library: Any = deepspeed
+    library.unset_hf_deepspeed_config()  # of the stage before: transformers would load by it, a part in each process
     model, _ = load_model(checkpoint, Placement("cpu", recipe.weights))
     multiply_patches(model.model.visual)
     if recipe.attention != "sdpa":
@@ -48,9 +52,18 @@ def load_for_training(checkpoint: Checkpoint, recipe: Recipe) -> Any:
     model.config._name_or_path = model.name_or_path = str(checkpoint.path.resolve())
     if not recipe.train_vision:
         model.model.visual.requires_grad_(False)
+        _stop_at_vision(model)
     if recipe.liger:
         use_liger(model)
     return model
+
+
+def _stop_at_vision(model: Any) -> None:
+    """Has nothing go back through a vision tower that is not trained.
+
+    For gradient checkpointing with adapters transformers has what embeddings give want a gradient, the patches' too.
+    """
+    model.model.visual.blocks[0].register_forward_pre_hook(lambda _, given: (given[0].detach(), *given[1:]))
 
 
 def use_liger(model: Any) -> None:

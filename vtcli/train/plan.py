@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass, replace
+from math import ceil
 from pathlib import Path
 
 from vtcli.disk import free_bytes
@@ -14,6 +15,7 @@ from vtcli.engines.device import VALUE_BYTES
 from vtcli.errors import TrainError
 from vtcli.models.checkpoint import Checkpoint
 from vtcli.models.sizes import vision_parameters
+from vtcli.train.processes import Strategy, strategy
 from vtcli.train.recipe import Grpo, Lora, Recipe, Stage, StageName
 
 _LAYER_WIDTHS = 8
@@ -24,13 +26,17 @@ VLLM_BLOCK = 32
 
 @dataclass(frozen=True)
 class Devices:
-    """count: processes. sharded: weights, gradients and optimizer are spread over them (FSDP, ZeRO-3). free: bytes of
-    one device."""
+    """count: processes, over which a model is spread by `strategy`. free: bytes of one device."""
 
     kind: str
     count: int
-    sharded: bool
+    strategy: Strategy
     free: int
+
+    @property
+    def sharded(self) -> bool:
+        """Whether each has a part of the weights only."""
+        return self.strategy in ("fsdp", "zero3")
 
 
 def devices() -> Devices:
@@ -41,33 +47,28 @@ def devices() -> Devices:
 
     kind = "cuda" if torch.cuda.is_available() else "cpu"
     count = int(os.environ.get("WORLD_SIZE", "1"))
-    zero3 = os.environ.get("ACCELERATE_DEEPSPEED_ZERO_STAGE") == "3"
-    sharded = os.environ.get("ACCELERATE_USE_FSDP", "").lower() == "true" or zero3
     local = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
     if kind == "cpu":
-        return Devices(kind, count, sharded, free_memory("cpu") // local)
+        return Devices(kind, count, strategy(), free_memory("cpu") // local)
     number = int(os.environ.get("LOCAL_RANK", "0"))
-    return Devices(kind, count, sharded, int(torch.cuda.mem_get_info(number)[0]))
+    return Devices(kind, count, strategy(), int(torch.cuda.mem_get_info(number)[0]))
 
 
-def memory(
-    checkpoint: Checkpoint, recipe: Recipe, name: StageName, tokens: int, count: int, sharded: bool
-) -> dict[str, int]:
+def memory(checkpoint: Checkpoint, recipe: Recipe, name: StageName, tokens: int, on: Devices) -> dict[str, int]:
     """Bytes of `weights`, `gradients`, `optimizer`, `reference`, `activations`, `vllm` and their `total` on one device.
 
-    tokens: of the longest prompt, for SFT with its reply.
+    tokens: of the longest prompt, for SFT with its reply. Activations are those of a pass, or keys and values while
+    completions are drawn, whichever are more; with either, what autocast keeps of weights that it rounds, or all the
+    weights where they are gathered to draw.
     """
     stage = recipe.stage(name)
     assert stage is not None
     text = checkpoint.text_config
     hidden, layers = int(text["hidden_size"]), int(text["num_hidden_layers"])
     inner = int(text["intermediate_size"])
-    parameters = checkpoint.weights.parameters
-    trained, trained_width = trained_parameters(checkpoint, recipe)
-    width = VALUE_BYTES[recipe.weights]
-    share = count if sharded else 1
-    reference = isinstance(stage, Grpo) and stage.beta > 0 and recipe.lora is None
-    states = 2 if "8bit" in stage.optimizer else 2 * trained_width
+    parameters, count = checkpoint.weights.parameters, on.count
+    trained, _ = trained_parameters(checkpoint, recipe)
+    held = _held(checkpoint, recipe, stage, on)
     rows = stage.per_device
     if isinstance(stage, Grpo):
         length = rows * (
@@ -81,16 +82,35 @@ def memory(
     if isinstance(stage, Grpo):  # keys and values while completions are drawn
         kept = _token_bytes(checkpoint, recipe) * stage.batch // count * stage.group * (tokens + stage.max_tokens)
     activations = length * hidden * layers * value + one_layer if stage.gradient_checkpointing else layers * one_layer
-    parts = {
-        "weights": parameters * width // share,
-        "gradients": trained * trained_width // share,
-        "optimizer": trained * states // share,
-        "reference": parameters * width // share if reference else 0,
-        "activations": max(activations, kept),
-    }
+    rounded = on.strategy == "ddp" and recipe.lora is None and VALUE_BYTES[recipe.weights] > value
+    copy = trained * value if rounded else 0
+    gathered = parameters * value if on.sharded else 0
+    parts = held | {"activations": max(activations + copy, kept + copy + gathered)}
     if isinstance(stage, Grpo) and stage.rollouts == "vllm":
         parts["vllm"] = parameters * value + vllm_kept(checkpoint, recipe, count)
     return parts | {"total": sum(parts.values())}
+
+
+def _held(checkpoint: Checkpoint, recipe: Recipe, stage: Stage, on: Devices) -> dict[str, int]:
+    """Bytes of what stays on one device from step to step."""
+    parameters = checkpoint.weights.parameters
+    trained, trained_width = trained_parameters(checkpoint, recipe)
+    width = VALUE_BYTES[recipe.weights]
+    moments = 2 if "8bit" in stage.optimizer else 2 * trained_width
+    if on.strategy.startswith("zero"):  # DeepSpeed keeps all in what it computes in, and for the optimizer float32
+        width = VALUE_BYTES[recipe.compute]
+        moments, trained_width = moments + (4 if width < 4 else 0), width
+    elif on.strategy == "fsdp" and recipe.lora is None and recipe.compute == "bfloat16":
+        width = trained_width = 4  # accelerate makes them float32
+        moments = 2 if "8bit" in stage.optimizer else 8
+    share, spread = (on.count if apart else 1 for apart in (on.sharded, on.strategy != "ddp"))
+    reference = isinstance(stage, Grpo) and stage.beta > 0 and recipe.lora is None
+    return {
+        "weights": parameters * width // share,
+        "gradients": trained * trained_width // spread,
+        "optimizer": trained * moments // spread,
+        "reference": parameters * width // share if reference else 0,
+    }
 
 
 def vllm_kept(checkpoint: Checkpoint, recipe: Recipe, count: int) -> int:
@@ -137,7 +157,7 @@ def adapter_parameters(checkpoint: Checkpoint, lora: Lora) -> int:
 
 def check_memory(checkpoint: Checkpoint, recipe: Recipe, name: StageName, tokens: int, on: Devices) -> dict[str, int]:
     """`memory`, or TrainError where it is more than a device has free, with what would fit."""
-    parts = memory(checkpoint, recipe, name, tokens, on.count, on.sharded)
+    parts = memory(checkpoint, recipe, name, tokens, on)
     if parts["total"] <= on.free:
         return parts
     listed = ", ".join(f"{part} {_gb(size)}" for part, size in parts.items() if part != "total" and size)
@@ -164,10 +184,10 @@ def _advice(checkpoint: Checkpoint, recipe: Recipe, name: StageName, tokens: int
         "--set lora.rank=64 --set weights=bfloat16": replace(recipe, lora=Lora(), weights="bfloat16"),
     }
     for what, other in tries.items():
-        if other != recipe and memory(checkpoint, other, name, tokens, on.count, on.sharded)["total"] <= on.free:
+        if other != recipe and memory(checkpoint, other, name, tokens, on)["total"] <= on.free:
             return f"{what} would fit"
     for count in (2, 4, 8, 16, 32):
-        if memory(checkpoint, recipe, name, tokens, count, True)["total"] <= on.free:
+        if memory(checkpoint, recipe, name, tokens, replace(on, count=count, strategy="fsdp"))["total"] <= on.free:
             return f"{count} such devices with their weights spread would hold it (vt train --print-launch fsdp2)"
     return "use a smaller model, or fewer frames or tokens"
 
@@ -189,8 +209,9 @@ def check_disk(checkpoint: Checkpoint, recipe: Recipe, stages: list[StageName], 
 
 
 def steps(stage: Stage, records: int) -> int:
-    """Optimizer steps of a stage."""
-    return stage.max_steps or max(1, int(stage.epochs * (records // stage.batch)))
+    """Optimizer steps of a stage: in GRPO `iterations` with the completions of each batch."""
+    each = records // stage.batch * (stage.iterations if isinstance(stage, Grpo) else 1)
+    return stage.max_steps or max(1, ceil(stage.epochs * each))
 
 
 def _gb(size: int) -> str:

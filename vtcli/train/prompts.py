@@ -48,6 +48,11 @@ def prompt_of(record: Record, layout: str) -> Prompt:
     return Prompt(SYSTEM_PROMPT, USER_TEMPLATE.replace("{Question}", question), videos=videos, pictures=pictures)
 
 
+def asked_in(layout: str) -> str:
+    """What `vt ask` is to ask a model in that was trained under a layout of `prompt_of`, of `vtcli.prompt.PROMPTS`."""
+    return "video-r1" if layout == "video-r1" else "video-thinker"
+
+
 def target_of(record: Record, recipe: Recipe) -> str:
     """What SFT teaches: process, newline, solution [S]; `tiny` was made with a blank between the two."""
     between = " " if recipe.prompt == "ask" else "\n"

@@ -13,7 +13,7 @@ import os
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from typing import Any
 
 from vtcli.disk import write_whole
@@ -23,10 +23,12 @@ from vtcli.models.checkpoint import Checkpoint, open_checkpoint
 from vtcli.train import duration, plan
 from vtcli.train.alone import alone_in
 from vtcli.train.check import Checked
-from vtcli.train.identity import begin_run
+from vtcli.train.identity import begin_run, run_file
 from vtcli.train.job import Follower, Job
 from vtcli.train.prepare import prepare
-from vtcli.train.recipe import STAGES, StageName
+from vtcli.train.processes import check_shared, join
+from vtcli.train.recipe import STAGES, Recipe, Stage, StageName
+from vtcli.train.settings import check_stage
 
 
 def run(job: Job, follower: Follower | None = None) -> dict[str, Any]:
@@ -50,29 +52,32 @@ def run(job: Job, follower: Follower | None = None) -> dict[str, Any]:
         raise UsageError(f"{job.recipe.model} is a GGUF file: training starts from a checkpoint folder")
     with ExitStack() as stack:
         stack.enter_context(_quiet())
-        from accelerate import PartialState
-
         _check_launch()
-        state = PartialState(cpu=not _has_gpu())
+        state = join(job.recipe.compute)
+        for name in stages:
+            check_stage(_stage(job.recipe, name), state.num_processes)
         if not state.is_main_process:
             follower = None
         elif not job.dry_run:
             stack.enter_context(alone_in(job.out))
         with state.main_process_first():  # the others find the frames it read
             encoder, checked, commits = prepare(job, base, stages, state.is_main_process, follower)
+        if plan.devices().sharded:
+            _check_alike(job.recipe, stages, checked)
         planned = _plan(job, base, checked, [name for name in stages if not job.is_done(name)], follower)
         if not job.dry_run:
             begun = begin_run(job, base, checked, commits, state.is_main_process)
             if state.is_main_process:
                 _write_plans(planned, job)
             state.wait_for_everyone()
+            check_shared(state, run_file(job.out))
             if "sft" not in stages and job.is_done("sft"):  # `--stage grpo` after `--stage sft`
                 base = encoder.checkpoint = open_checkpoint(job.model("sft"))
             from vtcli.train.stage import train_stage
 
             for name in stages:
                 model = train_stage(name, job, base, encoder, checked, state, follower)
-                base = replace(open_checkpoint(model), scope=base.scope)
+                base = open_checkpoint(model)
                 encoder.checkpoint = base
         else:
             begun = {}
@@ -90,6 +95,23 @@ def _stages(job: Job) -> tuple[StageName, ...]:
         if name not in there:
             raise UsageError(f"--stage {name}: the recipe has {' and '.join(there)}")
     return tuple(name for name in there if not job.stages or name in job.stages)
+
+
+def _stage(recipe: Recipe, name: StageName) -> Stage:
+    stage = recipe.stage(name)
+    assert stage is not None
+    return stage
+
+
+def _check_alike(recipe: Recipe, stages: Sequence[StageName], checked: Checked) -> None:
+    """Raises UsageError where one process would call the vision tower, or call it once more, and another not: where
+    weights are spread each waits for the others at every layer."""
+    if not all(record.shown for record in checked.train):
+        raise UsageError("records without a video or picture need ddp or zero2: fsdp2 and zero3 wait for all")
+    mixed = len({bool(record.pictures) for record in checked.train}) > 1
+    for name in stages if mixed else ():
+        if _stage(recipe, name).per_device > 1:
+            raise UsageError(f"videos and pictures together need --set {name}.per_device=1 with fsdp2 and zero3")
 
 
 def _plan(

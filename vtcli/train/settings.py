@@ -18,18 +18,12 @@ def arguments(recipe: Recipe, stage: Stage, folder: str, devices: int, records: 
     """Keyword arguments of SFTConfig and GRPOConfig. Raises UsageError unless batch divides over the devices."""
     import torch
 
-    _check_optimizer(stage.optimizer)
-    at_once = stage.per_device * devices
-    name = "grpo" if isinstance(stage, Grpo) else "sft"
-    if stage.batch % at_once:
-        raise UsageError(
-            f"{name}.batch {stage.batch} is no multiple of {name}.per_device {stage.per_device} x {devices} devices"
-        )
+    check_stage(stage, devices)
     group = stage.group if isinstance(stage, Grpo) else 1
     return {
         "output_dir": folder,
         "per_device_train_batch_size": stage.per_device * group,
-        "gradient_accumulation_steps": stage.batch // at_once,
+        "gradient_accumulation_steps": stage.batch // (stage.per_device * devices),
         "num_train_epochs": stage.epochs,
         "max_steps": stage.max_steps or -1,
         "learning_rate": stage.learning_rate,
@@ -62,6 +56,20 @@ def arguments(recipe: Recipe, stage: Stage, folder: str, devices: int, records: 
         "log_level": "error",
         "log_level_replica": "error",
     }
+
+
+def check_stage(stage: Stage, devices: int) -> None:
+    """Raises UsageError for what would end a stage only when it begins, which may be days after the run did."""
+    from vtcli.train.rewards import find_reward
+
+    name = "grpo" if isinstance(stage, Grpo) else "sft"
+    if stage.batch % (stage.per_device * devices):
+        raise UsageError(
+            f"{name}.batch {stage.batch} is no multiple of {name}.per_device {stage.per_device} x {devices} devices"
+        )
+    _check_optimizer(stage.optimizer)
+    for reward in stage.rewards if isinstance(stage, Grpo) else ():
+        find_reward(reward)
 
 
 def _check_optimizer(name: str) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import json
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -13,7 +14,7 @@ import torch
 
 from vtcli.engines.loading import memory_errors
 from vtcli.errors import TrainError
-from vtcli.models.checkpoint import Checkpoint
+from vtcli.models.checkpoint import OWN_FILE, Checkpoint
 from vtcli.train import checkpoints
 from vtcli.train.check import Checked
 from vtcli.train.duration import longest_reply
@@ -23,6 +24,8 @@ from vtcli.train.grpo import forbidden, grpo_trainer
 from vtcli.train.job import Follower, Job
 from vtcli.train.journal import Journal
 from vtcli.train.model import load_for_training, save_merged, store_as
+from vtcli.train.processes import agreed
+from vtcli.train.prompts import asked_in
 from vtcli.train.recipe import StageName
 from vtcli.train.rollout import Drawing
 from vtcli.train.sft import sft_trainer
@@ -42,13 +45,13 @@ def train_stage(
     folder, stage = job.folder(name), job.recipe.stage(name)
     final = job.model(name)
     assert stage is not None
-    if job.is_done(name):
+    done, kept = agreed(state, (job.is_done(name), checkpoints.complete(folder)))  # a shared folder may lag behind
+    if done:
         if follower:
             follower.finished(name, final)
         return final
     if state.is_main_process:  # what a crash left
         shutil.rmtree(folder / checkpoints.ASIDE, ignore_errors=True)
-    kept = checkpoints.complete(folder)
     if follower:
         follower.begins(name, checkpoints.step_of(kept[-1]) if kept else 0)
     model = load_for_training(base, job.recipe)
@@ -92,6 +95,8 @@ def _finish(trainer: Any, base: Checkpoint, job: Job, folder: Path, final: Path,
             shutil.rmtree(aside)
             (folder / "merged.part").rename(aside)
         store_as(aside, base)
+        told = {"prompt": asked_in(job.recipe.prompt), "scope": base.scope}
+        (aside / OWN_FILE).write_text(json.dumps(told) + "\n", encoding="utf-8")
         aside.rename(final)
     state.wait_for_everyone()
 

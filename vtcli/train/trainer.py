@@ -11,6 +11,7 @@ from time import perf_counter
 from typing import TYPE_CHECKING, Any, Protocol
 
 import torch
+from torch.distributed.fsdp import MixedPrecisionPolicy
 from transformers import TrainerCallback
 from transformers.trainer_callback import PrinterCallback, ProgressCallback
 
@@ -63,6 +64,17 @@ class VideoTrainer:
         for callback in (ProgressCallback, PrinterCallback):
             self.remove_callback(callback)
         self.add_callback(_Follower(self))
+
+    def create_accelerator_and_postprocess(self: Any) -> None:
+        """accelerate's FSDP2 rounds all that goes in and out of a layer, and gradients where they are summed: a
+        log-probability in bfloat16 is too coarse for GRPO, whose KL is made of differences, and so are positions."""
+        super().create_accelerator_and_postprocess()  # type: ignore[misc]
+        plugin: Any = getattr(self.accelerator.state, "fsdp_plugin", None)
+        policy = getattr(plugin, "mixed_precision_policy", None)
+        if policy is not None and policy.param_dtype is not None:
+            plugin.mixed_precision_policy = MixedPrecisionPolicy(
+                param_dtype=policy.param_dtype, reduce_dtype=torch.float32, cast_forward_inputs=False
+            )
 
     def _send_telemetry(self) -> None:
         """Nothing is told to anybody."""

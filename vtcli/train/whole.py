@@ -23,7 +23,11 @@ def with_whole_weights(trainer: Any, use: Callable[[Any], T]) -> T:
     if getattr(trainer, "is_deepspeed_enabled", False):
         from trl.models import unwrap_model_for_generation
 
-        with unwrap_model_for_generation(trainer.model_wrapped, accelerator) as gathered:
+        # Gradient checkpointing is off meanwhile, and on again by the settings given here.
+        settings = trainer.args.gradient_checkpointing_kwargs
+        with unwrap_model_for_generation(
+            trainer.model_wrapped, accelerator, gradient_checkpointing_kwargs=settings
+        ) as gathered:
             return use(_base(gathered))
     sharded: bool = isinstance(model, FSDPModule)
     if not sharded:
