@@ -42,7 +42,8 @@ writes its answers to a file, a line each ([schema/line.schema.json](schema/line
 [schema/train.schema.json](schema/train.schema.json). `vt eval` prints what [eval.md](eval.md) names.
 
 **Exit codes.** 0 done; 1 it failed, with one line on stderr (`vt: error: …`); 2 wrong usage; 3 `vt batch`,
-`vt eval run` or `vt eval score` finished, but some of it failed; 130 interrupted. There is no traceback without `--debug`.
+`vt eval run` or `vt eval score` finished, but some of it failed; 130 interrupted. There is no traceback without
+`--debug`.
 
 **Colour.** `--color`, `NO_COLOR`, `FORCE_COLOR` and `TERM=dumb` are honoured; where the output is not a terminal it is
 plain text without links. Times link to their moment in the video; `VT_LINK` is the form of these links (by default

@@ -127,6 +127,11 @@ PROMPTS: Mapping[str, Callable[[str, str], Prompt]] = {
 }
 
 
+def known_style(named: object) -> str:
+    """`named` if it is one of PROMPTS, else the paper's."""
+    return named if isinstance(named, str) and named in PROMPTS else "video-thinker"
+
+
 def _check(question: str, choices: Sequence[str]) -> None:
     if not question.strip():
         raise UsageError("the question is empty: ask something about the video")

@@ -24,7 +24,6 @@ def main() -> None:
         "tiny", [f"model={model}", f"data.shapes={CLIPS}", "sft.epochs=100", "grpo.epochs=100", *changes]
     )
     settings = recipe.stage(stage)
-    assert settings is not None
     changed = dataclasses.replace(settings, evaluate_every=10**9)
     recipe = dataclasses.replace(recipe, **{stage: changed})
     run(Job(recipe, Path(folder), (stage,)))

@@ -23,10 +23,11 @@ from vtcli.shapes.language import truth  # noqa: E402
 from vtcli.shapes.render import CLIP_SIZE, write_clip  # noqa: E402
 from vtcli.train import shapes  # noqa: E402
 from vtcli.train.records import read_records  # noqa: E402
+from vtcli.train.shapes import FRAMES, sample_times  # noqa: E402
 from vtcli.train.tiny import records  # noqa: E402
 from vtcli.train.tiny.__main__ import corpus, untied  # noqa: E402
 from vtcli.train.tiny.checkpoint import SIZE, SPECIAL, TAGS, model_config, train_tokenizer, write_files  # noqa: E402
-from vtcli.train.tiny.data import FRAMES, OPTIONS, ORDERS, Maker, batches, prefix_text, sample_times  # noqa: E402
+from vtcli.train.tiny.data import OPTIONS, ORDERS, Maker, batches, prefix_text  # noqa: E402
 from vtcli.train.tiny.fit import BASE_STAGES, STAGES, Stage, Trainer  # noqa: E402
 from vtcli.train.tiny.forward import SharedForward, patches  # noqa: E402
 from vtcli.train.tiny.start import DISTANCES, look_back  # noqa: E402

@@ -19,7 +19,7 @@ from vtcli.models.gguf_pair import Pair, find_pair
 from vtcli.models.reference import Reference, parse
 from vtcli.models.sizes import count_parameters
 from vtcli.models.weights import Weights, find_weights
-from vtcli.prompt import PROMPTS
+from vtcli.prompt import known_style
 
 MODEL_TYPE = "qwen2_5_vl"
 #: Pixels a frame has in the paper, 128 · 28 · 28: both the least and the most.
@@ -151,12 +151,8 @@ def _read(name: str, path: Path, revision: str | None, weights: bool) -> Checkpo
     generation = read_json(path / "generation_config.json")
     found = _build(name, path, revision, config, _processor(path), generation, weights)
     own = read_json(path / OWN_FILE)
-    prompt, scope = own.get("prompt"), own.get("scope")
-    return replace(
-        found,
-        prompt=prompt if isinstance(prompt, str) and prompt in PROMPTS else found.prompt,
-        scope=scope if isinstance(scope, str) else found.scope,
-    )
+    scope = own.get("scope")
+    return replace(found, prompt=known_style(own.get("prompt")), scope=scope if isinstance(scope, str) else "")
 
 
 def _from_gguf(pair: Pair) -> Checkpoint:

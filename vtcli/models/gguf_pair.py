@@ -16,7 +16,7 @@ from typing import Any
 
 from vtcli.errors import ModelError
 from vtcli.models.gguf import Gguf, is_gguf, read_gguf
-from vtcli.prompt import PROMPTS
+from vtcli.prompt import known_style
 
 TEXT_ARCHITECTURE = "qwen2vl"
 PROJECTOR_TYPE = "qwen2.5vl_merger"
@@ -53,8 +53,7 @@ class Pair:
     @property
     def prompt(self) -> str:
         """What the checkpoint was trained to be asked with, of `vtcli.prompt.PROMPTS`."""
-        named = str(self.text.metadata.get("vtcli.prompt"))
-        return named if named in PROMPTS else "video-thinker"
+        return known_style(self.text.metadata.get("vtcli.prompt"))
 
     @property
     def parameters(self) -> int:

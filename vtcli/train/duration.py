@@ -109,7 +109,6 @@ def planned(
 ) -> Planned:
     """A stage's plan, with `memory` as of `plan.memory`."""
     stage = recipe.stage(name)
-    assert stage is not None
     train, held_out = checked.train_sizes, checked.held_out_sizes
     count, reply = steps(stage, len(train)), mean_reply(recipe, train)
     seconds = least(checkpoint, recipe, name, count, train, held_out, on, rate, reply)
@@ -151,7 +150,6 @@ def least(
     count: steps. train, held_out: the records' sizes. reply: tokens of a completion.
     """
     stage = recipe.stage(name)
-    assert stage is not None
     counted = _Counted(checkpoint, recipe, stage, rate)
     each = [counted.record(size, reply) for size in train]
     operations = count * stage.batch / on.count * sum(each) / len(each)

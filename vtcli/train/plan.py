@@ -62,7 +62,6 @@ def memory(checkpoint: Checkpoint, recipe: Recipe, name: StageName, tokens: int,
     weights where they are gathered to draw.
     """
     stage = recipe.stage(name)
-    assert stage is not None
     text = checkpoint.text_config
     hidden, layers = int(text["hidden_size"]), int(text["num_hidden_layers"])
     inner = int(text["intermediate_size"])
@@ -96,13 +95,12 @@ def _held(checkpoint: Checkpoint, recipe: Recipe, stage: Stage, on: Devices) -> 
     parameters = checkpoint.weights.parameters
     trained, trained_width = trained_parameters(checkpoint, recipe)
     width = VALUE_BYTES[recipe.weights]
+    if on.strategy == "fsdp" and recipe.lora is None and recipe.compute == "bfloat16":
+        width = trained_width = 4  # accelerate makes them float32
     moments = 2 if "8bit" in stage.optimizer else 2 * trained_width
     if on.strategy.startswith("zero"):  # DeepSpeed keeps all in what it computes in, and for the optimizer float32
         width = VALUE_BYTES[recipe.compute]
         moments, trained_width = moments + (4 if width < 4 else 0), width
-    elif on.strategy == "fsdp" and recipe.lora is None and recipe.compute == "bfloat16":
-        width = trained_width = 4  # accelerate makes them float32
-        moments = 2 if "8bit" in stage.optimizer else 8
     share, spread = (on.count if apart else 1 for apart in (on.sharded, on.strategy != "ddp"))
     reference = isinstance(stage, Grpo) and stage.beta > 0 and recipe.lora is None
     return {
@@ -169,7 +167,6 @@ def check_memory(checkpoint: Checkpoint, recipe: Recipe, name: StageName, tokens
 
 def _advice(checkpoint: Checkpoint, recipe: Recipe, name: StageName, tokens: int, on: Devices) -> str:
     stage = recipe.stage(name)
-    assert stage is not None
 
     def with_stage(**changes: object) -> Recipe:
         changed = replace(stage, **changes)  # type: ignore[arg-type]
@@ -197,7 +194,7 @@ def check_disk(checkpoint: Checkpoint, recipe: Recipe, stages: list[StageName], 
     parameters, width = checkpoint.weights.parameters, VALUE_BYTES[recipe.weights]
     trained, trained_width = trained_parameters(checkpoint, recipe)
     one = trained * (trained_width + 2 * trained_width)
-    most = max((recipe.stage(name).keep + 1 for name in stages), default=0)  # type: ignore[union-attr]
+    most = max((recipe.stage(name).keep + 1 for name in stages), default=0)
     free = free_bytes(out)
     models = len(stages) * parameters * width
     need = most * one + models

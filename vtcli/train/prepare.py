@@ -56,9 +56,9 @@ def prepare(
     if not checked.train:
         raise DataError(f"none of {checked.total} records can be trained on")
     for name in stages:
-        stage = recipe.stage(name)
-        if stage is not None and len(checked.train) < stage.batch:
-            raise DataError(f"{len(checked.train)} records to train on are fewer than {name}.batch, {stage.batch}")
+        batch = recipe.stage(name).batch
+        if len(checked.train) < batch:
+            raise DataError(f"{len(checked.train)} records to train on are fewer than {name}.batch, {batch}")
     return encoder, checked, {each.source.text: each.commit for each in fetched}
 
 

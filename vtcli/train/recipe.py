@@ -143,9 +143,16 @@ class Recipe:
     sft: Sft | None = None
     grpo: Grpo | None = None
 
-    def stage(self, name: StageName) -> Stage | None:
-        """The stage's settings, None where the recipe has no such stage."""
-        return self.sft if name == "sft" else self.grpo
+    @property
+    def stages(self) -> tuple[StageName, ...]:
+        """Those there are, in their order."""
+        return tuple(name for name in STAGES if getattr(self, name) is not None)
+
+    def stage(self, name: StageName) -> Stage:
+        """The settings of one of `stages`."""
+        stage = self.sft if name == "sft" else self.grpo
+        assert stage is not None
+        return stage
 
     def as_json(self) -> dict[str, Any]:
         """Plain values, as in the YAML file."""
@@ -336,10 +343,8 @@ def _check(recipe: Recipe) -> None:
         raise UsageError("frames: give one of count and fps, and null for the other")
     if recipe.sft is None and recipe.grpo is None:
         raise UsageError("the recipe has no stage: it needs sft, grpo or both")
-    for name in STAGES:
+    for name in recipe.stages:
         stage = recipe.stage(name)
-        if stage is None:
-            continue
         for key in ("batch", "per_device", "max_tokens", "log_every", "save_every", "evaluate_every", "keep"):
             if getattr(stage, key) < 1:
                 raise UsageError(f"{name}.{key} must be 1 or more, not {getattr(stage, key)}")

@@ -27,7 +27,7 @@ from vtcli.train.identity import begin_run, run_file
 from vtcli.train.job import Follower, Job
 from vtcli.train.prepare import prepare
 from vtcli.train.processes import check_shared, join
-from vtcli.train.recipe import STAGES, Recipe, Stage, StageName
+from vtcli.train.recipe import Recipe, StageName
 from vtcli.train.settings import check_stage
 
 
@@ -55,16 +55,17 @@ def run(job: Job, follower: Follower | None = None) -> dict[str, Any]:
         _check_launch()
         state = join(job.recipe.compute)
         for name in stages:
-            check_stage(_stage(job.recipe, name), state.num_processes)
+            check_stage(job.recipe.stage(name), state.num_processes)
         if not state.is_main_process:
             follower = None
         elif not job.dry_run:
             stack.enter_context(alone_in(job.out))
         with state.main_process_first():  # the others find the frames it read
             encoder, checked, commits = prepare(job, base, stages, state.is_main_process, follower)
-        if plan.devices().sharded:
+        on = plan.devices()
+        if on.sharded:
             _check_alike(job.recipe, stages, checked)
-        planned = _plan(job, base, checked, [name for name in stages if not job.is_done(name)], follower)
+        planned = _plan(job, base, checked, on, [name for name in stages if not job.is_done(name)], follower)
         if not job.dry_run:
             begun = begin_run(job, base, checked, commits, state.is_main_process)
             if state.is_main_process:
@@ -90,17 +91,11 @@ def run(job: Job, follower: Follower | None = None) -> dict[str, Any]:
 
 
 def _stages(job: Job) -> tuple[StageName, ...]:
-    there = tuple(name for name in STAGES if job.recipe.stage(name) is not None)
+    there = job.recipe.stages
     for name in job.stages:
         if name not in there:
             raise UsageError(f"--stage {name}: the recipe has {' and '.join(there)}")
     return tuple(name for name in there if not job.stages or name in job.stages)
-
-
-def _stage(recipe: Recipe, name: StageName) -> Stage:
-    stage = recipe.stage(name)
-    assert stage is not None
-    return stage
 
 
 def _check_alike(recipe: Recipe, stages: Sequence[StageName], checked: Checked) -> None:
@@ -110,17 +105,22 @@ def _check_alike(recipe: Recipe, stages: Sequence[StageName], checked: Checked) 
         raise UsageError("records without a video or picture need ddp or zero2: fsdp2 and zero3 wait for all")
     mixed = len({bool(record.pictures) for record in checked.train}) > 1
     for name in stages if mixed else ():
-        if _stage(recipe, name).per_device > 1:
+        if recipe.stage(name).per_device > 1:
             raise UsageError(f"videos and pictures together need --set {name}.per_device=1 with fsdp2 and zero3")
 
 
 def _plan(
-    job: Job, base: Checkpoint, checked: Checked, stages: Sequence[StageName], follower: Follower | None
+    job: Job,
+    base: Checkpoint,
+    checked: Checked,
+    on: plan.Devices,
+    stages: Sequence[StageName],
+    follower: Follower | None,
 ) -> dict[StageName, duration.Planned]:
     """What each stage takes of memory, disk and time. Raises TrainError where it does not fit."""
     if not stages:
         return {}
-    recipe, on = job.recipe, plan.devices()
+    recipe = job.recipe
     longest = {"sft": checked.whole, "grpo": checked.tokens}
     memory = {name: plan.check_memory(base, recipe, name, longest[name], on) for name in stages}
     plan.check_disk(base, recipe, list(stages), job.out)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import random
+from collections.abc import Callable, Iterable
 from concurrent.futures import ProcessPoolExecutor
 from multiprocessing import get_context
 from pathlib import Path
@@ -23,15 +24,29 @@ FRAMES = 16
 
 def write_shapes(folder: Path, clips: int, first: int = FIRST, workers: int = 2) -> Path:
     """Writes `clips` clips with a question each to `folder` and gives the file of records. What is there is kept."""
+    numbers = range(first, first + clips)
+    write_clips(folder, numbers, _write, workers)
+    return write_lines(folder / f"{first}-{clips}.jsonl", map(record_of, numbers))
+
+
+def write_clips(folder: Path, numbers: Iterable[int], write: Callable[[Path, int], None], workers: int) -> None:
+    """Has `write`, a function of a module, write each `NUMBER.mp4` that is not in `folder` yet."""
     folder.mkdir(parents=True, exist_ok=True)
-    numbers = [number for number in range(first, first + clips) if not (folder / f"{number}.mp4").is_file()]
-    if numbers:
-        with ProcessPoolExecutor(min(workers, len(numbers)), get_context("spawn")) as pool:
-            list(pool.map(_write, [str(folder)] * len(numbers), numbers, chunksize=8))
-    file = folder / f"{first}-{clips}.jsonl"
-    lines = [json.dumps(record_of(number)) for number in range(first, first + clips)]
-    file.write_text("\n".join(lines) + "\n", encoding="utf-8")
+    missing = [number for number in numbers if not (folder / f"{number}.mp4").is_file()]
+    if missing:
+        with ProcessPoolExecutor(min(workers, len(missing)), get_context("spawn")) as pool:
+            list(pool.map(write, [folder / f"{number}.mp4" for number in missing], missing, chunksize=8))
+
+
+def write_lines(file: Path, records: Iterable[dict[str, object]]) -> Path:
+    """Writes records as JSON lines and gives their file."""
+    file.write_text("".join(json.dumps(record) + "\n" for record in records), encoding="utf-8")
     return file
+
+
+def sample_times(scene: Scene) -> tuple[list[float], float]:
+    """The seconds of the 16 frames that vt would choose, and the seconds a grid step stands for."""
+    return [index / scene.fps for index in spread(0, scene.frames - 1, FRAMES)], 2 * scene.frames / scene.fps / FRAMES
 
 
 def record_of(number: int) -> dict[str, object]:
@@ -42,9 +57,7 @@ def record_of(number: int) -> dict[str, object]:
 
 def told_of(scene: Scene, question: Question, path: str) -> dict[str, object]:
     """The record of a question about a scene whose clip lies at `path`."""
-    times = [index / scene.fps for index in spread(0, scene.frames - 1, FRAMES)]
-    per_grid = 2 * scene.frames / scene.fps / FRAMES
-    told = response(scene, times, per_grid, question.evidence, question.answer, question.choices)
+    told = response(scene, *sample_times(scene), question.evidence, question.answer, question.choices)
     process, answer = told.removesuffix("</answer>").rsplit(" <answer>", 1)
     options = [f"{letter}. {text}" for letter, text in zip("ABCDEFGH", question.choices, strict=False)]
     return {
@@ -60,8 +73,8 @@ def told_of(scene: Scene, question: Question, path: str) -> dict[str, object]:
     }
 
 
-def _write(folder: str, number: int) -> None:
-    write_aside(make_scene(split_seed("train", number), SECONDS), Path(folder) / f"{number}.mp4")
+def _write(path: Path, number: int) -> None:
+    write_aside(make_scene(split_seed("train", number), SECONDS), path)
 
 
 def write_aside(scene: Scene, path: Path, size: int = CLIP_SIZE) -> None:

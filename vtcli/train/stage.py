@@ -44,7 +44,6 @@ def train_stage(
     """Trains one stage to its end, from its last checkpoint where there is one; the folder of the model it gives."""
     folder, stage = job.folder(name), job.recipe.stage(name)
     final = job.model(name)
-    assert stage is not None
     done, kept = agreed(state, (job.is_done(name), checkpoints.complete(folder)))  # a shared folder may lag behind
     if done:
         if follower:

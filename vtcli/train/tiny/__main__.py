@@ -14,8 +14,9 @@ from vtcli.models.weights import published_name
 from vtcli.prompt import build_prompt
 from vtcli.shapes.language import response
 from vtcli.shapes.questions import pick
+from vtcli.train.shapes import sample_times
 from vtcli.train.tiny.checkpoint import model_config, train_tokenizer, write_files
-from vtcli.train.tiny.data import draw_clip, prefix_text, sample_times
+from vtcli.train.tiny.data import draw_clip, prefix_text
 from vtcli.train.tiny.fit import BASE_STAGES, STAGES, Trainer
 from vtcli.train.tiny.start import look_back
 

@@ -16,10 +16,9 @@ from vtcli.shapes.language import caption, closing, conclusion, event_between, l
 from vtcli.shapes.questions import Question, pick
 from vtcli.shapes.render import render
 from vtcli.shapes.world import COLOURS, DIRECTIONS, FORMS, Scene, Split, make_scene, split_seed
+from vtcli.train.shapes import FRAMES, sample_times
 from vtcli.train.tiny.checkpoint import SIZE
-from vtcli.video.sampling import spread
 
-FRAMES = 16
 GROUPS = FRAMES // 2
 CELLS = (SIZE // 28) ** 2
 """Video tokens a pair of frames."""
@@ -58,11 +57,6 @@ class Sample:
     steps: npt.NDArray[np.int64]  # (8,): temporal position of each pair, relative to the first
     ids: npt.NDArray[np.int64]  # what follows the video
     weights: npt.NDArray[np.float32]  # of each of `ids` as a target
-
-
-def sample_times(scene: Scene) -> tuple[list[float], float]:
-    """The seconds of the 16 frames that vt would choose, and the seconds a grid step stands for."""
-    return [index / scene.fps for index in spread(0, scene.frames - 1, FRAMES)], 2 * scene.frames / scene.fps / FRAMES
 
 
 def draw_duration(rng: random.Random) -> float:

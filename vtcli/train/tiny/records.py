@@ -7,15 +7,13 @@ the model sees them, which takes a quarter of the time; each fourth as large as 
 from __future__ import annotations
 
 import argparse
-import json
 import random
-from concurrent.futures import ProcessPoolExecutor
-from multiprocessing import get_context
+from collections.abc import Iterator
 from pathlib import Path
 
 from vtcli.shapes.questions import pick
 from vtcli.shapes.render import CLIP_SIZE
-from vtcli.train.shapes import told_of, write_aside
+from vtcli.train.shapes import told_of, write_aside, write_clips, write_lines
 from vtcli.train.tiny.checkpoint import SIZE
 from vtcli.train.tiny.data import draw_clip
 
@@ -27,30 +25,21 @@ NAME = "records.jsonl"
 
 def write_records(folder: Path, clips: int = CLIPS, workers: int = 2) -> Path:
     """Writes clips and records to `folder` and gives the file of records. Clips that are there are kept."""
-    folder.mkdir(parents=True, exist_ok=True)
     numbers = range(FIRST, FIRST + clips)
-    with ProcessPoolExecutor(workers, get_context("spawn")) as pool:
-        list(pool.map(_write, [str(folder)] * clips, numbers, chunksize=8))
-    lines = [json.dumps(record) for number in numbers for record in _records(number)]
-    file = folder / NAME
-    file.write_text("\n".join(lines) + "\n", encoding="utf-8")
-    return file
+    write_clips(folder, numbers, _write, workers)
+    return write_lines(folder / NAME, (record for number in numbers for record in _records(number)))
 
 
-def _records(number: int) -> list[dict[str, object]]:
+def _records(number: int) -> Iterator[dict[str, object]]:
     scene, _ = draw_clip("train", number)
-    found = []
     for multiple_choice in (True, False):
         question = pick(scene, random.Random(f"records {number} {multiple_choice}"), multiple_choice)
         name = f"{number}-{'choice' if multiple_choice else 'open'}"
-        found.append({"problem_id": name} | told_of(scene, question, f"{number}.mp4"))
-    return found
+        yield {"problem_id": name} | told_of(scene, question, f"{number}.mp4")
 
 
-def _write(folder: str, number: int) -> None:
-    path = Path(folder) / f"{number}.mp4"
-    if not path.is_file():
-        write_aside(draw_clip("train", number)[0], path, SIZE if number % 4 else CLIP_SIZE)
+def _write(path: Path, number: int) -> None:
+    write_aside(draw_clip("train", number)[0], path, SIZE if number % 4 else CLIP_SIZE)
 
 
 def main() -> None:
