@@ -108,7 +108,9 @@ def test_vt_asks_what_was_trained(
     job, _ = made
     clip = next(shapes.parent.glob("*.mp4"))
     for name in ("sft", "grpo"):
-        done = run("ask", str(clip), "why?", "-m", str(job.out / name / "final"), "--max-tokens", "4", "--json")
+        final = job.out / name / "final"
+        assert {file.stat().st_mode for file in final.iterdir()} == {(final / "config.json").stat().st_mode}
+        done = run("ask", str(clip), "why?", "-m", str(final), "--max-tokens", "4", "--json")
         assert done.code == 0 and json.loads(done.out)["usage"]["completion_tokens"] <= 4
 
 
@@ -314,6 +316,7 @@ def test_memory_where_a_model_is_spread() -> None:
     assert fsdp["weights"] == fsdp["reference"] == 4 * count // 8 and fsdp["optimizer"] == count
     assert memory(seven, half, "grpo", 1300, eight) == fsdp
     assert zero2["weights"] == zero2["reference"] == 2 * count and zero2["optimizer"] == 12 * count // 8
+    assert memory(seven, half, "grpo", 1300, dataclasses.replace(eight, strategy="zero2")) == zero2
     assert zero3["weights"] == 2 * count // 8 and zero3["gradients"] == zero2["gradients"] == 2 * count // 8
     assert fsdp["activations"] == zero3["activations"] > 2 * count > zero2["activations"]
     assert zero2["total"] < 80e9

@@ -97,8 +97,9 @@ def _held(checkpoint: Checkpoint, recipe: Recipe, stage: Stage, on: Devices) -> 
     width = VALUE_BYTES[recipe.weights]
     if on.strategy == "fsdp" and recipe.lora is None and recipe.compute == "bfloat16":
         width = trained_width = 4  # accelerate makes them float32
-    moments = 2 if "8bit" in stage.optimizer else 2 * trained_width
-    if on.strategy.startswith("zero"):  # DeepSpeed keeps all in what it computes in, and for the optimizer float32
+    zero = on.strategy.startswith("zero")
+    moments = 2 if "8bit" in stage.optimizer else 8 if zero else 2 * trained_width
+    if zero:  # DeepSpeed keeps all in what it computes in, and for the optimizer float32
         width = VALUE_BYTES[recipe.compute]
         moments, trained_width = moments + (4 if width < 4 else 0), width
     share, spread = (on.count if apart else 1 for apart in (on.sharded, on.strategy != "ddp"))

@@ -96,6 +96,8 @@ def _finish(trainer: Any, base: Checkpoint, job: Job, folder: Path, final: Path,
         store_as(aside, base)
         told = {"prompt": asked_in(job.recipe.prompt), "scope": base.scope}
         (aside / OWN_FILE).write_text(json.dumps(told) + "\n", encoding="utf-8")
+        for file in aside.glob("*.safetensors"):  # safetensors lets only their owner read them
+            shutil.copymode(aside / OWN_FILE, file)
         aside.rename(final)
     state.wait_for_everyone()
 
