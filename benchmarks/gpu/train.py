@@ -5,7 +5,8 @@
 
 Every case is a process of its own and runs `vt train`'s own trainers; the first two steps are not counted, figures are
 medians of the rest. "not shared" is TRL's way: every completion computes its prompt, and its video, for itself, when it
-is drawn and in every pass over it. Utilisation counts six operations a trained weight and token, four a frozen one, and
+is drawn and in every pass over it, and each kernel of a step is launched by itself; "shared, not captured" differs in
+the latter alone. Utilisation counts six operations a trained weight and token, four a frozen one, and
 none of what gradient checkpointing computes twice.
 """
 
@@ -48,6 +49,8 @@ def settings(options: argparse.Namespace, case: str) -> list[str]:
         common += ["lora.rank=64", "train_vision=false"]
     if kind == "not shared":
         common += ["grpo.share=false"]
+    if stage == "grpo" and kind != "shared":
+        common += ["grpo.captured=false"]
     return common
 
 
@@ -79,9 +82,11 @@ def main() -> int:
     parser.add_argument("--prompts", type=int, default=1, help="a step")
     parser.add_argument("--tokens", type=int, default=None, help="of a completion; 1024, or 256 of tiny")
     parser.add_argument("--steps", type=int, default=5, help="counted ones")
-    parser.add_argument("--cases", nargs="+", default=["sft all", "sft LoRA", "grpo shared", "grpo not shared"])
+    parser.add_argument("--cases", nargs="+", help="by default all that differ on this machine")
     parser.add_argument("--folder", type=Path, default=Path("build/bench"), help="where weights and clips are kept")
     options = parser.parse_args()
+    grpo = ["grpo shared", *(["grpo shared, not captured"] if options.seven else []), "grpo not shared"]
+    options.cases = options.cases or ["sft all", "sft LoRA", *grpo]
     options.tokens = options.tokens or (1024 if options.seven else 256)
     options.folder.mkdir(parents=True, exist_ok=True)
     model: Path | str = "tiny"

@@ -12,7 +12,7 @@ import pytest
 
 from tests.engines.asking import filled, make_engine, make_request, with_sampling
 from vtcli.engines.base import Request
-from vtcli.engines.captured import CapturedDecoder, grouped_attention
+from vtcli.engines.captured import CapturedDecoder, capture, grouped_attention
 from vtcli.engines.decoder import Decoder
 from vtcli.engines.lookup import Lookup
 from vtcli.engines.prefix import Prefix
@@ -22,6 +22,8 @@ from vtcli.errors import EngineError
 
 torch = pytest.importorskip("torch")
 pytest.importorskip("transformers")
+
+from tests.capturing import Waits  # noqa: E402
 
 
 @pytest.fixture(scope="module")
@@ -157,6 +159,26 @@ def test_steps_of_fixed_shapes(engine: TransformersEngine, request_: Request, co
         assert (filled(engine, request_, fixed) == first).all()
         for token in (5, 300, 7, 7, 20, 31):
             np.testing.assert_allclose(fixed.run([token]), plain.run([token]), atol=1e-4)
+
+
+def test_a_step_of_fixed_shapes_can_be_captured(engine: TransformersEngine, request_: Request) -> None:
+    """It waits for no number, takes none from outside, and does the same every time; a plain step does neither."""
+    fixed, plain = CapturedDecoder(engine._model, 1024, compiled=False), Decoder(engine._model, room(request_))
+    steps, others = [Waits(), Waits()], [Waits(), Waits()]
+    for decoder in (fixed, plain):
+        filled(engine, request_, decoder)
+    for step, other in zip(steps, others, strict=True):
+        fixed._step = step.around(fixed._work)
+        fixed.run([5])
+        other.around(lambda: plain.run([5]))()
+    assert steps[0].found == steps[1].found == [] and steps[0].shapes == steps[1].shapes != []
+    assert others[0].found and others[0].shapes != others[1].shapes
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="needs a machine whose torch refuses CUDA")
+def test_what_cannot_be_captured_is_told_in_one_line() -> None:
+    with pytest.raises(EngineError, match=r"^steps cannot be captured on this GPU \(.+\): use --compile off$"):
+        capture(lambda: None, torch.device("cuda"), "use --compile off")
 
 
 def test_heads_that_share_keys_stand_together() -> None:

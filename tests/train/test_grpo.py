@@ -13,6 +13,7 @@ pytest.importorskip("trl")
 
 import torch
 
+from tests.capturing import Waits
 from vtcli import ask
 from vtcli.engines.base import SamplingOptions
 from vtcli.engines.transformers import TransformersEngine
@@ -88,6 +89,37 @@ def test_what_is_drawn_depends_on_its_numbers_alone(prompts: list[Encoded], enco
         assert roll_out(model, [prompt], 3, drawing, numbers[i]) == together[3 * i : 3 * i + 3]
         assert roll_out(model, [prompt] * 3, 1, drawing, numbers[i]) == together[3 * i : 3 * i + 3]
     assert len({tuple(ids) for ids in together}) > 3
+
+
+def test_steps_of_fixed_shapes_draw_the_same(prompts: list[Encoded], encoder: Encoder, model: Any) -> None:
+    """Also once completions that have ended are dropped."""
+    drawing = drawing_for(encoder, ends=[5, 6, 7, *range(20, 120)], temperature=1.3, top_p=0.95)
+    numbers = np.concatenate([dice(4, TOKENS, 1, i) for i in range(len(prompts))])
+    drawn = roll_out(model, prompts, 4, drawing, numbers)
+    assert len({len(ids) for ids in drawn}) > 2
+    assert roll_out(model, prompts, 4, dataclasses.replace(drawing, captured=True), numbers) == drawn
+
+
+def test_a_step_of_fixed_shapes_can_be_captured(
+    prompts: list[Encoded], encoder: Encoder, model: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It waits for no number, takes none from outside, and does the same every time."""
+    steps: list[Waits] = []
+
+    def capture(work: Any, *_: Any) -> Any:
+        def watched() -> None:
+            steps.append(Waits())
+            steps[-1].around(work)()
+
+        return watched
+
+    monkeypatch.setattr("vtcli.train.rollout.capture", capture)
+    for asked in (prompts, prompts[:1]):  # of different lengths, of one
+        steps.clear()
+        roll_out(model, asked, 2, drawing_for(encoder, temperature=0, ends=(), captured=True))
+        assert len(steps) == TOKENS - 1
+        assert all(not step.found for step in steps)
+        assert all(step.shapes == steps[1].shapes != [] for step in steps[1:])  # the first asks for memory
 
 
 def test_sampling_has_the_models_shares(encoder: Encoder, model: Any) -> None:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from vtcli.engines.decoder import Decoder, masks
 from vtcli.engines.reply import Logits
+from vtcli.errors import EngineError
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -72,23 +73,10 @@ class CapturedDecoder(Decoder):
         self._logits = self._head(hidden[0, -1]).float()
 
     def _capture(self) -> Callable[[], None]:
-        """The step, run at least once: what it does to the cache, the next step does again."""
         import torch
 
         work: Callable[[], None] = torch.compile(self._work, dynamic=False) if self._compiled else self._work
-        if self.device.type != "cuda":
-            return work
-        beside: Any = torch.cuda.Stream()  # type: ignore[no-untyped-call]
-        beside.wait_stream(torch.cuda.current_stream())
-        with torch.cuda.stream(beside):
-            for _ in range(2):  # libraries set themselves up, and the compiler compiles
-                work()
-        torch.cuda.current_stream().wait_stream(beside)
-        graph = torch.cuda.CUDAGraph()
-        with torch.cuda.graph(graph):
-            work()
-        replay: Callable[[], None] = graph.replay
-        return replay
+        return capture(work, self.device, "use --compile off")
 
     @contextmanager
     def _fixed_shapes(self) -> Iterator[None]:
@@ -98,6 +86,35 @@ class CapturedDecoder(Decoder):
             yield
         finally:
             self._config._attn_implementation, self.cache.index = usual, None
+
+
+def capture(work: Callable[[], None], device: Any, remedy: str) -> Callable[[], None]:
+    """On CUDA `work`'s kernels launched as one, elsewhere `work` itself: reads and writes the same tensors every time.
+
+    It has been run by then, or is run when what comes back is: a second time must do no harm. Raises EngineError, which
+    ends in `remedy`, where CUDA refuses.
+    """
+    import torch
+
+    if device.type != "cuda":
+        return work
+    try:
+        beside: Any = torch.cuda.Stream()  # type: ignore[no-untyped-call]
+        beside.wait_stream(torch.cuda.current_stream())
+        with torch.cuda.stream(beside):
+            for _ in range(2):  # libraries set themselves up, and the compiler compiles
+                work()
+        torch.cuda.current_stream().wait_stream(beside)
+        graph = torch.cuda.CUDAGraph()
+        with torch.cuda.graph(graph):
+            work()
+    except torch.OutOfMemoryError:
+        raise
+    except RuntimeError as error:
+        reason = str(error).strip().splitlines()[0]
+        raise EngineError(f"steps cannot be captured on this GPU ({reason}): {remedy}") from error
+    replay: Callable[[], None] = graph.replay
+    return replay
 
 
 def _register() -> None:

@@ -13,7 +13,9 @@ class Growing:
     """Stands where transformers' attention expects its Cache and, while completions grow, its mask.
 
     Prompts of `lengths` tokens are read one by one, with `prompt` set to their number; then one token a row, a row a
-    completion, with `length` set to how many each has. Rows of a prompt stand together; `keep` drops some.
+    completion, with `length` set to how many each has. Rows of a prompt stand together; `keep` drops some. Where
+    `index` is set, a tensor that holds `length`, attention looks over the whole capacity and masks what has not been
+    written: the same shapes at every step, as captured steps need them.
     """
 
     def __init__(self, lengths: Sequence[int], copies: int, capacity: int, device: Any) -> None:
@@ -21,10 +23,12 @@ class Growing:
 
         self.prompt: int | None = None
         self.length = 0
+        self.index: Tensor | None = None
         self._count, self._copies, self._capacity, self._longest = len(lengths), copies, capacity, max(lengths)
         self._prompts: dict[int, tuple[Tensor, Tensor]] = {}  # by layer: (prompts, heads, longest, size)
         self._own: dict[int, tuple[Tensor, Tensor]] = {}  # by layer: (rows, heads, capacity, size)
         self._place = torch.arange(len(lengths) * copies, device=device)  # (rows,) in prompts x copies
+        self._places = torch.arange(capacity, device=device)
         before = torch.arange(self._longest, device=device)[None] < torch.tensor(lengths, device=device)[:, None]
         self._unseen = None if bool(before.all()) else ~before[:, None, None]  # (prompts, 1, 1, longest)
 
@@ -40,11 +44,15 @@ class Growing:
                 kept[self.prompt, :, :tokens] = added[0]
             return new
         if layer not in self._own:
-            empty = values.new_empty(2, len(values), heads, self._capacity, size)
+            empty = values.new_zeros(2, len(values), heads, self._capacity, size)  # what is masked must be a number
             self._own[layer] = empty[0], empty[1]
-        for kept, added in zip(self._own[layer], new, strict=True):
-            kept[:, :, self.length] = added[:, :, 0]
         own = self._own[layer]
+        if self.index is not None:
+            for kept, added in zip(own, new, strict=True):
+                kept.index_copy_(2, self.index, added)
+            return own
+        for kept, added in zip(own, new, strict=True):
+            kept[:, :, self.length] = added[:, :, 0]
         return own[0][:, :, : self.length + 1], own[1][:, :, : self.length + 1]
 
     def attend(self, layer: int, query: Tensor, keys: Tensor, values: Tensor) -> Tensor:
@@ -58,7 +66,10 @@ class Growing:
         ahead = self._by_prompt(own) @ prompt_keys.transpose(2, 3)
         if self._unseen is not None:
             ahead = ahead.masked_fill(self._unseen, float("-inf"))
-        scores = torch.cat([self._by_row(ahead, own.shape[2]), own @ keys.transpose(2, 3)], -1)
+        so_far = own @ keys.transpose(2, 3)
+        if self.index is not None:
+            so_far = so_far.masked_fill(self._places > self.index, float("-inf"))
+        scores = torch.cat([self._by_row(ahead, own.shape[2]), so_far], -1)
         weights = scores.softmax(-1, dtype=torch.float32).to(values.dtype)
         before, after = weights[..., : self._longest], weights[..., self._longest :]
         found: Tensor = self._by_row(self._by_prompt(before) @ prompt_values, own.shape[2]) + after @ values

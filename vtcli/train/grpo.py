@@ -18,6 +18,7 @@ from trl.trainer.utils import split_tensor_dict
 from vtcli.train.batches import shared_batch
 from vtcli.train.encode import Encoded, Encoder, image_token_id
 from vtcli.train.model import library_tokenizer, lora_config
+from vtcli.train.processes import strategy
 from vtcli.train.recipe import Grpo, Recipe
 from vtcli.train.records import Record
 from vtcli.train.rewards import NEED_SHUFFLED, Group, Reward, find_reward
@@ -231,8 +232,9 @@ def grpo_trainer(
     for function in functions:
         function.trainer = trainer
     trainer.encoder, trainer.records, trainer.recipe_stage = encoder, records, stage
+    captured = stage.captured and trainer.accelerator.device.type == "cuda" and strategy() == "ddp"
     trainer.drawing = Drawing(
-        stage.max_tokens, checkpoint.eos_token_ids, forbidden(encoder), stage.temperature, stage.top_p
+        stage.max_tokens, checkpoint.eos_token_ids, forbidden(encoder), stage.temperature, stage.top_p, captured
     )
     trainer.wants_shuffled = any(name in NEED_SHUFFLED for name in stage.rewards)
     for each in filter(None, (trainer.model, trainer.ref_model)):

@@ -105,7 +105,8 @@ class Grpo(Stage):
     reward minus the group's mean, is divided by: the "group"'s deviation (GRPO, the paper's), that of the whole
     "batch", or nothing ("none", Dr. GRPO, arXiv 2503.20783). By the group's, completions that differ by a hair weigh
     as much as right ones beside wrong ones. rollouts: what draws completions, vt's own code or vLLM in the same
-    process.
+    process. captured: on a GPU that has all the weights a step of vt's own code for all completions is
+    launched as one (CUDA graphs).
     """
 
     group: int = 8
@@ -118,6 +119,7 @@ class Grpo(Stage):
     scale_rewards: Literal["group", "batch", "none"] = "group"
     share: bool = True
     rollouts: Literal["vt", "vllm"] = "vt"
+    captured: bool = True
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,7 @@ for it and on nothing else, so that completions are the same however prompts are
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
+from vtcli.engines.captured import capture
 from vtcli.engines.decoder import cache_name, masks
 from vtcli.engines.vision import see
 from vtcli.train.encode import Encoded
@@ -23,19 +24,24 @@ from vtcli.train.shared import shared_attention
 if TYPE_CHECKING:
     from torch import Tensor
 
-DROP = 0.75
-"""Completions that have ended are dropped when no more than this share still grows: each time all keys are copied."""
+DROP, DROP_CAPTURED = 0.75, 0.5
+"""Completions that have ended are dropped when no more than this share still grows: each time all keys are copied, and
+captured steps are captured anew."""
 
 
 @dataclass(frozen=True)
 class Drawing:
-    """How tokens are drawn. ends: ids that end a completion. forbidden: ids never drawn. temperature 0 is greedy."""
+    """How tokens are drawn. ends: ids that end a completion. forbidden: ids never drawn. temperature 0 is greedy.
+
+    captured: a step has the same shapes however long completions are, so that on CUDA its kernels are launched as one.
+    """
 
     max_tokens: int
     ends: Collection[int]
     forbidden: Collection[int]
     temperature: float = 1.0
     top_p: float = 1.0
+    captured: bool = False
 
 
 def dice(copies: int, max_tokens: int, *seed: int) -> npt.NDArray[np.float64]:
@@ -95,11 +101,14 @@ class _Rollout:
         self.forbidden = torch.tensor(sorted(drawing.forbidden), dtype=torch.long, device=self.device)
         starts = [prompt.next_position for prompt in prompts for _ in range(copies)]
         self.position = torch.tensor(starts, device=self.device)
+        self.replay: Callable[[], None] | None = None
+        if drawing.captured:
+            self.cache.index = torch.zeros(1, dtype=torch.long, device=self.device)
 
     def run(self) -> list[list[int]]:
         import torch
 
-        rows = len(self.prompts) * self.copies
+        rows, drop = len(self.prompts) * self.copies, DROP_CAPTURED if self.drawing.captured else DROP
         drawn = torch.zeros(rows, self.drawing.max_tokens, dtype=torch.long, device=self.device)
         lengths = torch.zeros(rows, dtype=torch.long, device=self.device)
         kept = torch.arange(rows, device=self.device)
@@ -113,9 +122,10 @@ class _Rollout:
             left = int(going.sum())
             if not left or step + 1 == self.drawing.max_tokens:
                 break
-            if left <= DROP * len(going):  # what has ended is neither read nor kept any more
+            if left <= drop * len(going):  # what has ended is neither read nor kept any more
                 kept, tokens, self.position = kept[going], tokens[going], self.position[going]
                 self.cache.keep(going)
+                self.replay = None
                 going = going[going]
             logits = self._step(tokens, step)
         return [row[:length].tolist() for row, length in zip(drawn.cpu(), lengths.tolist(), strict=True)]
@@ -138,9 +148,25 @@ class _Rollout:
 
     def _step(self, tokens: Tensor, step: int) -> Tensor:
         """Reads one token a row; logits (rows, vocabulary)."""
+        self.cache.length = step
+        if self.cache.index is None:
+            return self._next(tokens, step)
+        self.cache.index.fill_(step)
+        if self.replay is None:
+            self.tokens = tokens.clone()
+            self.replay = capture(self._again, self.device, "--set grpo.captured=false")
+        self.tokens.copy_(tokens)
+        self.replay()
+        return self.logits
+
+    def _again(self) -> None:
+        """The step over tensors that stay where they are."""
+        assert self.cache.index is not None
+        self.logits = self._next(self.tokens, self.cache.index)
+
+    def _next(self, tokens: Tensor, step: int | Tensor) -> Tensor:
         embeddings = self.model.get_input_embeddings()(tokens)[:, None]
         positions = (self.position + step)[None, :, None].expand(3, -1, -1)
-        self.cache.length = step
         hidden = self._text(embeddings, positions, self.cache)
         logits: Tensor = self.model.lm_head(hidden[:, -1])
         return logits
