@@ -1,6 +1,6 @@
 """What SFT and GRPO bring: the embedded model from its plain base, scored on clips nothing was trained on.
 
-    python -m vtcli.train.tiny --base build/tiny/base    # tells what happens in a clip, and was never asked anything
+    python -m vtcli.train.tiny build/tiny/base    # tells what happens in a clip, and was never asked anything
     python benchmarks/train_tiny.py build/tiny/base
 
 SFT once, then GRPO from it and from the base itself, once a seed, by benchmarks/train_tiny.yaml, of which --set changes
@@ -114,7 +114,7 @@ def main() -> int:
     os.environ.setdefault("OMP_WAIT_POLICY", "passive")
     base = options.base.resolve()
     if not (base / "config.json").is_file():
-        print(f"{options.base} is not there: make it with python -m vtcli.train.tiny --base {options.base}")
+        print(f"{options.base} is not there: make it with python -m vtcli.train.tiny {options.base}")
         return 0
     learned = train(base, options.folder / "sft", "sft", 0, options.set)
     rows: dict[str, tuple[Path, int]] = {"base": (base, 16), "SFT": (learned, 16)}

@@ -35,14 +35,14 @@ def record(done: subprocess.CompletedProcess[str]) -> dict[str, Any]:
 
 def test_export_and_ask_twice(vt: Vt, demo: tuple[Path, list[str]], vt_home: Path, tmp_path: Path) -> None:
     clip, question = demo
-    made = record(vt("export", "tiny", str(tmp_path), "--quant", "q8_0", "--json"))
+    made = record(vt("export", "tiny", str(tmp_path), "--quant", "f16", "--json"))
     validate(made, "export")
     assert Path(made["text"]["path"]).stat().st_size == made["text"]["bytes"]
 
     theirs = record(vt("ask", str(clip), *question, "-m", "tiny", "--json", "-q"))
     first = record(vt("ask", str(clip), *question, "-m", made["text"]["path"], "--json", "-q"))
     validate(first, "answer")
-    assert (first["model"]["engine"], first["model"]["quant"]) == ("llama-cpp", "Q8_0")
+    assert (first["model"]["engine"], first["model"]["quant"]) == ("llama-cpp", "F16")
     same = ("answer", "choice", "segments", "text", "sampling", "finish", "format_ok")
     assert {key: first[key] for key in same} == {key: theirs[key] for key in same}
     assert first["usage"] == theirs["usage"] and first["usage"]["cached_tokens"] == 0

@@ -20,6 +20,7 @@ from tests.parity.cases import Case, every_case
 from tests.parity.checkpoints import tiny, with_heads_of_the_7b
 from tests.parity.clips import CLIPS, write
 from vtcli.models.checkpoint import open_checkpoint
+from vtcli.models.fingerprint import fingerprint
 
 ROOT = Path(__file__).resolve().parents[2]
 REFERENCE = "4.51.3"
@@ -85,7 +86,7 @@ def run(model: Model, transformers: str = REFERENCE) -> dict[str, Mapping[str, A
 
     `transformers` other than the reference is looked for in VT_PARITY/transformers/VERSION.
     """
-    out = place() / transformers / model.name
+    out = place() / transformers / _kept(model)
     missing = [case for case in model.cases if _result(out, case) is None]
     if missing:
         _process(model, missing, out, transformers)
@@ -93,9 +94,14 @@ def run(model: Model, transformers: str = REFERENCE) -> dict[str, Mapping[str, A
     return {name: result for name, result in found.items() if result is not None}
 
 
+def _kept(model: Model) -> str:
+    """Other weights have other results."""
+    return f"{model.name}-{fingerprint(open_checkpoint(model.path))[:12]}"
+
+
 def _process(model: Model, cases: list[Case], out: Path, transformers: str) -> None:
     checkpoint, folder = open_checkpoint(model.path), clips()
-    job = place() / f"{transformers}-{model.name}.json"
+    job = place() / f"{transformers}-{_kept(model)}.json"
     facts = {
         "checkpoint": str(model.path),
         "out": str(out),

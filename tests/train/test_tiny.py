@@ -28,7 +28,7 @@ from vtcli.train.tiny import records  # noqa: E402
 from vtcli.train.tiny.__main__ import corpus, untied  # noqa: E402
 from vtcli.train.tiny.checkpoint import SIZE, SPECIAL, TAGS, model_config, train_tokenizer, write_files  # noqa: E402
 from vtcli.train.tiny.data import OPTIONS, ORDERS, Maker, batches, prefix_text  # noqa: E402
-from vtcli.train.tiny.fit import BASE_STAGES, STAGES, Stage, Trainer  # noqa: E402
+from vtcli.train.tiny.fit import STAGES, Stage, Trainer  # noqa: E402
 from vtcli.train.tiny.forward import SharedForward, patches  # noqa: E402
 from vtcli.train.tiny.start import DISTANCES, look_back  # noqa: E402
 from vtcli.video.patches import patchify  # noqa: E402
@@ -91,7 +91,7 @@ def test_the_shared_forward_equals_the_stock_one(
     tokenizer: Tokenizer, model: Qwen2_5_VLForConditionalGeneration, with_prompt: bool
 ) -> None:
     forward = SharedForward(model)
-    batch = next(batches(Maker(tokenizer, "train"), "ask", 0, 1, 3))
+    batch = next(batches(Maker(tokenizer, "train"), "tell", 0, 1, 3))
     prefix = torch.tensor(tokenizer.encode(prefix_text()).ids if with_prompt else [], dtype=torch.long)
     with torch.inference_mode():
         video = forward.see(torch.from_numpy(batch.frames))
@@ -118,9 +118,9 @@ def test_the_shared_forward_equals_the_stock_one(
 
 def test_only_the_response_is_learned_and_the_answer_weighs_most(tokenizer: Tokenizer) -> None:
     for number in range(20):
-        sample = Maker(tokenizer, "train").sample(number, "ask")
+        sample = Maker(tokenizer, "train", 8.0).practice(number, "derive")
         text = tokenizer.decode(sample.ids[sample.weights > 0].tolist(), skip_special_tokens=False)
-        assert text.startswith(("At first:", " At first:")) and text.endswith("</answer><|im_end|>")
+        assert "At first" not in text and text.endswith("</answer><|im_end|>")
         answer = tokenizer.decode(sample.ids[sample.weights == 3].tolist())
         if f"({answer[0]}). " in text:
             assert answer[0] == answer[1]  # the letter found, and given
@@ -187,8 +187,8 @@ def test_every_stage_brings_its_loss_down(
     tokenizer: Tokenizer, model: Qwen2_5_VLForConditionalGeneration, tmp_path: Path
 ) -> None:
     trainer = Trainer(model, tokenizer, tmp_path / "log.jsonl")
-    stage = Stage("ask", "ask", 0, 12, 2, 2e-3, 2e-3, cells=0.1, practice=("derive",))
-    same = next(batches(Maker(tokenizer, "train"), "ask", 0, 1, 2))
+    stage = Stage("tell", "tell", 0, 12, 2, 2e-3, 2e-3, cells=0.1, practice=("derive",))
+    same = next(batches(Maker(tokenizer, "train"), "tell", 0, 1, 2))
     optimiser = torch.optim.AdamW(trainer.parameters, lr=1e-3)
     totals = []
     for _ in range(12):
@@ -221,7 +221,7 @@ def test_records_tell_what_their_clips_show(tokenizer: Tokenizer, tmp_path: Path
 
 def test_no_clip_is_shown_in_two_stages() -> None:
     spans = [(records.FIRST, records.FIRST + records.CLIPS), (shapes.FIRST, shapes.FIRST + 400_000)]
-    spans += [(stage.first, stage.first + stage.steps * stage.size) for stage in (*STAGES, *BASE_STAGES[4:])]
+    spans += [(stage.first, stage.first + stage.steps * stage.size) for stage in STAGES]
     assert all(end <= begin for (_, end), (begin, _) in pairwise(sorted(span for span in spans if span[0] < span[1])))
 
 

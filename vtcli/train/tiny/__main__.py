@@ -1,4 +1,7 @@
-"""`python -m vtcli.train.tiny FOLDER`: makes the embedded model from nothing, on a CPU."""
+"""`python -m vtcli.train.tiny FOLDER`: makes the plain base of the embedded model from nothing, on a CPU.
+
+It tells what happens in a clip, in a chat, and was never asked anything: that is left to `vt train`.
+"""
 
 from __future__ import annotations
 
@@ -17,7 +20,7 @@ from vtcli.shapes.questions import pick
 from vtcli.train.shapes import sample_times
 from vtcli.train.tiny.checkpoint import model_config, train_tokenizer, write_files
 from vtcli.train.tiny.data import draw_clip, prefix_text
-from vtcli.train.tiny.fit import BASE_STAGES, STAGES, Trainer
+from vtcli.train.tiny.fit import STAGES, Trainer
 from vtcli.train.tiny.start import look_back
 
 SEED = 0
@@ -37,20 +40,15 @@ def corpus() -> Iterator[str]:
 
 
 def main() -> None:
-    """Trains the stages in order; `--from STAGE` goes on from the weights that the stage before left in `--work`.
-
-    With `--base` they lead to a plain base for `vt train`: it tells what happens, and was never asked about a clip.
-    """
+    """Trains the stages in order; `--from STAGE` goes on from the weights that the stage before left in `--work`."""
     from transformers import Qwen2_5_VLConfig, Qwen2_5_VLForConditionalGeneration
 
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("folder", type=Path, help="where the checkpoint goes")
     parser.add_argument("--work", type=Path, default=Path("build/tiny"), help="where weights are kept between stages")
-    parser.add_argument("--base", action="store_true", help="a plain base for vt train, not the embedded model")
     parser.add_argument("--from", dest="first", default=STAGES[0].name, metavar="STAGE")
     options = parser.parse_args()
-    folder, work, stages = options.folder, options.work, BASE_STAGES if options.base else STAGES
-    names = [stage.name for stage in stages]
+    folder, work, names = options.folder, options.work, [stage.name for stage in STAGES]
     if options.first not in names:
         parser.error(f"there is no stage {options.first} (there are: {', '.join(names)})")
     torch.manual_seed(SEED)
@@ -68,7 +66,7 @@ def main() -> None:
         trainer.heads.load_state_dict({k[6:]: v for k, v in kept.items() if k.startswith("heads/")})
     else:
         trainer.log.unlink(missing_ok=True)
-    for stage in stages[skipped:]:
+    for stage in STAGES[skipped:]:
         trainer.run(stage)
         state = {f"model/{k}": v for k, v in untied(model).items()}
         state |= {f"heads/{k}": v for k, v in trainer.heads.state_dict().items()}

@@ -35,9 +35,9 @@ MOTIONS: tuple[str, ...] = (
 )  # fmt: skip
 CELL_TARGETS = {"colour": len(COLOURS) + 1, "new": len(COLOURS) + 1, "form": len(FORMS) + 1, "motion": len(MOTIONS)}
 
-Task = Literal["cells", "read", "see", "tell", "ask"]
+Task = Literal["cells", "read", "see", "tell"]
 """cells: pictures only; read: no clips, only practice on text; see: say what happens, without a question; tell: the
-same when told to, in a chat; ask: the whole prompt and response."""
+same when told to, in a chat."""
 ORDERS = ("Tell what happens in the video.", "Describe the video second by second.", "What is to be seen here?")
 Practice = Literal["copy", "letters", "conclude", "derive", "choose"]
 """copy: random tokens, told twice; letters: from options that are much alike, each to its letter; conclude: from the
@@ -88,14 +88,10 @@ class Maker:
         parts: list[tuple[str, float]] = []
         if task != "cells":
             seen = [(look(scene, times, per_grid), 1.5), (" " + segments(scene), 1.0)]
-            question = pick(scene, rng, multiple_choice=rng.random() < 0.5)
             if task == "see":
                 parts = [("<|vision_end|>", 0.0), *seen]
-            elif task == "tell":
-                parts = [_turn(_order(rng)), *seen, ("<|im_end|>", 1.0)]
             else:
-                user = build_prompt(question.text, question.choices).user
-                parts = [_turn(user), *seen, *_ending(question)]
+                parts = [_turn(_order(rng)), *seen, ("<|im_end|>", 1.0)]
         ids, weights = self._encode(parts)
         frames = render(scene, times, SIZE).astype(np.int16) + np.roll(self.noise, rng.randrange(SIZE), axis=1)
         return Sample(

@@ -1,8 +1,8 @@
-"""The training itself, in stages: from what a cell shows to whole answers under the paper's prompt.
+"""The training of the plain base, in stages: from what a cell shows to telling a clip when told to.
 
-What is hard for a model this small is when something happens and what it is, not the wording (docs of the recipe:
-models/tiny/README.md). So the vision tower first learns to name what each cell holds, then the text model learns to
-walk through clips without any question while it practises reasoning on text alone, and only then both are joined.
+What is hard for a model this small is when something happens and what it is, not the wording (models/tiny/README.md).
+So the vision tower first learns to name what each cell holds, then the text model learns to walk through clips without
+any question while it practises reasoning on text alone, and at last to do so in a chat. `vt train` does the rest.
 """
 
 from __future__ import annotations
@@ -65,23 +65,14 @@ class Stage:
     practice_size: int = 16
 
 
-_SEEING = (
+STAGES: tuple[Stage, ...] = (
     Stage("copy", "read", 7_000_000, 300, 0, 2e-3, 2e-3, cells=0.0, practice=("copy",), practice_size=64),
     Stage("read", "read", 6_000_000, 700, 0, 2e-3, 1.2e-3, cells=0.0, practice=READING, practice_size=32),
     Stage("cells", "cells", 0, 350, 16, 2e-3, 1e-3, cells=1.0),
     Stage("see", "see", 1_000_000, 900, 16, 1.2e-3, 1.0e-3, cells=0.3, practice=READING),
-)
-STAGES: tuple[Stage, ...] = (
-    *_SEEING,
-    Stage("ask", "ask", 2_000_000, 1700, 16, 1.0e-3, 1e-5, cells=0.1, practice=READING),
-)
-"""To the embedded model."""
-BASE_STAGES: tuple[Stage, ...] = (
-    *_SEEING,
     Stage("settle", "see", 3_000_000, 1000, 16, 1.0e-3, 1e-5, cells=0.1, practice=READING),
     Stage("tell", "tell", 3_500_000, 350, 16, 5e-4, 1e-5, cells=0.1, practice=READING),
 )
-"""To a plain base for SFT and GRPO: it tells what happens in a clip when it is told to, and was asked nothing."""
 
 
 class CellHeads(nn.Module):
@@ -180,7 +171,7 @@ class Trainer:
         return losses
 
     def _prefix(self, task: Task) -> Tensor:
-        return self.prefix if task in ("tell", "ask") else self.prefix[:0]
+        return self.prefix if task == "tell" else self.prefix[:0]
 
     def _text_loss(self, batch: Batch) -> Tensor:
         hidden = self.forward.read(self.prefix[:0], None, None, torch.from_numpy(batch.ids))
