@@ -21,7 +21,7 @@ for device in cpu cuda; do
 done
 echo "== tiny: the same answer however its steps are run"
 for compile in off auto on; do
-    "$python" -m vtcli ask vt-demo.mp4 "Why did the red square leave?" -m tiny --device cuda --compile "$compile" -q
+    "$python" -m vtcli ask vt-demo.mp4 "Why did the red circle leave?" -m tiny --device cuda --compile "$compile" -q
 done
 echo "== how much of the memory's bandwidth decoding uses"
 "$python" benchmarks/gpu/bandwidth.py

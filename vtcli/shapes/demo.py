@@ -8,7 +8,7 @@ from vtcli.shapes.questions import Question, questions
 from vtcli.shapes.render import write_clip
 from vtcli.shapes.world import Scene, make_scene, split_seed
 
-_CLIP = 10_000_340
+_CLIP = 10_000_323
 """A clip in which one shape pushes another out: something to ask "why" about."""
 
 
