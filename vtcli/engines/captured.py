@@ -106,7 +106,7 @@ def capture(work: Callable[[], None], device: Any, remedy: str) -> Callable[[], 
                 work()
         torch.cuda.current_stream().wait_stream(beside)
         graph = torch.cuda.CUDAGraph()
-        with torch.cuda.graph(graph):
+        with torch.cuda.graph(graph, capture_error_mode="thread_local"):  # what other threads ask CUDA is no harm
             work()
     except torch.OutOfMemoryError:
         raise
