@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from vtcli.engines.decoder import Decoder, masks
+from vtcli.engines.loading import out_of_memory
 from vtcli.engines.reply import Logits
 from vtcli.errors import EngineError
 
@@ -100,21 +101,29 @@ def capture(work: Callable[[], None], device: Any, remedy: str) -> Callable[[], 
         return work
     try:
         beside: Any = torch.cuda.Stream()  # type: ignore[no-untyped-call]
-        beside.wait_stream(torch.cuda.current_stream())
-        with torch.cuda.stream(beside):
-            for _ in range(2):  # libraries set themselves up, and the compiler compiles
-                work()
-        torch.cuda.current_stream().wait_stream(beside)
         graph = torch.cuda.CUDAGraph()
-        with torch.cuda.graph(graph, capture_error_mode="thread_local"):  # what other threads ask CUDA is no harm
-            work()
-    except torch.OutOfMemoryError:
-        raise
     except RuntimeError as error:
-        reason = str(error).strip().splitlines()[0]
-        raise EngineError(f"steps cannot be captured on this GPU ({reason}): {remedy}") from error
+        raise _refused(error, remedy) from error
+    beside.wait_stream(torch.cuda.current_stream())
+    with torch.cuda.stream(beside):
+        for _ in range(2):  # libraries set themselves up, and the compiler compiles
+            work()
+    torch.cuda.current_stream().wait_stream(beside)
+    try:
+        with torch.cuda.graph(graph, stream=beside):  # its workspace is that of the runs before
+            work()
+    except RuntimeError as error:
+        if out_of_memory(error):
+            raise
+        raise _refused(error, remedy) from error
     replay: Callable[[], None] = graph.replay
     return replay
+
+
+def _refused(error: RuntimeError, remedy: str) -> EngineError:
+    cause = error.__context__ or error  # the end of a capture that failed says only that it did
+    reason = (str(cause).strip().splitlines() or [type(cause).__name__])[0]
+    return EngineError(f"steps cannot be captured on this GPU ({reason}): {remedy}")
 
 
 def _register() -> None:
