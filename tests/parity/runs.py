@@ -101,7 +101,7 @@ def _kept(model: Model) -> str:
 
 def _process(model: Model, cases: list[Case], out: Path, transformers: str) -> None:
     checkpoint, folder = open_checkpoint(model.path), clips()
-    job = place() / f"{transformers}-{_kept(model)}.json"
+    job = place() / f"{transformers}-{out.name}.json"
     facts = {
         "checkpoint": str(model.path),
         "out": str(out),

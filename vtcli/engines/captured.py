@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from vtcli.engines.decoder import Decoder, masks
 from vtcli.engines.loading import out_of_memory
 from vtcli.engines.reply import Logits
-from vtcli.errors import EngineError
+from vtcli.errors import EngineError, first_line
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -122,8 +122,7 @@ def capture(work: Callable[[], None], device: Any, remedy: str) -> Callable[[], 
 
 def _refused(error: RuntimeError, remedy: str) -> EngineError:
     cause = error.__context__ or error  # the end of a capture that failed says only that it did
-    reason = (str(cause).strip().splitlines() or [type(cause).__name__])[0]
-    return EngineError(f"steps cannot be captured on this GPU ({reason}): {remedy}")
+    return EngineError(f"steps cannot be captured on this GPU ({first_line(cause)}): {remedy}")
 
 
 def _register() -> None:
