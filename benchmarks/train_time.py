@@ -1,4 +1,4 @@
-"""How far below the truth the time is that `vt train` foretells: of `tiny`, and of the 7B's widths with two layers.
+"""How far from the truth the time is that `vt train` foretells: of `tiny`, and of the 7B's widths with two layers.
 
     python benchmarks/train_time.py
 
@@ -30,7 +30,7 @@ WIDE = (
 def case(model: str, stage: StageName, changes: tuple[str, ...], count: int, folder: Path) -> tuple[float, float]:
     """Seconds foretold, and taken, by `count` steps."""
     from vtcli.models.checkpoint import open_checkpoint
-    from vtcli.train import duration, plan
+    from vtcli.train import duration, pace, plan
 
     settings = [f"{stage}.max_steps={count}", f"{stage}.evaluate_every=100000", f"{stage}.save_every=100000"]
     recipe = load_recipe("tiny", [f"model={model}", *COMMON, *changes, *settings])
@@ -38,12 +38,12 @@ def case(model: str, stage: StageName, changes: tuple[str, ...], count: int, fol
     report = run(Job(recipe, folder, (stage,)), keeper)
     rows = [row for row in Journal(folder / stage / "log.jsonl").rows() if "seconds" in row]
     told = report["stages"][stage]["planned"]
-    rate = duration.Rate(**told["rate"])
+    seen = pace.Pace(**told["pace"])
     lengths = [row["completions/mean_length"] for row in rows if "completions/mean_length" in row]
     reply = round(sum(lengths) / len(lengths)) if lengths else 1
     checkpoint = open_checkpoint(model)
     sizes = keeper.sizes
-    found = duration.least(checkpoint, recipe, stage, count, sizes, (), plan.devices(), rate, reply)
+    found = duration.estimate(checkpoint, recipe, stage, count, sizes, (), plan.devices(), seen, reply)
     return found["total"], rows[-1]["seconds"]
 
 

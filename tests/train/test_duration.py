@@ -16,14 +16,15 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from vtcli.engines.vision import see
 from vtcli.models import catalogue
-from vtcli.models.checkpoint import Checkpoint, planned_checkpoint
+from vtcli.models.checkpoint import Checkpoint, open_checkpoint, planned_checkpoint
 from vtcli.train import duration
-from vtcli.train.duration import Rate
+from vtcli.train import pace as pace_of
 from vtcli.train.encode import Encoder
 from vtcli.train.grpo import grpo_trainer
 from vtcli.train.journal import Journal
 from vtcli.train.model import load_for_training
 from vtcli.train.operations import Operations, Size
+from vtcli.train.pace import Pace, measure
 from vtcli.train.plan import Devices
 from vtcli.train.recipe import Grpo, Lora, Recipe, load_recipe
 from vtcli.train.records import Record
@@ -31,7 +32,7 @@ from vtcli.train.sft import sft_trainer
 from vtcli.train.trainer import Context
 
 ONE = Devices("cpu", 1, "ddp", 0)
-COUNTED = Rate(operations=1.0, bytes=math.inf)
+COUNTED = Pace(layers=1.0, head=1.0, vision=1.0, bytes=math.inf, step=0.0)
 """At which seconds are operations."""
 TRAIN = [Size(1300, 250, ((8, 16, 30),)), Size(900, 350, ((8, 16, 20),)), Size(300, 100)]
 
@@ -121,7 +122,7 @@ def test_a_step_takes_no_fewer_operations_than_foretold(
     grids = tuple((int(t), int(h), int(w)) for t, h, w in prompt.grids)
     size = Size(prompt.ids.size, len(encoder.reply_ids(records[0])), grids)
     assert isinstance(recipe.grpo, Grpo)
-    told = duration.least(
+    told = duration.estimate(
         encoder.checkpoint, recipe, name, 1, [size] * 2, [], ONE, COUNTED, reply=recipe.grpo.max_tokens
     )
     seen = step_of(recipe, same, encoder, tmp_path, name)
@@ -139,8 +140,8 @@ def seconds(checkpoint: Checkpoint, recipe: Recipe, name: Any, records: list[Siz
 
     stage = recipe.stage(name)
     assert stage is not None
-    rate, reply = Rate(1e14, 1e12), duration.mean_reply(recipe, records)
-    return duration.least(checkpoint, recipe, name, steps(stage, len(records)), records, TRAIN, on, rate, reply)
+    pace, reply = Pace(1e14, 1e14, 1e14, 1e12, 0.0), duration.mean_reply(recipe, records)
+    return duration.estimate(checkpoint, recipe, name, steps(stage, len(records)), records, TRAIN, on, pace, reply)
 
 
 @pytest.mark.parametrize("name", ["sft", "grpo"])
@@ -165,17 +166,17 @@ def test_time_grows_as_it_must(name: Any, seven: Checkpoint) -> None:
 def test_drawing_waits_for_the_weights_or_for_the_products(seven: Checkpoint) -> None:
     recipe, reply = load_recipe("video-thinker-7b"), 250
 
-    def completions(group: int, rate: Rate, share: bool = True) -> float:
+    def completions(group: int, pace: Pace, share: bool = True) -> float:
         changed = load_recipe("video-thinker-7b", [f"grpo.group={group}", f"grpo.share={str(share).lower()}"])
-        return duration.least(seven, changed, "grpo", 1, TRAIN, [], ONE, rate, reply)["completions"]
+        return duration.estimate(seven, changed, "grpo", 1, TRAIN, [], ONE, pace, reply)["completions"]
 
     assert recipe.grpo is not None
     weights = Operations(seven).weights * 2
-    slow_memory = Rate(1e18, 1e12)
+    slow_memory = Pace(1e18, 1e18, 1e18, 1e12, 0.0)
     # Each of the tokens reads all weights, however many completions wait for them.
     assert completions(2, slow_memory) > (reply - 1) * weights / 1e12
     assert completions(16, slow_memory) < 2 * completions(2, slow_memory)
-    slow_products = Rate(1e13, 1e18)
+    slow_products = Pace(1e13, 1e13, 1e13, 1e18, 0.0)
     drawn = completions(16, slow_products) - completions(8, slow_products)  # the prompt apart
     assert drawn == pytest.approx(4 * (completions(4, slow_products) - completions(2, slow_products)))
     assert completions(16, slow_products, share=False) > 2 * completions(16, slow_products)
@@ -188,7 +189,41 @@ def test_replies_foretell_completions() -> None:
     assert duration.mean_reply(recipe, [Size(10, 0)]) == 1
 
 
-@pytest.mark.parametrize("compute", ["float32", "bfloat16"])
-def test_rates_are_measured(compute: str) -> None:
-    rate = duration.measure("cpu", load_recipe("tiny", [f"compute={compute}"]), 10_000_000)
-    assert 1e8 < rate.operations < 1e15 and 1e7 < rate.bytes < 1e13
+def test_drawing_takes_no_less_than_its_steps(seven: Checkpoint) -> None:
+    recipe, pace = load_recipe("video-thinker-7b"), Pace(1e18, 1e18, 1e18, 1e18, 0.5)
+    told = duration.estimate(seven, recipe, "grpo", 4, TRAIN, [], ONE, pace, reply=101)
+    assert told["completions"] == pytest.approx(4 * 100 * 0.5, rel=1e-3)
+
+
+@pytest.mark.parametrize(
+    ("name", "changes"),
+    [
+        ("sft", []),
+        ("grpo", ["compute=bfloat16"]),
+        ("grpo", ["weights=bfloat16", "compute=bfloat16", "lora.rank=4", "train_vision=false"]),
+    ],
+)
+def test_the_pace_is_measured_and_leaves_chance_alone(name: Any, changes: list[str]) -> None:
+    checkpoint, recipe = open_checkpoint("tiny"), load_recipe("tiny", changes)
+    before = torch.random.get_rng_state()
+    pace = measure(ONE, checkpoint, recipe, name, [Size(520, 220, ((8, 8, 8),)), Size(40, 5)])
+    assert torch.equal(torch.random.get_rng_state(), before)
+    assert all(1e7 < rate < 1e15 for rate in (pace.layers, pace.head, pace.vision)) and 1e7 < pace.bytes < 1e13
+    assert 1e-5 < pace.step < 10
+
+
+def test_the_slice_that_is_timed_has_the_widths_of_the_model() -> None:
+    """So that its operations are a layer's, a block's and a part of the head's."""
+    checkpoint = open_checkpoint("tiny")
+    thin = pace_of._thin(checkpoint)
+    whole, part = Operations(checkpoint), Operations(thin)
+    assert part.layers(7) * int(checkpoint.text_config["num_hidden_layers"]) == whole.layers(7)
+    model = pace_of._model(thin, load_recipe("tiny"))
+    counts = counted(
+        lambda: model.model.language_model(inputs_embeds=torch.zeros(1, 40, model.config.text_config.hidden_size))
+    )
+    assert linear(counts) == part.layers(40)
+    grids = ((8, 8, 8),)
+    with torch.no_grad():
+        seen = counted(lambda: pace_of._Parts(model, "cpu", load_recipe("tiny")).vision(grids))
+    assert part.vision(grids) == sum(seen.values())

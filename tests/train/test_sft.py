@@ -218,30 +218,6 @@ def test_nothing_goes_back_through_a_vision_tower_that_is_not_trained(
     assert set(back) == {"text"}
 
 
-def test_spread_weights_round_nothing_at_the_edges() -> None:
-    """accelerate's own policy gives log-probabilities in bfloat16, of which a small KL comes out as noise."""
-    from types import SimpleNamespace
-
-    from torch.distributed.fsdp import MixedPrecisionPolicy
-
-    from vtcli.train.trainer import VideoTrainer
-
-    half = torch.bfloat16
-    plugin = SimpleNamespace(mixed_precision_policy=MixedPrecisionPolicy(half, half, half, cast_forward_inputs=True))
-
-    class Library:
-        def create_accelerator_and_postprocess(self) -> None:
-            self.accelerator = SimpleNamespace(state=SimpleNamespace(fsdp_plugin=plugin))
-
-    class Ours(VideoTrainer, Library):
-        pass
-
-    Ours().create_accelerator_and_postprocess()
-    policy = plugin.mixed_precision_policy
-    assert (policy.param_dtype, policy.reduce_dtype, policy.output_dtype) == (half, torch.float32, None)
-    assert not policy.cast_forward_inputs
-
-
 def test_a_run_that_is_blind_is_stopped(
     records: tuple[Record, ...], encoder: Encoder, recipe: Recipe, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Sequence
+from importlib import util
 from importlib.resources import files
 from pathlib import Path
 
@@ -27,6 +28,8 @@ from vtcli.train.journal import Journal
 
 pytestmark = [pytest.mark.slow, pytest.mark.skipif(sys.platform != "linux", reason="torchrun with gloo")]
 
+needs_deepspeed = pytest.mark.skipif(util.find_spec("deepspeed") is None, reason="no DeepSpeed (make deepspeed)")
+ZERO = [pytest.param(name, marks=needs_deepspeed) for name in ("zero2", "zero3")]
 SETTINGS = (
     "data.held_out=1",
     "sft.batch=4",
@@ -70,7 +73,7 @@ def two_finished(arguments: Sequence[str], home: Path, strategy: str) -> str:
     return error
 
 
-@pytest.mark.parametrize("strategy", ["ddp", "fsdp2"])
+@pytest.mark.parametrize("strategy", ["ddp", "fsdp2", *ZERO])
 def test_two_processes_compute_what_one_does(
     strategy: str, random_checkpoint: Path, shapes: Path, tmp_path: Path
 ) -> None:
@@ -93,7 +96,16 @@ def test_two_processes_compute_what_one_does(
         assert np.quantile(apart, 0.99) < 2e-5 and apart.max() < 2e-3
 
 
-@pytest.mark.parametrize("strategy", ["ddp", "fsdp2"])
+@pytest.mark.parametrize("strategy", ZERO)
+def test_grpo_by_itself_in_bfloat16(strategy: str, random_checkpoint: Path, shapes: Path, tmp_path: Path) -> None:
+    """DeepSpeed is not joined by a stage before; the reference, spread by other code, starts as the policy does."""
+    command = [*flags(random_checkpoint, shapes, *SETTINGS), "--set", "compute=bfloat16", "--stage", "grpo"]
+    two_finished([*command, "-o", str(tmp_path / "out")], tmp_path / "home", strategy)
+    rows = [row for row in Journal(tmp_path / "out" / "grpo" / "log.jsonl").rows() if "kl" in row]
+    assert len(rows) == 3 and rows[0]["kl"] < 1e-4 < rows[-1]["kl"]
+
+
+@pytest.mark.parametrize("strategy", ["ddp", "fsdp2", *ZERO])
 def test_a_rank_killed_costs_nothing(strategy: str, random_checkpoint: Path, shapes: Path, tmp_path: Path) -> None:
     home = tmp_path / "home"
     command = [*flags(random_checkpoint, shapes, *SETTINGS), "--set", "sft.per_device=2", "--stage", "sft"]

@@ -93,7 +93,7 @@ class TrainFollower:
         listed = ", ".join(f"{name} {size / 1e9:.2f}" for name, size in parts.items() if name != "total" and size)
         many = f"{on.count} × {on.kind}" if on.count > 1 else on.kind
         self._say(f"{stage}: {planned.steps} steps on {many}, {parts['total'] / 1e9:.2f} GB each ({listed})")
-        said = f"{stage}: at least {spell(seconds)} in all, at the rate measured here"
+        said = f"{stage}: about {spell(seconds)} in all, at the pace of one layer here"
         if planned.longest is not None:
             said += f", with completions of {planned.reply} tokens, as the records' replies are on average"
             if planned.longest > seconds:

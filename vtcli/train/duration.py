@@ -1,39 +1,25 @@
-"""What a stage takes of time at least: its operations and the memory it moves, at the rates this device was seen to do.
+"""What a stage will take of time: its operations, and the memory it moves, at the pace this device was seen to keep.
 
-Lower bounds: nothing is waited for, no padding is computed, and videos come from the disk in no time.
+Not counted: padding, sampling's own work, what processes wait for each other, and reading videos.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from time import perf_counter
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from vtcli.engines.device import VALUE_BYTES
 from vtcli.models.checkpoint import Checkpoint
 from vtcli.train.evaluate import AT_ONCE
 from vtcli.train.operations import Operations, Size, causal
+from vtcli.train.pace import Pace
 from vtcli.train.plan import Devices, steps, trained_parameters
 from vtcli.train.recipe import Grpo, Recipe, Stage, StageName
 from vtcli.train.rewards import NEED_SHUFFLED
 
 if TYPE_CHECKING:
     from vtcli.train.check import Checked
-
-_LONG = 0.02
-"""Seconds a measured product must take, for its start not to count."""
-_REPEATS, _MOST = 5, 16384
-_COPIED = {"cpu": (2**22, 2**28), "cuda": (2**22, 2**30)}
-"""Least and most bytes of what is copied."""
-
-
-@dataclass(frozen=True)
-class Rate:
-    """What one device does in a second: floating-point `operations` of a matrix product, `bytes` read or written."""
-
-    operations: float
-    bytes: float
 
 
 def spell(seconds: float) -> str:
@@ -45,8 +31,8 @@ def spell(seconds: float) -> str:
 
 @dataclass(frozen=True)
 class Planned:
-    """What a stage takes: optimizer `steps`; bytes of `memory` on each device, and `seconds` at least, by part and in
-    `total`, at `rate`.
+    """What a stage takes: optimizer `steps`; bytes of `memory` on each device; `seconds` at `pace`, by part and in
+    `total`.
 
     reply: tokens of a completion in GRPO, as `seconds` count them: of the records' replies on average. longest: the
     total where all are as long as they may be.
@@ -54,48 +40,10 @@ class Planned:
 
     steps: int
     memory: dict[str, int]
-    rate: Rate
+    pace: Pace
     seconds: dict[str, float]
     reply: int | None = None
     longest: float | None = None
-
-
-def measure(kind: str, recipe: Recipe, weights: int) -> Rate:
-    """Times a square product in the precision `recipe` computes in and a copy of `weights` bytes, on "cuda" or "cpu".
-
-    Some tenths of a second. The best of several is taken: what else the device does is not the run's.
-    """
-    import torch
-
-    dtype = getattr(torch, min(recipe.weights, recipe.compute, key=VALUE_BYTES.__getitem__))
-    side, seconds = 256, 0.0
-    while seconds < _LONG and side < _MOST:
-        side *= 2
-        one, made = (torch.ones(side, side, dtype=dtype, device=kind) for _ in range(2))
-        seconds = _best(lambda: torch.mm(one, one, out=made), kind)  # noqa: B023  # called at once
-    low, high = _COPIED[kind]
-    count = min(max(weights, low), high)
-    source = torch.ones(count, dtype=torch.uint8, device=kind)
-    target = torch.empty_like(source)
-    rate = Rate(2 * side**3 / seconds, 2 * count / _best(lambda: target.copy_(source), kind))
-    if kind == "cuda":
-        del one, made, source, target
-        torch.cuda.empty_cache()
-    return rate
-
-
-def _best(act: Callable[[], Any], kind: str) -> float:
-    """Seconds of the fastest of some calls, the first not counted."""
-    import torch
-
-    times = []
-    for _ in range(_REPEATS + 1):
-        begun = perf_counter()
-        act()
-        if kind == "cuda":
-            torch.cuda.synchronize()
-        times.append(perf_counter() - begun)
-    return min(times[1:])
 
 
 def planned(
@@ -105,22 +53,17 @@ def planned(
     checked: Checked,
     memory: dict[str, int],
     on: Devices,
-    rate: Rate,
+    pace: Pace,
 ) -> Planned:
     """A stage's plan, with `memory` as of `plan.memory`."""
     stage = recipe.stage(name)
     train, held_out = checked.train_sizes, checked.held_out_sizes
     count, reply = steps(stage, len(train)), mean_reply(recipe, train)
-    seconds = least(checkpoint, recipe, name, count, train, held_out, on, rate, reply)
+    seconds = estimate(checkpoint, recipe, name, count, train, held_out, on, pace, reply)
     if name == "sft":
-        return Planned(count, memory, rate, seconds)
-    most = least(checkpoint, recipe, name, count, train, held_out, on, rate, longest_reply(recipe))
-    return Planned(count, memory, rate, seconds, reply, most["total"])
-
-
-def weight_bytes(checkpoint: Checkpoint, recipe: Recipe) -> int:
-    """Bytes that drawing a token reads of the model at least."""
-    return Operations(checkpoint).weights * _width(recipe)
+        return Planned(count, memory, pace, seconds)
+    most = estimate(checkpoint, recipe, name, count, train, held_out, on, pace, longest_reply(recipe))
+    return Planned(count, memory, pace, seconds, reply, most["total"])
 
 
 def mean_reply(recipe: Recipe, train: Sequence[Size]) -> int:
@@ -134,7 +77,7 @@ def longest_reply(recipe: Recipe) -> int:
     return recipe.grpo.max_tokens if recipe.grpo else 1024
 
 
-def least(
+def estimate(
     checkpoint: Checkpoint,
     recipe: Recipe,
     name: StageName,
@@ -142,7 +85,7 @@ def least(
     train: Sequence[Size],
     held_out: Sequence[Size],
     on: Devices,
-    rate: Rate,
+    pace: Pace,
     reply: int,
 ) -> dict[str, float]:
     """Seconds of `passes`, in GRPO of drawing `completions`, of `update` and `evaluation`, and their `total`.
@@ -150,16 +93,15 @@ def least(
     count: steps. train, held_out: the records' sizes. reply: tokens of a completion.
     """
     stage = recipe.stage(name)
-    counted = _Counted(checkpoint, recipe, stage, rate)
+    counted = _Counted(checkpoint, recipe, stage, pace)
     each = [counted.record(size, reply) for size in train]
-    operations = count * stage.batch / on.count * sum(each) / len(each)
-    parts = {"passes": operations / rate.operations}
+    parts = {"passes": count * stage.batch / on.count * sum(each) / len(each)}
     if isinstance(stage, Grpo):
         parts["completions"] = count / stage.iterations * counted.group(train, stage.batch / on.count, stage, reply)
     trained, width = trained_parameters(checkpoint, recipe)
     states = 2 * (1 if "8bit" in stage.optimizer else width)
     moved = trained * (3 * width + 2 * states)  # weight, gradient and states read, weight and states written
-    parts["update"] = count * moved / (on.count if on.sharded else 1) / rate.bytes
+    parts["update"] = count * moved / (on.count if on.sharded else 1) / pace.bytes
     times = 1 + count // stage.evaluate_every + (count % stage.evaluate_every > 0)
     own = len(held_out) / on.count
     parts["evaluation"] = times * own / AT_ONCE * counted.drawing(held_out, AT_ONCE, 1, reply) if held_out else 0.0
@@ -167,18 +109,18 @@ def least(
 
 
 class _Counted:
-    """Operations and seconds of one stage's parts."""
+    """Seconds of one stage's parts."""
 
-    def __init__(self, checkpoint: Checkpoint, recipe: Recipe, stage: Stage, rate: Rate) -> None:
-        self._of, self._rate = Operations(checkpoint), rate
-        self._width = _width(recipe)
+    def __init__(self, checkpoint: Checkpoint, recipe: Recipe, stage: Stage, pace: Pace) -> None:
+        self._of, self._pace = Operations(checkpoint), pace
+        self._width = min(VALUE_BYTES[recipe.weights], VALUE_BYTES[recipe.compute])  # autocast keeps what it has made
         self._stage = stage
         self._back = 2 if recipe.lora is None else 1  # gradients of what went in, and of the weights
         self._again = 1 + stage.gradient_checkpointing
         self._vision = self._again + self._back if recipe.train_vision else 1
 
     def record(self, size: Size, reply: int) -> float:
-        """Operations of all passes over one record, those of a prompt's completions included."""
+        """Seconds of all passes over one record, those of a prompt's completions included."""
         of, stage = self._of, self._stage
         if not isinstance(stage, Grpo):
             tokens = size.prompt + size.reply
@@ -188,14 +130,17 @@ class _Counted:
         attention = prompts * of.attention(before) + stage.group * of.attention(reply, before)
         head, vision = stage.group * of.head(reply), prompts * of.vision(size.grids)
         others = (stage.beta > 0) + (stage.iterations > 1)  # the reference's, and the policy's before its updates
-        return self._policy(layers, attention, head, vision) + others / stage.iterations * (
-            layers + attention + head + vision
+        return self._policy(layers, attention, head, vision) + others / stage.iterations * self._seconds(
+            layers + attention, head, vision
         )
 
     def _policy(self, layers: int, attention: int, head: int, vision: int) -> float:
-        """Operations of a pass there and back, from those of one there. Attention has two gradients, trained or not."""
+        """Seconds of a pass there and back, from operations of one there. Attention always has two gradients."""
         text = self._again * (layers + attention) + self._back * layers + 2 * attention
-        return text + (1 + self._back) * head + self._vision * vision
+        return self._seconds(text, (1 + self._back) * head, self._vision * vision)
+
+    def _seconds(self, text: int, head: int, vision: int) -> float:
+        return text / self._pace.layers + head / self._pace.head + vision / self._pace.vision
 
     def group(self, sizes: Sequence[Size], prompts: float, stage: Grpo, reply: int) -> float:
         """Seconds of drawing the completions of `prompts` prompts, on average over `sizes`."""
@@ -207,17 +152,16 @@ class _Counted:
     def drawing(self, sizes: Sequence[Size], prompts: float, copies: int, reply: int, share: bool = True) -> float:
         """Seconds of reading `prompts` prompts and drawing `copies` replies to each, all together.
 
-        A step either waits for the weights and what is kept of tokens, each read once, or for the products.
+        A step waits for the products of all rows, or for the weights, read once; what is kept of tokens is read too.
         """
         of, prompt = self._of, sum(size.prompt for size in sizes) / len(sizes)
-        read = sum(of.vision(s.grids) + of.layers(s.prompt) + of.attention(s.prompt) for s in sizes) / len(sizes)
-        drawn = copies * (of.layers(reply - 1) + of.attention(reply - 1, round(prompt)) + of.head(reply - 1))
+        read = sum(
+            self._seconds(of.layers(s.prompt) + of.attention(s.prompt), 0, of.vision(s.grids)) for s in sizes
+        ) / len(sizes)  # fmt: skip
+        drawn = self._seconds(of.layers(reply - 1) + of.attention(reply - 1, round(prompt)), of.head(reply - 1), 0)
         kept = prompt * (reply - 1) * (1 if share else copies) + copies * causal(reply - 1)
-        moved = (reply - 1) * of.weights + prompts * kept * of.kept
-        first = prompts * (1 if share else copies) * read / self._rate.operations
-        return first + max(prompts * drawn / self._rate.operations, moved * self._width / self._rate.bytes)
-
-
-def _width(recipe: Recipe) -> int:
-    """Bytes of a value in a product; autocast keeps what it has made of a weight."""
-    return min(VALUE_BYTES[recipe.weights], VALUE_BYTES[recipe.compute])
+        weights, rest = (
+            values * self._width / self._pace.bytes for values in ((reply - 1) * of.weights, kept * of.kept)
+        )
+        steps = max(prompts * copies * drawn, weights, (reply - 1) * self._pace.step)
+        return prompts * (1 if share else copies) * read + steps + prompts * rest

@@ -99,9 +99,9 @@ def _held(checkpoint: Checkpoint, recipe: Recipe, stage: Stage, on: Devices) -> 
         width = trained_width = 4  # accelerate makes them float32
     zero = on.strategy.startswith("zero")
     moments = 2 if "8bit" in stage.optimizer else 8 if zero else 2 * trained_width
-    if zero:  # DeepSpeed keeps all in what it computes in, and for the optimizer float32
+    if zero:  # DeepSpeed keeps weights in what it computes in, and for the optimizer and sums of gradients float32
         width = VALUE_BYTES[recipe.compute]
-        moments, trained_width = moments + (4 if width < 4 else 0), width
+        moments, trained_width = moments + (4 if width < 4 else 0), 4
     share, spread = (on.count if apart else 1 for apart in (on.sharded, on.strategy != "ddp"))
     reference = isinstance(stage, Grpo) and stage.beta > 0 and recipe.lora is None
     return {

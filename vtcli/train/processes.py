@@ -28,6 +28,10 @@ def join(compute: str) -> Any:
 
     os.environ["ACCELERATE_MIXED_PRECISION"] = "bf16" if compute == "bfloat16" else "no"
     state: Any = PartialState(cpu=not torch.cuda.is_available(), timeout=_PATIENCE)
+    if state.num_processes > 1 and strategy().startswith("zero"):
+        from deepspeed import comm  # accelerate sees to it on GPUs alone
+
+        comm.init_distributed(dist_backend=state.backend, auto_mpi_discovery=False, verbose=False)
     return state
 
 

@@ -116,7 +116,7 @@ def _page(report: Mapping[str, Any]) -> str:
         if stage["planned"]:
             seconds = stage["planned"]["seconds"]
             shown = ", ".join(f"{part} {spell(s)}" for part, s in seconds.items() if part != "total" and s)
-            parts.append(f"<p>Planned: at least {spell(seconds['total'])} ({_text(shown)}).</p>")
+            parts.append(f"<p>Planned: about {spell(seconds['total'])} ({_text(shown)}).</p>")
         if stage["after"]:
             rows = "".join(
                 f"<tr><td>{_text(key)}<td>{_number(stage['before'].get(key))}<td>{_number(value)}"

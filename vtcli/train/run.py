@@ -9,6 +9,7 @@ checkpoints and `final` (a whole checkpoint, for `vt ask -m`), and report.html a
 from __future__ import annotations
 
 import json
+import logging
 import os
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
@@ -20,7 +21,7 @@ from vtcli.disk import write_whole
 from vtcli.errors import UsageError
 from vtcli.install import require
 from vtcli.models.checkpoint import Checkpoint, open_checkpoint
-from vtcli.train import duration, plan
+from vtcli.train import duration, pace, plan
 from vtcli.train.alone import alone_in
 from vtcli.train.check import Checked
 from vtcli.train.identity import begin_run, run_file
@@ -124,10 +125,10 @@ def _plan(
     longest = {"sft": checked.whole, "grpo": checked.tokens}
     memory = {name: plan.check_memory(base, recipe, name, longest[name], on) for name in stages}
     plan.check_disk(base, recipe, list(stages), job.out)
-    rate = duration.measure(on.kind, recipe, duration.weight_bytes(base, recipe))
     found = {}
     for name in stages:
-        found[name] = duration.planned(base, recipe, name, checked, memory[name], on, rate)
+        seen = pace.measure(on, base, recipe, name, checked.train_sizes)
+        found[name] = duration.planned(base, recipe, name, checked, memory[name], on, seen)
         if follower:
             follower.planned(name, found[name], on)
     return found
@@ -163,6 +164,7 @@ def _quiet() -> Iterator[None]:
     # TRL imports vLLM where it is installed; its log goes to stdout.
     os.environ.setdefault("VLLM_NO_USAGE_STATS", "1")
     os.environ.setdefault("VLLM_LOGGING_LEVEL", "ERROR")
+    logging.getLogger("bitsandbytes").setLevel(logging.ERROR)  # what it lacks for products that nothing here computes
     from vtcli.engines.loading import quiet
 
     with quiet(), warnings.catch_warnings():

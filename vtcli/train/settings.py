@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from importlib import util
 from typing import TYPE_CHECKING, Any
 
 from vtcli.errors import UsageError
+from vtcli.install import require
 from vtcli.train.recipe import Grpo, Recipe, Stage
 from vtcli.train.records import Record
 
@@ -59,7 +59,7 @@ def arguments(recipe: Recipe, stage: Stage, folder: str, devices: int, records: 
 
 
 def check_stage(stage: Stage, devices: int) -> None:
-    """Raises UsageError for what would end a stage only when it begins, which may be days after the run did."""
+    """Raises UsageError or EngineError for what would end a stage only when it begins, days after the run perhaps."""
     from vtcli.train.rewards import find_reward
 
     name = "grpo" if isinstance(stage, Grpo) else "sft"
@@ -75,12 +75,10 @@ def check_stage(stage: Stage, devices: int) -> None:
 def _check_optimizer(name: str) -> None:
     from transformers.training_args import OptimizerNames
 
-    from vtcli.install import pip_command
-
     if name not in set(OptimizerNames):
         raise UsageError(f"no such optimizer: {name} (transformers has {', '.join(sorted(OptimizerNames))})")
-    if "8bit" in name and util.find_spec("bitsandbytes") is None:
-        raise UsageError(f"the optimizer {name} needs bitsandbytes: run {pip_command('install', 'bitsandbytes')}")
+    if "8bit" in name:
+        require(f"the optimizer {name}", "bitsandbytes", "bitsandbytes")
 
 
 def numbered(count: int) -> Dataset:

@@ -11,7 +11,6 @@ from time import perf_counter
 from typing import TYPE_CHECKING, Any, Protocol
 
 import torch
-from torch.distributed.fsdp import MixedPrecisionPolicy
 from transformers import TrainerCallback
 from transformers.trainer_callback import PrinterCallback, ProgressCallback
 
@@ -22,6 +21,7 @@ from vtcli.models.checkpoint import Checkpoint, open_checkpoint
 from vtcli.train import checkpoints
 from vtcli.train.journal import Journal
 from vtcli.train.model import copy_beside
+from vtcli.train.precision import check_angles, sum_in_float32
 from vtcli.train.recipe import Stage
 
 if TYPE_CHECKING:
@@ -66,15 +66,8 @@ class VideoTrainer:
         self.add_callback(_Follower(self))
 
     def create_accelerator_and_postprocess(self: Any) -> None:
-        """accelerate's FSDP2 rounds all that goes in and out of a layer, and gradients where they are summed: a
-        log-probability in bfloat16 is too coarse for GRPO, whose KL is made of differences, and so are positions."""
         super().create_accelerator_and_postprocess()  # type: ignore[misc]
-        plugin: Any = getattr(self.accelerator.state, "fsdp_plugin", None)
-        policy = getattr(plugin, "mixed_precision_policy", None)
-        if policy is not None and policy.param_dtype is not None:
-            plugin.mixed_precision_policy = MixedPrecisionPolicy(
-                param_dtype=policy.param_dtype, reduce_dtype=torch.float32, cast_forward_inputs=False
-            )
+        sum_in_float32(self.accelerator.state)
 
     def _send_telemetry(self) -> None:
         """Nothing is told to anybody."""
@@ -173,6 +166,9 @@ class _Follower(TrainerCallback):
 
     def on_train_begin(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
         context = self._context
+        for model in (self._trainer.model, getattr(self._trainer, "ref_model", None)):
+            if model is not None:
+                check_angles(model)
         if state.is_world_process_zero:
             context.journal.begin(state.global_step)
         context.began, context.tokens = perf_counter(), 0

@@ -1,0 +1,179 @@
+"""How fast a device computes what a run will: a model of one layer, one block of the vision tower and a piece of the
+vocabulary, in the widths of the model to be trained and of random numbers, timed on sizes of the run's own."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from contextlib import nullcontext
+from dataclasses import dataclass, replace
+from statistics import median
+from time import perf_counter
+from typing import Any
+
+from vtcli.engines.device import VALUE_BYTES
+from vtcli.engines.vision import multiply_patches
+from vtcli.models.checkpoint import Checkpoint
+from vtcli.train.evaluate import AT_ONCE
+from vtcli.train.operations import Grid, Operations, Size
+from vtcli.train.plan import Devices
+from vtcli.train.recipe import Grpo, Recipe, StageName
+
+_REPEATS, _SECONDS = 5, 2.0
+"""How often a part is timed at most, and how long it is repeated."""
+_WORDS = 16384
+_COPIED = {"cpu": (2**22, 2**28), "cuda": (2**22, 2**30)}
+"""Least and most bytes of what is copied."""
+
+
+@dataclass(frozen=True)
+class Pace:
+    """What one device does in a second: floating-point operations of the text model's `layers`, of the `head` over its
+    vocabulary and of the `vision` tower, there and back; `bytes` read or written by a copy.
+
+    step: seconds that drawing a token takes, of all rows at once, what is kept of earlier tokens not read; 0 where
+    steps are captured, which only the whole model tells.
+    """
+
+    layers: float
+    head: float
+    vision: float
+    bytes: float
+    step: float
+
+
+def measure(on: Devices, checkpoint: Checkpoint, recipe: Recipe, name: StageName, sizes: Sequence[Size]) -> Pace:
+    """The pace of one of these devices in a stage over records of `sizes`: of each part the median of some runs.
+
+    Takes seconds, and less memory than training a layer. What is random for the caller stays what it was.
+    """
+    import torch
+
+    stage, thin = recipe.stage(name), _thin(checkpoint)
+    size = sorted(sizes, key=lambda each: each.prompt + each.reply)[len(sizes) // 2]
+    copies = stage.group if isinstance(stage, Grpo) else 1
+    tokens = size.prompt + copies * size.reply
+    of, back = Operations(thin), 2 if recipe.lora is None else 1
+    with torch.random.fork_rng(), torch.device(on.kind):
+        torch.manual_seed(0)
+        parts = _Parts(_model(thin, recipe), on.kind, recipe)
+    text = stage.per_device * ((1 + back) * of.layers(tokens) + 3 * of.attention(tokens))
+    layers = text / parts.seconds(lambda: parts.text(stage.per_device, tokens))
+    replies = stage.per_device * copies * max(1, size.reply)
+    head = (1 + back) * of.head(replies) / parts.seconds(lambda: parts.head(replies))
+    vision = layers
+    if size.grids:
+        seen = (3 if recipe.train_vision else 1) * of.vision(size.grids)
+        vision = seen / parts.seconds(lambda: parts.vision(size.grids))
+    step = 0.0
+    captured = isinstance(stage, Grpo) and stage.captured and on.kind == "cuda"
+    if not captured:
+        rows = stage.batch // on.count * copies if isinstance(stage, Grpo) else AT_ONCE
+        with torch.no_grad():
+            step = int(checkpoint.text_config["num_hidden_layers"]) * parts.seconds(lambda: parts.text(rows, 1))
+            step += parts.seconds(lambda: parts.head(rows)) * _words(checkpoint) / _words(thin)
+    weights = Operations(checkpoint).weights * min(VALUE_BYTES[recipe.weights], VALUE_BYTES[recipe.compute])
+    return Pace(layers, head, vision, parts.copied(weights), step)
+
+
+def _words(checkpoint: Checkpoint) -> int:
+    return int(checkpoint.text_config["vocab_size"])
+
+
+def _thin(checkpoint: Checkpoint) -> Checkpoint:
+    """A checkpoint of the same widths, but with one layer and one block, and fewer words."""
+    text = {"num_hidden_layers": 1, "layer_types": ["full_attention"], "vocab_size": min(_words(checkpoint), _WORDS)}
+    vision = {"depth": 1, "fullatt_block_indexes": []}
+    return replace(
+        checkpoint,
+        text_config={**checkpoint.text_config, **text},
+        vision_config={**checkpoint.vision_config, **vision},
+    )
+
+
+def _model(thin: Checkpoint, recipe: Recipe) -> Any:
+    """The model that `thin` describes, of random numbers, on the default device; what is trained wants a gradient."""
+    import torch
+    from transformers import Qwen2_5_VLConfig, Qwen2_5_VLForConditionalGeneration
+
+    config: Any = Qwen2_5_VLConfig(text_config=dict(thin.text_config), vision_config=dict(thin.vision_config))
+    config._attn_implementation = recipe.attention
+    model: Any = Qwen2_5_VLForConditionalGeneration(config).to(getattr(torch, recipe.weights))
+    multiply_patches(model.model.visual)
+    model.requires_grad_(recipe.lora is None)
+    model.model.visual.requires_grad_(recipe.train_vision)
+    return model
+
+
+class _Parts:
+    """Runs parts of a model there and, where gradients are on, back."""
+
+    def __init__(self, model: Any, kind: str, recipe: Recipe) -> None:
+        import torch
+
+        self._model, self._kind = model, kind
+        self._half = recipe.compute == "bfloat16" and recipe.weights == "float32"
+        self._hidden = model.config.text_config.hidden_size
+        self._dtype = getattr(torch, recipe.weights)
+
+    def text(self, rows: int, tokens: int) -> None:
+        import torch
+
+        given = self._random(rows, tokens, self._hidden)
+        positions = torch.arange(tokens, device=self._kind).expand(3, rows, tokens)
+        with self._precision():
+            made = self._model.model.language_model(inputs_embeds=given, position_ids=positions, use_cache=False)
+        self._back(made.last_hidden_state)
+
+    def head(self, rows: int) -> None:
+        given = self._random(rows, self._hidden)
+        with self._precision():
+            made = self._model.lm_head(given)
+        self._back(made.float().log_softmax(-1)[:, 0])
+
+    def vision(self, grids: Sequence[Grid]) -> None:
+        import torch
+
+        config = self._model.config.vision_config
+        columns = 3 * config.temporal_patch_size * config.patch_size**2
+        count = sum(frames * rows * wide for frames, rows, wide in grids)
+        patches = torch.full((count, columns), 0.5, dtype=self._dtype, device=self._kind)
+        with self._precision():
+            made = self._model.model.visual(patches, grid_thw=torch.tensor(grids, device=self._kind))
+        self._back(made.pooler_output)
+
+    def copied(self, count: int) -> float:
+        """Bytes read and written in a second by a copy of `count` bytes, or as many as suffice to tell."""
+        import torch
+
+        low, high = _COPIED[self._kind]
+        count = min(max(count, low), high)
+        source = torch.ones(count, dtype=torch.uint8, device=self._kind)
+        target = torch.empty_like(source)
+        return 2 * count / self.seconds(lambda: target.copy_(source))
+
+    def seconds(self, act: Callable[[], Any]) -> float:
+        """The median of some runs after a first."""
+        import torch
+
+        times: list[float] = []
+        while len(times) < 2 or (len(times) <= _REPEATS and sum(times) < _SECONDS):
+            begun = perf_counter()
+            act()
+            if self._kind == "cuda":
+                torch.cuda.synchronize()
+            times.append(perf_counter() - begun)
+        return median(times[1:])
+
+    def _random(self, *shape: int) -> Any:
+        import torch
+
+        return torch.full(shape, 0.5, dtype=self._dtype, device=self._kind, requires_grad=True)
+
+    def _precision(self) -> Any:
+        import torch
+
+        return torch.autocast(self._kind, torch.bfloat16) if self._half else nullcontext()
+
+    def _back(self, made: Any) -> None:
+        if made.requires_grad:
+            made.float().sum().backward()
