@@ -134,7 +134,10 @@ def seven() -> Checkpoint:
     return planned_checkpoint(catalogue.entries()["video-thinker-7b"])
 
 
-def seconds(checkpoint: Checkpoint, recipe: Recipe, name: Any, records: list[Size], on: Devices = ONE) -> Any:
+GPU = Devices("cuda", 1, "ddp", 0)
+
+
+def seconds(checkpoint: Checkpoint, recipe: Recipe, name: Any, records: list[Size], on: Devices = GPU) -> Any:
     """At the rates of a device, of a run over all `records`."""
     from vtcli.train.plan import steps
 
@@ -161,6 +164,13 @@ def test_time_grows_as_it_must(name: Any, seven: Checkpoint) -> None:
     more = seconds(seven, load_recipe("video-thinker-7b", ["sft.evaluate_every=1", "grpo.evaluate_every=1"]), name,
                    TRAIN * 80)  # fmt: skip
     assert more["evaluation"] > 5 * base["evaluation"] > 0
+
+
+@pytest.mark.parametrize("name", ["sft", "grpo"])
+def test_a_processor_scores_prompts_too(name: Any, seven: Checkpoint) -> None:
+    """TRL's output layer leaves them out on GPUs alone."""
+    recipe = load_recipe("video-thinker-7b")
+    assert seconds(seven, recipe, name, TRAIN, ONE)["passes"] > 1.01 * seconds(seven, recipe, name, TRAIN)["passes"]
 
 
 def test_drawing_waits_for_the_weights_or_for_the_products(seven: Checkpoint) -> None:

@@ -93,7 +93,7 @@ def estimate(
     count: steps. train, held_out: the records' sizes. reply: tokens of a completion.
     """
     stage = recipe.stage(name)
-    counted = _Counted(checkpoint, recipe, stage, pace)
+    counted = _Counted(checkpoint, recipe, stage, pace, on.kind)
     each = [counted.record(size, reply) for size in train]
     parts = {"passes": count * stage.batch / on.count * sum(each) / len(each)}
     if isinstance(stage, Grpo):
@@ -108,11 +108,16 @@ def estimate(
     return parts | {"total": sum(parts.values())}
 
 
+def scored(kind: str, prompt: int, replies: int) -> int:
+    """Tokens that TRL's output layer computes of these: on a GPU those of replies, on a processor all."""
+    return replies if kind == "cuda" else prompt + replies
+
+
 class _Counted:
     """Seconds of one stage's parts."""
 
-    def __init__(self, checkpoint: Checkpoint, recipe: Recipe, stage: Stage, pace: Pace) -> None:
-        self._of, self._pace = Operations(checkpoint), pace
+    def __init__(self, checkpoint: Checkpoint, recipe: Recipe, stage: Stage, pace: Pace, kind: str) -> None:
+        self._of, self._pace, self._kind = Operations(checkpoint), pace, kind
         self._width = min(VALUE_BYTES[recipe.weights], VALUE_BYTES[recipe.compute])  # autocast keeps what it has made
         self._stage = stage
         self._back = 2 if recipe.lora is None else 1  # gradients of what went in, and of the weights
@@ -124,11 +129,13 @@ class _Counted:
         of, stage = self._of, self._stage
         if not isinstance(stage, Grpo):
             tokens = size.prompt + size.reply
-            return self._policy(of.layers(tokens), of.attention(tokens), of.head(size.reply), of.vision(size.grids))
+            head = of.head(scored(self._kind, size.prompt - 1, size.reply))
+            return self._policy(of.layers(tokens), of.attention(tokens), head, of.vision(size.grids))
         prompts, before = 1 if stage.share else stage.group, size.prompt - 1
         layers = of.layers(prompts * before + stage.group * reply)
         attention = prompts * of.attention(before) + stage.group * of.attention(reply, before)
-        head, vision = stage.group * of.head(reply), prompts * of.vision(size.grids)
+        head = of.head(scored(self._kind, prompts * before, stage.group * reply))
+        vision = prompts * of.vision(size.grids)
         others = (stage.beta > 0) + (stage.iterations > 1)  # the reference's, and the policy's before its updates
         return self._policy(layers, attention, head, vision) + others / stage.iterations * self._seconds(
             layers + attention, head, vision

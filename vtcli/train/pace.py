@@ -59,7 +59,7 @@ def measure(on: Devices, checkpoint: Checkpoint, recipe: Recipe, name: StageName
     text = stage.per_device * ((1 + back) * of.layers(tokens) + 3 * of.attention(tokens))
     layers = text / parts.seconds(lambda: parts.text(stage.per_device, tokens))
     replies = stage.per_device * copies * max(1, size.reply)
-    head = (1 + back) * of.head(replies) / parts.seconds(lambda: parts.head(replies))
+    head = (1 + back) * of.head(replies) / parts.seconds(lambda: parts.scores(replies))
     vision = layers
     if size.grids:
         seen = (3 if recipe.train_vision else 1) * of.vision(size.grids)
@@ -125,10 +125,21 @@ class _Parts:
         self._back(made.last_hidden_state)
 
     def head(self, rows: int) -> None:
-        given = self._random(rows, self._hidden)
         with self._precision():
-            made = self._model.lm_head(given)
-        self._back(made.float().log_softmax(-1)[:, 0])
+            self._model.lm_head(self._random(rows, self._hidden))
+
+    def scores(self, rows: int) -> None:
+        """Log-probabilities, as TRL's trainers compute them."""
+        import torch
+        from trl.kernels import ChunkedLogProbFunction
+
+        given, weight = self._random(rows, self._hidden), self._model.lm_head.weight
+        wanted = torch.zeros(rows, dtype=torch.long, device=self._kind)
+        with self._precision():
+            made, *_ = ChunkedLogProbFunction.apply(
+                given, weight, None, wanted, 1.0, len(weight), None, 1.0, ("log_probs",)
+            )
+        self._back(made)
 
     def vision(self, grids: Sequence[Grid]) -> None:
         import torch
