@@ -199,7 +199,7 @@ def test_dry_run_loads_and_writes_nothing(
     done = run(*flags(random_checkpoint, shapes), "--dry-run", "-o", str(tmp_path / "out"))
     assert done.code == 0 and done.out == ""
     assert "8 records: 6 to train on, 2 held out" in done.err and "grpo: 2 steps on" in done.err
-    assert re.search(r"sft: at least [\d.]+ (s|min) in all, at the rate measured here\n", done.err)
+    assert re.search(r"sft: about [\d.]+ (s|min) in all, at the pace of one layer here\n", done.err)
     assert not (tmp_path / "out").exists()
 
 
