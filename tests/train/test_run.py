@@ -6,6 +6,7 @@ import dataclasses
 import json
 import os
 import re
+import shlex
 import shutil
 import signal
 import subprocess
@@ -241,6 +242,7 @@ def test_records_that_cannot_be_used_stop_the_run_before_it_begins(
         (["train", "tiny", "--set", "grpo.bata=1"], 2, "did you mean beta"),
         (["train", "tiny", "--set", "grpo=null", "--stage", "grpo"], 2, "the recipe has sft"),
         (["train", "--print", "none"], 2, "no such recipe"),
+        (["train", "tiny", "--slurm"], 2, "--slurm goes with --print-launch"),
     ],
 )
 def test_what_cannot_be_meant(run: Run, arguments: Sequence[str], code: int, message: str) -> None:  # noqa: F811
@@ -258,9 +260,14 @@ def test_recipes_are_listed_printed_and_launched(run: Run, monkeypatch: pytest.M
     arguments = ["train", "video-thinker-7b", "--data", "my data.jsonl", "--print-launch", "fsdp2", "--nodes", "2"]
     monkeypatch.setattr(sys, "argv", ["vt", *arguments])
     launch = run(*arguments).out
-    assert launch.startswith("accelerate launch --config_file ") and "--num_processes 16 --num_machines 2" in launch
+    assert re.match(r"\S*accelerate launch --config_file ", launch) and "--num_processes 16 --num_machines 2" in launch
     assert launch.endswith("-m vtcli train video-thinker-7b --data 'my data.jsonl'\n")
     assert '"$RANK"' in launch
+    monkeypatch.setattr(sys, "argv", ["vt", *arguments, "--slurm"])
+    script = run(*arguments, "--slurm").out
+    assert script.startswith("#!/bin/bash\n#SBATCH") and "--nodes=2\n" in script and "--gpus-per-node=8\n" in script
+    srun = shlex.split(script.splitlines()[-1])
+    assert srun[-1] == f"RANK=$SLURM_NODEID; exec {launch.rstrip()}"
 
 
 @pytest.mark.parametrize("strategy", STRATEGIES)

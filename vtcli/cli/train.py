@@ -88,6 +88,9 @@ def train(
     ] = None,
     gpus: Annotated[int, typer.Option("--gpus", min=1, help="GPUs of a machine.", rich_help_panel=LAUNCH_PANEL)] = 8,
     nodes: Annotated[int, typer.Option("--nodes", min=1, help="Machines.", rich_help_panel=LAUNCH_PANEL)] = 1,
+    slurm: Annotated[
+        bool, typer.Option("--slurm", help="Print it as a script for sbatch.", rich_help_panel=LAUNCH_PANEL)
+    ] = False,
     json: options.JsonOption = False,
     quiet: Annotated[
         bool, typer.Option("--quiet", "-q", help="Show no progress.", rich_help_panel=options.OUTPUT_PANEL)
@@ -118,8 +121,10 @@ def train(
         raise UsageError("name a recipe: vt train --list shows those there are")
     made = _recipe(recipe, data, root, model, changes)
     name = Path(recipe).stem
+    if slurm and print_launch is None:
+        raise UsageError("--slurm goes with --print-launch")
     if print_launch is not None:
-        _print_launch(print_launch, gpus, nodes)
+        _print_launch(print_launch, gpus, nodes, slurm)
         return
     from vtcli.cli.training import TrainFollower
     from vtcli.train.job import Job
@@ -211,16 +216,17 @@ def _recipe(
     return replace(recipe, model=model or recipe.model, data=replace(recipe.data, files=files, roots=roots))
 
 
-def _print_launch(strategy: str, gpus: int, nodes: int) -> None:
+def _print_launch(strategy: str, gpus: int, nodes: int, slurm: bool) -> None:
     """The launch command for this very command line."""
-    from vtcli.trace.text import sanitise_line
-    from vtcli.train.launch import launch_command
+    from vtcli.trace.text import sanitise
+    from vtcli.train.launch import launch_command, slurm_script
 
     arguments, skip = [], False
     for argument in sys.argv[sys.argv.index("train") + 1 :]:
         if skip or argument in ("--print-launch", "--gpus", "--nodes"):
             skip = not skip
             continue
-        if not argument.startswith(("--print-launch=", "--gpus=", "--nodes=")):
+        if argument != "--slurm" and not argument.startswith(("--print-launch=", "--gpus=", "--nodes=")):
             arguments.append(argument)
-    print(sanitise_line(launch_command(arguments, strategy, gpus, nodes)))
+    made = slurm_script if slurm else launch_command
+    print(sanitise(made(arguments, strategy, gpus, nodes)).rstrip("\n"))

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import shlex
+import shutil
+import sys
 from collections.abc import Sequence
 from importlib.resources import files
 from pathlib import Path
@@ -17,8 +19,31 @@ def config_file(strategy: str) -> Path:
 
 def launch_command(arguments: Sequence[str], strategy: str, gpus: int, nodes: int) -> str:
     """What to run on every machine; with more than one, RANK is its number and MASTER the first one's name."""
-    command = ["accelerate", "launch", "--config_file", str(config_file(strategy))]
+    command = [_accelerate(), "launch", "--config_file", str(config_file(strategy))]
     line = shlex.join([*command, "--num_processes", str(gpus * nodes), "--num_machines", str(nodes)])
     if nodes > 1:
         line += ' --machine_rank "$RANK" --main_process_ip "$MASTER" --main_process_port 29500'
     return f"{line} -m vtcli train {shlex.join(arguments)}"
+
+
+def slurm_script(arguments: Sequence[str], strategy: str, gpus: int, nodes: int) -> str:
+    """A script for `sbatch`: one task a machine, each of which launches its processes."""
+    launch = launch_command(arguments, strategy, gpus, nodes)
+    return f"""#!/bin/bash
+#SBATCH --job-name=vt-train
+#SBATCH --nodes={nodes}
+#SBATCH --ntasks-per-node=1
+#SBATCH --gpus-per-node={gpus}
+#SBATCH --exclusive
+# Add what your cluster asks for: --partition, --account, --time. A job that was ended goes on when submitted again.
+set -euo pipefail
+MASTER=$(scontrol show hostnames "$SLURM_JOB_NODELIST" | head -n 1)
+export MASTER
+srun --kill-on-bad-exit=1 bash -c {shlex.quote("RANK=$SLURM_NODEID; exec " + launch)}
+"""
+
+
+def _accelerate() -> str:
+    """accelerate's program, by its name where that is the one beside this Python."""
+    ours = shutil.which("accelerate", path=str(Path(sys.executable).parent))
+    return ours if ours and shutil.which("accelerate") != ours else "accelerate"

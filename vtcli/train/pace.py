@@ -21,6 +21,8 @@ from vtcli.train.recipe import Grpo, Recipe, StageName
 _REPEATS, _SECONDS = 5, 2.0
 """How often a part is timed at most, and how long it is repeated."""
 _WORDS = 16384
+_TOKENS = {"cpu": 512, "cuda": 8192}
+"""Most tokens of a pass: with more, products are no faster."""
 _COPIED = {"cpu": (2**22, 2**28), "cuda": (2**22, 2**30)}
 """Least and most bytes of what is copied."""
 
@@ -51,14 +53,16 @@ def measure(on: Devices, checkpoint: Checkpoint, recipe: Recipe, name: StageName
     stage, thin = recipe.stage(name), _thin(checkpoint)
     size = sorted(sizes, key=lambda each: each.prompt + each.reply)[len(sizes) // 2]
     copies = stage.group if isinstance(stage, Grpo) else 1
-    tokens = size.prompt + copies * size.reply
+    most = _TOKENS[on.kind]
+    each = min(size.prompt + copies * size.reply, most)
+    rows = max(1, min(stage.per_device, most // each))
     of, back = Operations(thin), 2 if recipe.lora is None else 1
     with torch.random.fork_rng(), torch.device(on.kind):
         torch.manual_seed(0)
         parts = _Parts(_model(thin, recipe), on.kind, recipe)
-    text = stage.per_device * ((1 + back) * of.layers(tokens) + 3 * of.attention(tokens))
-    layers = text / parts.seconds(lambda: parts.text(stage.per_device, tokens))
-    replies = stage.per_device * copies * max(1, size.reply)
+    text = rows * ((1 + back) * of.layers(each) + 3 * of.attention(each))
+    layers = text / parts.seconds(lambda: parts.text(rows, each))
+    replies = max(1, min(stage.per_device * copies * size.reply, most))
     head = (1 + back) * of.head(replies) / parts.seconds(lambda: parts.scores(replies))
     vision = layers
     if size.grids:
@@ -67,10 +71,10 @@ def measure(on: Devices, checkpoint: Checkpoint, recipe: Recipe, name: StageName
     step = 0.0
     captured = isinstance(stage, Grpo) and stage.captured and on.kind == "cuda"
     if not captured:
-        rows = stage.batch // on.count * copies if isinstance(stage, Grpo) else AT_ONCE
+        drawn = stage.batch // on.count * copies if isinstance(stage, Grpo) else AT_ONCE
         with torch.no_grad():
-            step = int(checkpoint.text_config["num_hidden_layers"]) * parts.seconds(lambda: parts.text(rows, 1))
-            step += parts.seconds(lambda: parts.head(rows)) * _words(checkpoint) / _words(thin)
+            step = int(checkpoint.text_config["num_hidden_layers"]) * parts.seconds(lambda: parts.text(drawn, 1))
+            step += parts.seconds(lambda: parts.head(drawn)) * _words(checkpoint) / _words(thin)
     weights = Operations(checkpoint).weights * min(VALUE_BYTES[recipe.weights], VALUE_BYTES[recipe.compute])
     return Pace(layers, head, vision, parts.copied(weights), step)
 
@@ -82,6 +86,7 @@ def _words(checkpoint: Checkpoint) -> int:
 def _thin(checkpoint: Checkpoint) -> Checkpoint:
     """A checkpoint of the same widths, but with one layer and one block, and fewer words."""
     text = {"num_hidden_layers": 1, "layer_types": ["full_attention"], "vocab_size": min(_words(checkpoint), _WORDS)}
+    text |= {"bos_token_id": None, "eos_token_id": None}
     vision = {"depth": 1, "fullatt_block_indexes": []}
     return replace(
         checkpoint,
