@@ -16,7 +16,7 @@ from vtcli.models.checkpoint import Checkpoint
 from vtcli.train.evaluate import AT_ONCE
 from vtcli.train.operations import Grid, Operations, Size
 from vtcli.train.plan import Devices
-from vtcli.train.recipe import Grpo, Recipe, StageName
+from vtcli.train.recipe import Grpo, Recipe, Stage, StageName
 
 _REPEATS, _SECONDS = 5, 2.0
 """How often a part is timed at most, and how long it is repeated."""
@@ -51,32 +51,42 @@ def measure(on: Devices, checkpoint: Checkpoint, recipe: Recipe, name: StageName
     import torch
 
     stage, thin = recipe.stage(name), _thin(checkpoint)
-    size = sorted(sizes, key=lambda each: each.prompt + each.reply)[len(sizes) // 2]
-    copies = stage.group if isinstance(stage, Grpo) else 1
-    most = _TOKENS[on.kind]
-    each = min(size.prompt + copies * size.reply, most)
-    rows = max(1, min(stage.per_device, most // each))
-    of, back = Operations(thin), 2 if recipe.lora is None else 1
     with torch.random.fork_rng(), torch.device(on.kind):
         torch.manual_seed(0)
         parts = _Parts(_model(thin, recipe), on.kind, recipe)
-    text = rows * ((1 + back) * of.layers(each) + 3 * of.attention(each))
-    layers = text / parts.seconds(lambda: parts.text(rows, each))
+    size = sorted(sizes, key=lambda each: each.prompt + each.reply)[len(sizes) // 2]
+    copies, most = stage.group if isinstance(stage, Grpo) else 1, _TOKENS[on.kind]
+    tokens = min(size.prompt + copies * size.reply, most)
+    rows = max(1, min(stage.per_device, most // tokens))
     replies = max(1, min(stage.per_device * copies * size.reply, most))
-    head = (1 + back) * of.head(replies) / parts.seconds(lambda: parts.scores(replies))
-    vision = layers
-    if size.grids:
-        seen = (3 if recipe.train_vision else 1) * of.vision(size.grids)
-        vision = seen / parts.seconds(lambda: parts.vision(size.grids))
-    step = 0.0
-    captured = isinstance(stage, Grpo) and stage.captured and on.kind == "cuda"
-    if not captured:
-        drawn = stage.batch // on.count * copies if isinstance(stage, Grpo) else AT_ONCE
-        with torch.no_grad():
-            step = int(checkpoint.text_config["num_hidden_layers"]) * parts.seconds(lambda: parts.text(drawn, 1))
-            step += parts.seconds(lambda: parts.head(drawn)) * _words(checkpoint) / _words(thin)
+    of, passes = Operations(thin), 2 + (recipe.lora is None)  # there, and back to what went in and to the weights
+    layers = rows * (passes * of.layers(tokens) + 3 * of.attention(tokens))
+    layers_pace = layers / parts.seconds(lambda: parts.text(rows, tokens))
+    seen = (3 if recipe.train_vision else 1) * of.vision(size.grids)
     weights = Operations(checkpoint).weights * min(VALUE_BYTES[recipe.weights], VALUE_BYTES[recipe.compute])
-    return Pace(layers, head, vision, parts.copied(weights), step)
+    pace = Pace(
+        layers=layers_pace,
+        head=passes * of.head(replies) / parts.seconds(lambda: parts.scores(replies)),
+        vision=seen / parts.seconds(lambda: parts.vision(size.grids)) if size.grids else layers_pace,
+        bytes=parts.copied(weights),
+        step=_step(parts, checkpoint, stage, on, thin),
+    )
+    if on.kind == "cuda":
+        del parts
+        torch.cuda.empty_cache()
+    return pace
+
+
+def _step(parts: _Parts, checkpoint: Checkpoint, stage: Stage, on: Devices, thin: Checkpoint) -> float:
+    """Seconds of a drawn token, as `Pace` has it."""
+    import torch
+
+    if isinstance(stage, Grpo) and stage.captured and on.kind == "cuda":
+        return 0.0
+    rows = stage.batch // on.count * stage.group if isinstance(stage, Grpo) else AT_ONCE
+    with torch.no_grad():
+        text, head = parts.seconds(lambda: parts.text(rows, 1)), parts.seconds(lambda: parts.head(rows))
+    return int(checkpoint.text_config["num_hidden_layers"]) * text + head * _words(checkpoint) / _words(thin)
 
 
 def _words(checkpoint: Checkpoint) -> int:
