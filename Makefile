@@ -149,6 +149,7 @@ $(VLLM)/made: pyproject.toml
 
 # What spreads a model or shrinks its optimizer, run here on a CPU by two processes; kernels are built when first used.
 deepspeed: $(DEEPSPEED)/made  ## .venv-deepspeed with DeepSpeed and bitsandbytes, and the tests that train with them
+	$(DEEPSPEED_BIN)/python -m pytest -q tests/train/test_precision.py
 	PATH="$(abspath $(DEEPSPEED_BIN)):$$PATH" $(DEEPSPEED_BIN)/python -m pytest -q -m slow -k "zero or 8bit or bfloat16" \
 	  tests/train/test_two_processes.py tests/train/test_run.py
 

@@ -200,9 +200,19 @@ def test_replies_foretell_completions() -> None:
 
 
 def test_drawing_takes_no_less_than_its_steps(seven: Checkpoint) -> None:
-    recipe, pace = load_recipe("video-thinker-7b"), Pace(1e18, 1e18, 1e18, 1e18, 0.5)
-    told = duration.estimate(seven, recipe, "grpo", 4, TRAIN, [], ONE, pace, reply=101)
-    assert told["completions"] == pytest.approx(4 * 100 * 0.5, rel=1e-3)
+    """Those of completions on a GPU with all the weights are captured; held-out questions' are not."""
+    recipe, pace = load_recipe("video-thinker-7b", ["grpo.evaluate_every=4"]), Pace(1e18, 1e18, 1e18, 1e18, 0.5)
+
+    def told(on: Devices) -> dict[str, float]:
+        return duration.estimate(seven, recipe, "grpo", 4, TRAIN, TRAIN * 6, on, pace, reply=101)
+
+    launched = told(ONE)
+    assert launched["completions"] == pytest.approx(4 * 100 * 0.5, rel=1e-3)
+    assert launched["evaluation"] == pytest.approx(2 * 2 * 100 * 0.5, rel=1e-3)  # 18 questions are two batches
+    assert (
+        told(GPU)["completions"] < 1e-3 * told(GPU)["evaluation"] and told(GPU)["evaluation"] == launched["evaluation"]
+    )
+    assert told(Devices("cuda", 2, "fsdp", 0))["completions"] == pytest.approx(launched["completions"], rel=1e-3)
 
 
 @pytest.mark.parametrize(
@@ -229,11 +239,19 @@ def test_the_slice_that_is_timed_has_the_widths_of_the_model() -> None:
     whole, part = Operations(checkpoint), Operations(thin)
     assert part.layers(7) * int(checkpoint.text_config["num_hidden_layers"]) == whole.layers(7)
     model = pace_of._model(thin, load_recipe("tiny"))
+    parts = pace_of._Parts(model, "cpu", load_recipe("tiny"))
+    assert linear(counted(lambda: parts.text(2, 40))) == 3 * 2 * part.layers(40)  # there, and back twice
+    frozen = load_recipe("tiny", ["lora.rank=4", "train_vision=false"])
+    still = pace_of._Parts(pace_of._model(thin, frozen), "cpu", frozen)
+    assert linear(counted(lambda: still.text(2, 40))) == 2 * 2 * part.layers(40)
+    assert linear(counted(lambda: parts.scores(7))) == 2 * part.head(
+        7
+    )  # logits twice; torch does not count what is added in place
     counts = counted(
         lambda: model.model.language_model(inputs_embeds=torch.zeros(1, 40, model.config.text_config.hidden_size))
     )
     assert linear(counts) == part.layers(40)
     grids = ((8, 8, 8),)
     with torch.no_grad():
-        seen = counted(lambda: pace_of._Parts(model, "cpu", load_recipe("tiny")).vision(grids))
+        seen = counted(lambda: parts.vision(grids))
     assert part.vision(grids) == sum(seen.values())

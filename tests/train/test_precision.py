@@ -40,12 +40,12 @@ def test_weights_spread_by_fsdp_round_nothing_at_the_edges() -> None:
 
 
 def test_deepspeed_adds_gradients_in_float32() -> None:
-    plugin = SimpleNamespace(deepspeed_config={"bf16": {"enabled": True}})
-    assert prepared(SimpleNamespace(deepspeed_plugin=plugin)).deepspeed_plugin.deepspeed_config == {
-        "bf16": {"enabled": True},
-        "communication_data_type": "fp32",
-        "data_types": {"grad_accum_dtype": "fp32"},
-    }
+    config = pytest.importorskip("deepspeed.runtime.config")
+    plugin = SimpleNamespace(deepspeed_config={"bf16": {"enabled": True}, "train_batch_size": 1})
+    made = config.DeepSpeedConfig(prepared(SimpleNamespace(deepspeed_plugin=plugin)).deepspeed_plugin.deepspeed_config)
+    assert made.bfloat16_config.enabled
+    assert made.communication_data_type == torch.float32
+    assert config.DtypeEnum(made.grad_accum_dtype).value == torch.float32
 
 
 def test_rounded_angles_stop_a_run() -> None:

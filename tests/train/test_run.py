@@ -266,6 +266,7 @@ def test_recipes_are_listed_printed_and_launched(run: Run, monkeypatch: pytest.M
     monkeypatch.setattr(sys, "argv", ["vt", *arguments, "--slurm"])
     script = run(*arguments, "--slurm").out
     assert script.startswith("#!/bin/bash\n#SBATCH") and "--nodes=2\n" in script and "--gpus-per-node=8\n" in script
+    assert "--mem=0\n" in script  # an exclusive job is else given the memory of its default alone
     srun = shlex.split(script.splitlines()[-1])
     assert srun[-1] == f"RANK=$SLURM_NODEID; exec {launch.rstrip()}"
 
@@ -328,6 +329,21 @@ def test_memory_where_a_model_is_spread() -> None:
     assert zero3["weights"] == 2 * count // 8 and zero3["gradients"] == zero2["gradients"] == 4 * count // 8
     assert fsdp["activations"] == zero3["activations"] > 2 * count > zero2["activations"]
     assert zero2["total"] < 80e9
+    plain = load_recipe("video-thinker-7b", ["compute=float32"])
+    whole = memory(seven, plain, "grpo", 1300, dataclasses.replace(eight, strategy="zero2"))
+    assert whole["optimizer"] == 12 * count // 8  # the copy is made in float32 too
+
+
+def test_disk_that_deepspeed_needs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Weights and two moments in float32 beside what computes, in bfloat16; ZeRO-2 writes that twice."""
+    from vtcli.train import plan
+
+    seven, full = planned_checkpoint(catalogue.entries()["video-thinker-7b"]), load_recipe("video-thinker-7b")
+    count, keep = seven.weights.parameters, full.stage("sft").keep + 1
+    monkeypatch.setattr(plan, "free_bytes", lambda _: 0)
+    for strategy, each in (("ddp", 12), ("zero2", 16), ("zero3", 14)):
+        with pytest.raises(TrainError, match=rf"checkpoints {keep * each * count / 1e9:.1f}, models"):
+            plan.check_disk(seven, full, ["sft"], tmp_path, Devices("cuda", 8, strategy, 0))
 
 
 def test_steps_are_those_the_trainer_makes() -> None:

@@ -6,7 +6,8 @@ Not counted: padding, sampling's own work, what processes wait for each other, a
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from math import ceil
 from typing import TYPE_CHECKING
 
 from vtcli.engines.device import VALUE_BYTES
@@ -97,14 +98,17 @@ def estimate(
     each = [counted.record(size, reply) for size in train]
     parts = {"passes": count * stage.batch / on.count * sum(each) / len(each)}
     if isinstance(stage, Grpo):
-        parts["completions"] = count / stage.iterations * counted.group(train, stage.batch / on.count, stage, reply)
+        captured = stage.captured and on.kind == "cuda" and on.strategy == "ddp"
+        drawn = _Counted(checkpoint, recipe, stage, replace(pace, step=0.0), on.kind) if captured else counted
+        parts["completions"] = count / stage.iterations * drawn.group(train, stage.batch / on.count, stage, reply)
     trained, width = trained_parameters(checkpoint, recipe)
     states = 2 * (1 if "8bit" in stage.optimizer else width)
     moved = trained * (3 * width + 2 * states)  # weight, gradient and states read, weight and states written
-    parts["update"] = count * moved / (on.count if on.sharded else 1) / pace.bytes
+    parts["update"] = count * moved / (on.count if on.strategy != "ddp" else 1) / pace.bytes
     times = 1 + count // stage.evaluate_every + (count % stage.evaluate_every > 0)
-    own = len(held_out) / on.count
-    parts["evaluation"] = times * own / AT_ONCE * counted.drawing(held_out, AT_ONCE, 1, reply) if held_out else 0.0
+    own = ceil(len(held_out) / on.count)
+    turns = ceil(own / AT_ONCE)
+    parts["evaluation"] = times * turns * counted.drawing(held_out, own / turns, 1, reply) if held_out else 0.0
     return parts | {"total": sum(parts.values())}
 
 

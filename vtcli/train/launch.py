@@ -35,6 +35,7 @@ def slurm_script(arguments: Sequence[str], strategy: str, gpus: int, nodes: int)
 #SBATCH --ntasks-per-node=1
 #SBATCH --gpus-per-node={gpus}
 #SBATCH --exclusive
+#SBATCH --mem=0
 # Add what your cluster asks for: --partition, --account, --time. A job that was ended goes on when submitted again.
 set -euo pipefail
 MASTER=$(scontrol show hostnames "$SLURM_JOB_NODELIST" | head -n 1)

@@ -3,6 +3,7 @@ vocabulary, in the widths of the model to be trained and of random numbers, time
 
 from __future__ import annotations
 
+import gc
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
@@ -32,8 +33,8 @@ class Pace:
     """What one device does in a second: floating-point operations of the text model's `layers`, of the `head` over its
     vocabulary and of the `vision` tower, there and back; `bytes` read or written by a copy.
 
-    step: seconds that drawing a token takes, of all rows at once, what is kept of earlier tokens not read; 0 where
-    steps are captured, which only the whole model tells.
+    step: seconds that drawing a token takes, of all rows at once and launched kernel by kernel; what is kept of earlier
+    tokens not read.
     """
 
     layers: float
@@ -50,43 +51,54 @@ def measure(on: Devices, checkpoint: Checkpoint, recipe: Recipe, name: StageName
     """
     import torch
 
-    stage, thin = recipe.stage(name), _thin(checkpoint)
+    thin = _thin(checkpoint)
     with torch.random.fork_rng(), torch.device(on.kind):
         torch.manual_seed(0)
         parts = _Parts(_model(thin, recipe), on.kind, recipe)
+    found = _pace(parts, on, checkpoint, thin, recipe, recipe.stage(name), sizes)
+    del parts
+    gc.collect()  # a model holds itself
+    if on.kind == "cuda":
+        torch.cuda.empty_cache()
+    return found
+
+
+def _pace(
+    parts: _Parts,
+    on: Devices,
+    checkpoint: Checkpoint,
+    thin: Checkpoint,
+    recipe: Recipe,
+    stage: Stage,
+    sizes: Sequence[Size],
+) -> Pace:
     size = sorted(sizes, key=lambda each: each.prompt + each.reply)[len(sizes) // 2]
     copies, most = stage.group if isinstance(stage, Grpo) else 1, _TOKENS[on.kind]
     tokens = min(size.prompt + copies * size.reply, most)
     rows = max(1, min(stage.per_device, most // tokens))
     replies = max(1, min(stage.per_device * copies * size.reply, most))
     of, passes = Operations(thin), 2 + (recipe.lora is None)  # there, and back to what went in and to the weights
-    layers = rows * (passes * of.layers(tokens) + 3 * of.attention(tokens))
-    layers_pace = layers / parts.seconds(lambda: parts.text(rows, tokens))
-    seen = (3 if recipe.train_vision else 1) * of.vision(size.grids)
+    text = rows * (passes * of.layers(tokens) + 3 * of.attention(tokens))
+    layers = text / parts.seconds(lambda: parts.text(rows, tokens))
+    head = passes * of.head(replies) / parts.seconds(lambda: parts.scores(replies))
+    vision = layers
+    if size.grids:
+        seen = (3 if recipe.train_vision else 1) * of.vision(size.grids)
+        vision = seen / parts.seconds(lambda: parts.vision(size.grids))
     weights = Operations(checkpoint).weights * min(VALUE_BYTES[recipe.weights], VALUE_BYTES[recipe.compute])
-    pace = Pace(
-        layers=layers_pace,
-        head=passes * of.head(replies) / parts.seconds(lambda: parts.scores(replies)),
-        vision=seen / parts.seconds(lambda: parts.vision(size.grids)) if size.grids else layers_pace,
-        bytes=parts.copied(weights),
-        step=_step(parts, checkpoint, stage, on, thin),
-    )
-    if on.kind == "cuda":
-        del parts
-        torch.cuda.empty_cache()
-    return pace
+    return Pace(layers, head, vision, parts.copied(weights), _step(parts, on, checkpoint, thin, stage))
 
 
-def _step(parts: _Parts, checkpoint: Checkpoint, stage: Stage, on: Devices, thin: Checkpoint) -> float:
+def _step(parts: _Parts, on: Devices, checkpoint: Checkpoint, thin: Checkpoint, stage: Stage) -> float:
     """Seconds of a drawn token, as `Pace` has it."""
     import torch
 
-    if isinstance(stage, Grpo) and stage.captured and on.kind == "cuda":
-        return 0.0
     rows = stage.batch // on.count * stage.group if isinstance(stage, Grpo) else AT_ONCE
     with torch.no_grad():
         text, head = parts.seconds(lambda: parts.text(rows, 1)), parts.seconds(lambda: parts.head(rows))
-    return int(checkpoint.text_config["num_hidden_layers"]) * text + head * _words(checkpoint) / _words(thin)
+        around = parts.seconds(lambda: parts.text(rows, 1, layers=0))
+    layers = int(checkpoint.text_config["num_hidden_layers"]) * max(0.0, text - around)
+    return around + layers + head * _words(checkpoint) / _words(thin)
 
 
 def _words(checkpoint: Checkpoint) -> int:
@@ -125,14 +137,15 @@ class _Parts:
     def __init__(self, model: Any, kind: str, recipe: Recipe) -> None:
         import torch
 
-        self._model, self._kind = model, kind
+        self._model, self._kind, self._layers = model, kind, model.model.language_model.layers
         self._half = recipe.compute == "bfloat16" and recipe.weights == "float32"
         self._hidden = model.config.text_config.hidden_size
         self._dtype = getattr(torch, recipe.weights)
 
-    def text(self, rows: int, tokens: int) -> None:
+    def text(self, rows: int, tokens: int, layers: int = 1) -> None:
         import torch
 
+        self._model.model.language_model.layers = self._layers[:layers]
         given = self._random(rows, tokens, self._hidden)
         positions = torch.arange(tokens, device=self._kind).expand(3, rows, tokens)
         with self._precision():

@@ -101,7 +101,8 @@ def _held(checkpoint: Checkpoint, recipe: Recipe, stage: Stage, on: Devices) -> 
     moments = 2 if "8bit" in stage.optimizer else 8 if zero else 2 * trained_width
     if zero:  # DeepSpeed keeps weights in what it computes in, and for the optimizer and sums of gradients float32
         width = VALUE_BYTES[recipe.compute]
-        moments, trained_width = moments + (4 if width < 4 else 0), 4
+        copied = width < 4 or on.strategy == "zero2"  # the optimizer's own weights
+        moments, trained_width = moments + (4 if copied else 0), 4
     share, spread = (on.count if apart else 1 for apart in (on.sharded, on.strategy != "ddp"))
     reference = isinstance(stage, Grpo) and stage.beta > 0 and recipe.lora is None
     return {
@@ -190,11 +191,14 @@ def _advice(checkpoint: Checkpoint, recipe: Recipe, name: StageName, tokens: int
     return "use a smaller model, or fewer frames or tokens"
 
 
-def check_disk(checkpoint: Checkpoint, recipe: Recipe, stages: list[StageName], out: Path) -> None:
+def check_disk(checkpoint: Checkpoint, recipe: Recipe, stages: list[StageName], out: Path, on: Devices) -> None:
     """Raises TrainError where the disk has no room for the checkpoints that lie there at once, and the models."""
     parameters, width = checkpoint.weights.parameters, VALUE_BYTES[recipe.weights]
     trained, trained_width = trained_parameters(checkpoint, recipe)
     one = trained * (trained_width + 2 * trained_width)
+    if on.strategy.startswith("zero"):  # DeepSpeed's optimizer keeps weights of its own, and ZeRO-2 the model once more
+        computed = VALUE_BYTES[recipe.compute]
+        one = trained * (12 + computed) + (parameters * computed if on.strategy == "zero2" else 0)
     most = max((recipe.stage(name).keep + 1 for name in stages), default=0)
     free = free_bytes(out)
     models = len(stages) * parameters * width

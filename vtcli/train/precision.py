@@ -1,4 +1,5 @@
-"""What stays in float32 whatever layers compute in: sums of gradients, and the angles that tell when a frame was.
+"""What stays in float32 in whatever a spread model computes: sums of gradients, and the angles that tell when a frame
+was.
 
 A log-probability in bfloat16 is too coarse for GRPO, whose KL is made of differences, and a gradient in bfloat16 loses
 what is small beside the sum it is added to.

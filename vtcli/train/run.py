@@ -124,7 +124,7 @@ def _plan(
     recipe = job.recipe
     longest = {"sft": checked.whole, "grpo": checked.tokens}
     memory = {name: plan.check_memory(base, recipe, name, longest[name], on) for name in stages}
-    plan.check_disk(base, recipe, list(stages), job.out)
+    plan.check_disk(base, recipe, list(stages), job.out, on)
     found = {}
     for name in stages:
         seen = pace.measure(on, base, recipe, name, checked.train_sizes)
