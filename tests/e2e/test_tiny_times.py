@@ -72,6 +72,7 @@ def test_times_are_true_whatever_the_length(
     assert sum(found) / len(found) >= least
 
 
+@pytest.mark.slow
 def test_a_wrong_frame_rate_makes_wrong_times(engine: Engine, tiny: str, tmp_path: Path) -> None:
     """Told that 8 s last 16, the model says so: its times fit the stretched truth and not the real one."""
     pad = open_checkpoint(tiny).video_token_id
@@ -84,6 +85,7 @@ def test_a_wrong_frame_rate_makes_wrong_times(engine: Engine, tiny: str, tmp_pat
     assert sum(wrong) / len(wrong) > 0.6
 
 
+@pytest.mark.slow
 def test_positions_without_time_make_wrong_times(engine: Engine, tiny: str, tmp_path: Path) -> None:
     """The trap of frames passed without metadata: 24 frames a second are assumed, every pair gets one position."""
     pad = open_checkpoint(tiny).video_token_id

@@ -136,6 +136,7 @@ def test_what_the_hub_refuses(machine: Machine, hub: Hub, tmp_path: Path) -> Non
     assert f"accept its terms at {hub.url}/datasets/acme/Shapes" in fetch(machine)["error"]
 
 
+@pytest.mark.slow
 def test_training_goes_on_with_the_records_it_began_with(
     machine: Machine, hub: Hub, random_checkpoint: Path, shapes: Path, tmp_path: Path
 ) -> None:
