@@ -29,6 +29,13 @@ export OMP_WAIT_POLICY ?= passive
 
 .PHONY: help demo test slow fuzz faults check format bench docs completions screenshot tiny peers parity vllm deepspeed fidelity wheel clean
 
+# An empty environment.
+define begin
+@test -n "$(PYTHON)" || { echo "vt needs Python 3.11 or newer; set PYTHON=/path/to/python3"; exit 1; }
+@echo "making $(1)"
+@$(PYTHON) -m venv $(1)
+endef
+
 help:  ## this list
 	@sed -n 's/^\([a-z]*\):.*## /  make \1|/p' $(firstword $(MAKEFILE_LIST)) | column -t -s '|'
 
@@ -106,9 +113,7 @@ peers: $(PEERS)/made  ## .venv-peers with decord, torchcodec and qwen-vl-utils, 
 	$(PEERS_BIN)/python -m pytest -q tests/video/test_readers.py
 
 $(PEERS)/made: pyproject.toml
-	@test -n "$(PYTHON)" || { echo "vt needs Python 3.11 or newer; set PYTHON=/path/to/python3"; exit 1; }
-	@echo "making $(PEERS)"
-	@$(PYTHON) -m venv $(PEERS)
+	$(call begin,$(PEERS))
 	@$(PEERS_PIP) install "$(TORCH)"
 	@$(PEERS_PIP) install -e '.[decord]' hypothesis jsonschema pytest requests
 	@$(PEERS_PIP) install --no-deps torchcodec==0.13.0 torchvision==0.28.0 qwen-vl-utils==0.0.14
@@ -125,9 +130,7 @@ fidelity: $(VENV)/dev $(PARITY)/made $(OTHERS:%=build/parity/transformers/%)  ##
 	$(BIN)/python scripts/make_fidelity.py $(OTHERS)
 
 $(PARITY)/made:
-	@test -n "$(PYTHON)" || { echo "vt needs Python 3.11 or newer; set PYTHON=/path/to/python3"; exit 1; }
-	@echo "making $(PARITY)"
-	@$(PYTHON) -m venv $(PARITY)
+	$(call begin,$(PARITY))
 	@$(PARITY_PIP) install "$(TORCH)"
 	@$(PARITY_PIP) install transformers==4.51.3 decord==0.6.0 accelerate av packaging pillow requests
 	@$(PARITY_PIP) install --no-deps torchvision==0.28.0 qwen-vl-utils==0.0.14
@@ -139,9 +142,7 @@ vllm: $(VLLM)/made  ## .venv-vllm with vLLM, and the tests that hold its complet
 	PYTHONPATH=$(CURDIR):$(CURDIR)/tests/torchvision $(VLLM_BIN)/python -m pytest -q -m vllm tests/train/test_vllm.py
 
 $(VLLM)/made: pyproject.toml
-	@test -n "$(PYTHON)" || { echo "vt needs Python 3.11 or newer; set PYTHON=/path/to/python3"; exit 1; }
-	@echo "making $(VLLM)"
-	@$(PYTHON) -m venv $(VLLM)
+	$(call begin,$(VLLM))
 	@$(VLLM_PIP) install "$(TORCH)"
 	@$(VLLM_PIP) install $(VLLM_PACKAGE) torchvision==0.28.0 -e '.[train]' pytest hypothesis jsonschema
 	@$(VLLM_PIP) uninstall --yes torchaudio torchcodec  # of no use here, and CUDA's builds end the import of transformers
@@ -154,9 +155,7 @@ deepspeed: $(DEEPSPEED)/made  ## .venv-deepspeed with DeepSpeed and bitsandbytes
 	  tests/train/test_two_processes.py tests/train/test_run.py
 
 $(DEEPSPEED)/made: pyproject.toml
-	@test -n "$(PYTHON)" || { echo "vt needs Python 3.11 or newer; set PYTHON=/path/to/python3"; exit 1; }
-	@echo "making $(DEEPSPEED)"
-	@$(PYTHON) -m venv $(DEEPSPEED)
+	$(call begin,$(DEEPSPEED))
 	@$(DEEPSPEED_PIP) install "$(TORCH)"
 	@$(DEEPSPEED_PIP) install -e '.[deepspeed,bitsandbytes]' pytest hypothesis jsonschema
 	@touch $@

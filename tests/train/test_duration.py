@@ -209,9 +209,8 @@ def test_drawing_takes_no_less_than_its_steps(seven: Checkpoint) -> None:
     launched = told(ONE)
     assert launched["completions"] == pytest.approx(4 * 100 * 0.5, rel=1e-3)
     assert launched["evaluation"] == pytest.approx(2 * 2 * 100 * 0.5, rel=1e-3)  # 18 questions are two batches
-    assert (
-        told(GPU)["completions"] < 1e-3 * told(GPU)["evaluation"] and told(GPU)["evaluation"] == launched["evaluation"]
-    )
+    captured = told(GPU)
+    assert captured["completions"] < 1e-3 * captured["evaluation"] and captured["evaluation"] == launched["evaluation"]
     assert told(Devices("cuda", 2, "fsdp", 0))["completions"] == pytest.approx(launched["completions"], rel=1e-3)
 
 
@@ -226,7 +225,7 @@ def test_drawing_takes_no_less_than_its_steps(seven: Checkpoint) -> None:
 def test_the_pace_is_measured_and_leaves_chance_alone(name: Any, changes: list[str]) -> None:
     checkpoint, recipe = open_checkpoint("tiny"), load_recipe("tiny", changes)
     before = torch.random.get_rng_state()
-    pace = measure(ONE, checkpoint, recipe, name, [Size(520, 220, ((8, 8, 8),)), Size(40, 5)])
+    pace = measure(ONE, checkpoint, recipe, [name], [Size(520, 220, ((8, 8, 8),)), Size(40, 5)])[name]
     assert torch.equal(torch.random.get_rng_state(), before)
     assert all(1e7 < rate < 1e15 for rate in (pace.layers, pace.head, pace.vision)) and 1e7 < pace.bytes < 1e13
     assert 1e-5 < pace.step < 10
@@ -244,9 +243,8 @@ def test_the_slice_that_is_timed_has_the_widths_of_the_model() -> None:
     frozen = load_recipe("tiny", ["lora.rank=4", "train_vision=false"])
     still = pace_of._Parts(pace_of._model(thin, frozen), "cpu", frozen)
     assert linear(counted(lambda: still.text(2, 40))) == 2 * 2 * part.layers(40)
-    assert linear(counted(lambda: parts.scores(7))) == 2 * part.head(
-        7
-    )  # logits twice; torch does not count what is added in place
+    # Logits twice; torch does not count what is added in place.
+    assert linear(counted(lambda: parts.scores(7))) == 2 * part.head(7)
     counts = counted(
         lambda: model.model.language_model(inputs_embeds=torch.zeros(1, 40, model.config.text_config.hidden_size))
     )

@@ -8,7 +8,6 @@ import shutil
 import subprocess
 import sys
 import time
-from importlib.resources import files
 from pathlib import Path
 
 import pytest
@@ -17,6 +16,7 @@ pytest.importorskip("trl")
 
 from tests.e2e.conftest import ROOT
 from tests.train.test_run import flags
+from tests.train.test_two_processes import cpu_config
 from vtcli.train import checkpoints
 
 
@@ -40,11 +40,7 @@ def test_a_job_runs_on_two_nodes_and_goes_on_when_submitted_again(
     script = subprocess.run(
         [sys.executable, "-m", "vtcli", *command, *launch], env=environment, capture_output=True, text=True, check=True
     ).stdout
-    settled = (
-        (files("vtcli.train") / "launch_configs" / "fsdp2.yaml").read_text().replace("use_cpu: false", "use_cpu: true")
-    )
-    (tmp_path / "cpu.yaml").write_text(settled)
-    script = re.sub(r"--config_file \S+", f"--config_file {tmp_path / 'cpu.yaml'}", script)
+    script = re.sub(r"--config_file \S+", f"--config_file {cpu_config('fsdp2', tmp_path)}", script)
     job = tmp_path / "job.sh"
     job.write_text(script.replace("#SBATCH --gpus-per-node=1\n", ""))
 

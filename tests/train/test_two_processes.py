@@ -10,7 +10,6 @@ import sys
 import time
 from collections.abc import Sequence
 from importlib import util
-from importlib.resources import files
 from pathlib import Path
 
 import numpy as np
@@ -25,6 +24,7 @@ from tests.e2e.conftest import ROOT
 from tests.train.test_run import equal, finished, flags, weights
 from vtcli.train import checkpoints
 from vtcli.train.journal import Journal
+from vtcli.train.launch import config_file
 
 pytestmark = [pytest.mark.slow, pytest.mark.skipif(sys.platform != "linux", reason="torchrun with gloo")]
 
@@ -44,6 +44,14 @@ SETTINGS = (
 )
 
 
+def cpu_config(strategy: str, folder: Path) -> Path:
+    """The configuration that comes with vt, told to use the CPU, in `folder`."""
+    settings = yaml.safe_load(config_file(strategy).read_text())
+    config = folder / f"{strategy}.yaml"
+    config.write_text(yaml.safe_dump(settings | {"use_cpu": True, "mixed_precision": "no"}))
+    return config
+
+
 def start_two(arguments: Sequence[str], home: Path, strategy: str) -> subprocess.Popen[str]:
     """By torchrun, or by accelerate with the configuration that comes with vt, told to use the CPU."""
     with socket.socket() as free:
@@ -51,9 +59,7 @@ def start_two(arguments: Sequence[str], home: Path, strategy: str) -> subprocess
         port = free.getsockname()[1]
     launch = ["-m", "torch.distributed.run", "--nproc_per_node", "2", "--master_port", str(port)]
     if strategy != "ddp":
-        settings = yaml.safe_load((files("vtcli.train") / "launch_configs" / f"{strategy}.yaml").read_text())
-        config = home.with_name(f"{strategy}.yaml")
-        config.write_text(yaml.safe_dump(settings | {"use_cpu": True, "mixed_precision": "no"}))
+        config = cpu_config(strategy, home.parent)
         launch = ["-m", "accelerate.commands.launch", "--config_file", str(config), "--num_processes", "2"]
         launch += ["--num_machines", "1", "--main_process_port", str(port)]
     environment = {"PYTHONPATH": str(ROOT), "VT_HOME": str(home), "OMP_NUM_THREADS": "1"}

@@ -10,11 +10,10 @@ from dataclasses import dataclass, replace
 from math import ceil
 from typing import TYPE_CHECKING
 
-from vtcli.engines.device import VALUE_BYTES
 from vtcli.models.checkpoint import Checkpoint
 from vtcli.train.evaluate import AT_ONCE
 from vtcli.train.operations import Operations, Size, causal
-from vtcli.train.pace import Pace
+from vtcli.train.pace import Pace, product_bytes
 from vtcli.train.plan import Devices, steps, trained_parameters
 from vtcli.train.recipe import Grpo, Recipe, Stage, StageName
 from vtcli.train.rewards import NEED_SHUFFLED
@@ -98,13 +97,13 @@ def estimate(
     each = [counted.record(size, reply) for size in train]
     parts = {"passes": count * stage.batch / on.count * sum(each) / len(each)}
     if isinstance(stage, Grpo):
-        captured = stage.captured and on.kind == "cuda" and on.strategy == "ddp"
+        captured = stage.captures(on.kind, on.strategy)
         drawn = _Counted(checkpoint, recipe, stage, replace(pace, step=0.0), on.kind) if captured else counted
         parts["completions"] = count / stage.iterations * drawn.group(train, stage.batch / on.count, stage, reply)
     trained, width = trained_parameters(checkpoint, recipe)
     states = 2 * (1 if "8bit" in stage.optimizer else width)
     moved = trained * (3 * width + 2 * states)  # weight, gradient and states read, weight and states written
-    parts["update"] = count * moved / (on.count if on.strategy != "ddp" else 1) / pace.bytes
+    parts["update"] = count * moved / on.spread / pace.bytes
     times = 1 + count // stage.evaluate_every + (count % stage.evaluate_every > 0)
     own = ceil(len(held_out) / on.count)
     turns = ceil(own / AT_ONCE)
@@ -122,7 +121,7 @@ class _Counted:
 
     def __init__(self, checkpoint: Checkpoint, recipe: Recipe, stage: Stage, pace: Pace, kind: str) -> None:
         self._of, self._pace, self._kind = Operations(checkpoint), pace, kind
-        self._width = min(VALUE_BYTES[recipe.weights], VALUE_BYTES[recipe.compute])  # autocast keeps what it has made
+        self._width = product_bytes(recipe)
         self._stage = stage
         self._back = 2 if recipe.lora is None else 1  # gradients of what went in, and of the weights
         self._again = 1 + stage.gradient_checkpointing

@@ -232,7 +232,7 @@ def grpo_trainer(
     for function in functions:
         function.trainer = trainer
     trainer.encoder, trainer.records, trainer.recipe_stage = encoder, records, stage
-    captured = stage.captured and trainer.accelerator.device.type == "cuda" and strategy() == "ddp"
+    captured = stage.captures(trainer.accelerator.device.type, strategy())
     trainer.drawing = Drawing(
         stage.max_tokens, checkpoint.eos_token_ids, forbidden(encoder), stage.temperature, stage.top_p, captured
     )

@@ -44,8 +44,15 @@ class Pace:
     step: float
 
 
-def measure(on: Devices, checkpoint: Checkpoint, recipe: Recipe, name: StageName, sizes: Sequence[Size]) -> Pace:
-    """The pace of one of these devices in a stage over records of `sizes`: of each part the median of some runs.
+def product_bytes(recipe: Recipe) -> int:
+    """Bytes of a value in a product; autocast keeps what it has made of a weight."""
+    return min(VALUE_BYTES[recipe.weights], VALUE_BYTES[recipe.compute])
+
+
+def measure(
+    on: Devices, checkpoint: Checkpoint, recipe: Recipe, stages: Sequence[StageName], sizes: Sequence[Size]
+) -> dict[StageName, Pace]:
+    """The pace of one of these devices in each stage over records of `sizes`: of each part the median of some runs.
 
     Takes seconds, and less memory than training a layer. What is random for the caller stays what it was.
     """
@@ -55,7 +62,8 @@ def measure(on: Devices, checkpoint: Checkpoint, recipe: Recipe, name: StageName
     with torch.random.fork_rng(), torch.device(on.kind):
         torch.manual_seed(0)
         parts = _Parts(_model(thin, recipe), on.kind, recipe)
-    found = _pace(parts, on, checkpoint, thin, recipe, recipe.stage(name), sizes)
+    copied = parts.copied(Operations(checkpoint).weights * product_bytes(recipe))
+    found = {name: _pace(parts, on, checkpoint, thin, recipe, recipe.stage(name), sizes, copied) for name in stages}
     del parts
     gc.collect()  # a model holds itself
     if on.kind == "cuda":
@@ -71,6 +79,7 @@ def _pace(
     recipe: Recipe,
     stage: Stage,
     sizes: Sequence[Size],
+    copied: float,
 ) -> Pace:
     size = sorted(sizes, key=lambda each: each.prompt + each.reply)[len(sizes) // 2]
     copies, most = stage.group if isinstance(stage, Grpo) else 1, _TOKENS[on.kind]
@@ -85,8 +94,7 @@ def _pace(
     if size.grids:
         seen = (3 if recipe.train_vision else 1) * of.vision(size.grids)
         vision = seen / parts.seconds(lambda: parts.vision(size.grids))
-    weights = Operations(checkpoint).weights * min(VALUE_BYTES[recipe.weights], VALUE_BYTES[recipe.compute])
-    return Pace(layers, head, vision, parts.copied(weights), _step(parts, on, checkpoint, thin, stage))
+    return Pace(layers, head, vision, copied, _step(parts, on, checkpoint, thin, stage))
 
 
 def _step(parts: _Parts, on: Devices, checkpoint: Checkpoint, thin: Checkpoint, stage: Stage) -> float:

@@ -38,6 +38,11 @@ class Devices:
         """Whether each has a part of the weights only."""
         return self.strategy in ("fsdp", "zero3")
 
+    @property
+    def spread(self) -> int:
+        """Over how many gradients and the optimizer's state are spread."""
+        return 1 if self.strategy == "ddp" else self.count
+
 
 def devices() -> Devices:
     """What this run has, as accelerate and torchrun tell it."""
@@ -103,12 +108,12 @@ def _held(checkpoint: Checkpoint, recipe: Recipe, stage: Stage, on: Devices) -> 
         width = VALUE_BYTES[recipe.compute]
         copied = width < 4 or on.strategy == "zero2"  # the optimizer's own weights
         moments, trained_width = moments + (4 if copied else 0), 4
-    share, spread = (on.count if apart else 1 for apart in (on.sharded, on.strategy != "ddp"))
+    share = on.count if on.sharded else 1
     reference = isinstance(stage, Grpo) and stage.beta > 0 and recipe.lora is None
     return {
         "weights": parameters * width // share,
-        "gradients": trained * trained_width // spread,
-        "optimizer": trained * moments // spread,
+        "gradients": trained * trained_width // on.spread,
+        "optimizer": trained * moments // on.spread,
         "reference": parameters * width // share if reference else 0,
     }
 

@@ -121,6 +121,10 @@ class Grpo(Stage):
     rollouts: Literal["vt", "vllm"] = "vt"
     captured: bool = True
 
+    def captures(self, kind: str, strategy: str) -> bool:
+        """Whether steps of completions are captured on devices of `kind` with the model spread by `strategy`."""
+        return self.captured and kind == "cuda" and strategy == "ddp"
+
 
 @dataclass(frozen=True)
 class Recipe:

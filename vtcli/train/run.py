@@ -125,10 +125,10 @@ def _plan(
     longest = {"sft": checked.whole, "grpo": checked.tokens}
     memory = {name: plan.check_memory(base, recipe, name, longest[name], on) for name in stages}
     plan.check_disk(base, recipe, list(stages), job.out, on)
+    seen = pace.measure(on, base, recipe, stages, checked.train_sizes)
     found = {}
     for name in stages:
-        seen = pace.measure(on, base, recipe, name, checked.train_sizes)
-        found[name] = duration.planned(base, recipe, name, checked, memory[name], on, seen)
+        found[name] = duration.planned(base, recipe, name, checked, memory[name], on, seen[name])
         if follower:
             follower.planned(name, found[name], on)
     return found
