@@ -26,6 +26,12 @@ def main() -> None:
     settings = recipe.stage(stage)
     changed = dataclasses.replace(settings, evaluate_every=10**9)
     recipe = dataclasses.replace(recipe, **{stage: changed})
+    if case == "grpo by generate":
+        from _generate import generate
+
+        from vtcli.train import grpo
+
+        grpo.roll_out = generate
     run(Job(recipe, Path(folder), (stage,)))
     from vtcli.models.checkpoint import open_checkpoint
     from vtcli.train.plan import adapter_parameters
