@@ -30,7 +30,7 @@ from vtcli.engines.local import LocalEngine
 from vtcli.engines.prefix import Prefix, PrefixStore
 from vtcli.engines.reply import Logits
 from vtcli.engines.room import free_memory
-from vtcli.engines.vision import multiply_patches, see
+from vtcli.engines.vision import quicken, see
 from vtcli.errors import EngineError
 from vtcli.garbage import without_collection
 from vtcli.memory import Clip, advice, memory_by_part
@@ -84,7 +84,7 @@ class TransformersEngine(LocalEngine[Decoder]):
             return
         self.prepare()
         model, warnings = load_model(self._checkpoint, Placement(self.device, self.dtype))
-        multiply_patches(model.model.visual)
+        quicken(model.model.visual)
         if self.device == "cpu":
             keep_freed_memory()
         self._model, self.warnings, self._opened_with = model, tuple(warnings), tuple(warnings)

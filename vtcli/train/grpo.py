@@ -15,6 +15,7 @@ from torch.utils.data import Sampler
 from trl import GRPOConfig, GRPOTrainer
 from trl.trainer.utils import split_tensor_dict
 
+from vtcli.engines.vision import quicken
 from vtcli.train.batches import shared_batch
 from vtcli.train.encode import Encoded, Encoder, image_token_id
 from vtcli.train.model import library_tokenizer, lora_config
@@ -240,7 +241,8 @@ def grpo_trainer(
     for each in filter(None, (trainer.model, trainer.ref_model)):
         use_shared(each.get_base_model() if hasattr(each, "get_base_model") else each)
     trainer.watch = VisionWatch(trainer.model)
-    reference = trainer.ref_model
+    if (reference := trainer.ref_model) is not None:  # TRL loads it by itself
+        quicken(reference.model.visual)
     trainer.reference_watch = None if reference is None else VisionWatch(reference, "the reference model")
     if stage.rollouts == "vllm":
         trainer.vllm = Vllm(checkpoint, recipe, records, devices)

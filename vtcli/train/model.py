@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from vtcli.engines.device import Placement
 from vtcli.engines.loading import load_model, quiet
-from vtcli.engines.vision import multiply_patches
+from vtcli.engines.vision import quicken
 from vtcli.models.checkpoint import Checkpoint
 from vtcli.models.files import read_json
 from vtcli.models.tokenizer import Tokenizer
@@ -45,7 +45,7 @@ def load_for_training(checkpoint: Checkpoint, recipe: Recipe) -> Any:
     library: Any = deepspeed
     library.unset_hf_deepspeed_config()  # of the stage before: transformers would load by it, a part in each process
     model, _ = load_model(checkpoint, Placement("cpu", recipe.weights))
-    multiply_patches(model.model.visual)
+    quicken(model.model.visual)
     if recipe.attention != "sdpa":
         model.set_attn_implementation(recipe.attention)
     # The reference model of GRPO is loaded from here, and transformers would look on the Hub for a bare name.

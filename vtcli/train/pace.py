@@ -12,7 +12,7 @@ from time import perf_counter
 from typing import Any
 
 from vtcli.engines.device import VALUE_BYTES
-from vtcli.engines.vision import multiply_patches
+from vtcli.engines.vision import quicken
 from vtcli.models.checkpoint import Checkpoint
 from vtcli.train.evaluate import AT_ONCE
 from vtcli.train.operations import Grid, Operations, Size
@@ -133,7 +133,7 @@ def _model(thin: Checkpoint, recipe: Recipe) -> Any:
     config: Any = Qwen2_5_VLConfig(text_config=dict(thin.text_config), vision_config=dict(thin.vision_config))
     config._attn_implementation = recipe.attention
     model: Any = Qwen2_5_VLForConditionalGeneration(config).to(getattr(torch, recipe.weights))
-    multiply_patches(model.model.visual)
+    quicken(model.model.visual)
     model.requires_grad_(recipe.lora is None)
     model.model.visual.requires_grad_(recipe.train_vision)
     return model
