@@ -29,26 +29,28 @@ def started() -> float:
     return ticks / os.sysconf("SC_CLK_TCK")
 
 
-def vt(folder: str, clip: str, frames: int, tokens: int, compile: str = "auto") -> dict[str, float]:
+def vt(folder: str, clip: str, frames: int, tokens: int, compile: str = "auto") -> dict[str, Any]:
     from vtcli import ask
     from vtcli.engines.base import SamplingOptions
     from vtcli.engines.reply import Reply
 
     times: list[float] = []
+    ids: list[int] = []
     draw = Reply._draw
 
     def timed(self: Reply) -> Iterator[int]:
         for token in draw(self):
             times.append(time.monotonic())
+            ids.append(token)
             yield token
 
     Reply._draw = timed  # type: ignore[method-assign]
     sampling = SamplingOptions(max_tokens=tokens, temperature=0)
     record = ask.ask(ask.Question(clip, QUESTION, folder, frames=frames, sampling=sampling, compile=compile))
-    return _result(times, record["usage"]["prompt_tokens"])
+    return _result(times, record["usage"]["prompt_tokens"]) | {"ids": ids}
 
 
-def plain(folder: str, clip: str, frames: int, tokens: int, torchvision: str = "") -> dict[str, float]:
+def plain(folder: str, clip: str, frames: int, tokens: int, torchvision: str = "") -> dict[str, Any]:
     import torch
 
     from vtcli.engines.device import place
@@ -72,7 +74,7 @@ def plain(folder: str, clip: str, frames: int, tokens: int, torchvision: str = "
     return _result(times[1:], inputs["input_ids"].shape[1])  # the streamer is given the prompt first
 
 
-def _result(times: list[float], prompt: int) -> dict[str, float]:
+def _result(times: list[float], prompt: int) -> dict[str, Any]:
     rate = (len(times) - 2) / (times[-1] - times[1])
     return {"first": times[0] - started(), "rate": rate, "tokens": len(times), "prompt": prompt}
 

@@ -5,12 +5,17 @@ from __future__ import annotations
 import importlib
 from importlib import util
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
-from vtcli import doctor
+from vtcli import doctor, machine
 from vtcli.engines import room
+from vtcli.engines.device import Placement
+from vtcli.engines.loading import _device_map
+from vtcli.errors import EngineError
+from vtcli.models.checkpoint import open_checkpoint
 
 torch = pytest.importorskip("torch")
 pytest.importorskip("transformers")
@@ -71,12 +76,12 @@ def test_a_library_that_breaks_on_import_is_told(monkeypatch: pytest.MonkeyPatch
     assert not found["ready"] and "cannot open shared object file" in found["detail"] and "torch" in found["fix"]
 
 
-@pytest.mark.parametrize(("free", "frames"), [(10**9, 0), (17 * 10**9, 38), (10**12, 768)])
+@pytest.mark.parametrize(("free", "frames"), [(10**9, 0), (17 * 10**9, 22), (10**12, 768)])
 def test_the_7b_fits_where_its_memory_is_free(monkeypatch: pytest.MonkeyPatch, free: int, frames: int) -> None:
-    """16.58 GB of weights and 0.09 GB for text leave 0.33 GB, of which a frame of 60 tokens takes 8.5 MB."""
+    """16.58 GB of weights and 0.09 GB for text leave 0.33 GB, of which a frame of 60 tokens takes 14.4 MB."""
     from vtcli.engines import device
 
-    monkeypatch.setattr(room, "free_memory", lambda name: free)
+    monkeypatch.setattr(room, "free_memory", lambda name, weights=0: free)
     monkeypatch.setattr(device, "_cpu_has_bfloat16", lambda: True)
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     monkeypatch.setattr(torch.backends.mps, "is_available", lambda: False)
@@ -84,6 +89,66 @@ def test_the_7b_fits_where_its_memory_is_free(monkeypatch: pytest.MonkeyPatch, f
     assert seven["parameters"] == 8_292_166_656 and not seven["ready"]
     assert 16_584_333_312 < seven["bytes"] < 17 * 10**9
     assert seven["frames"] == frames
+
+
+@pytest.fixture
+def gpus(monkeypatch: pytest.MonkeyPatch) -> Any:
+    """Makes GPUs appear, with so many bytes free; None: nothing can be asked of it."""
+
+    def have(*free: int | None) -> None:
+        def asked(number: int) -> tuple[int, int]:
+            if free[number] is None:
+                raise torch.AcceleratorError("CUDA error: out of memory\nCUDA kernel errors might be")
+            return free[number] or 0, 10**12
+
+        properties = SimpleNamespace(name="NVIDIA H200", total_memory=150 * 10**9)
+        monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+        monkeypatch.setattr(torch.cuda, "device_count", lambda: len(free))
+        monkeypatch.setattr(torch.cuda, "get_device_capability", lambda: (9, 0))
+        monkeypatch.setattr(torch.cuda, "get_device_properties", lambda number: properties)
+        monkeypatch.setattr(torch.cuda, "mem_get_info", asked)
+
+    return have
+
+
+def test_a_gpu_that_cannot_be_used_is_told(gpus: Any) -> None:
+    """The rest of the examination goes on."""
+    gpus(None)
+    record = doctor.examine()
+    found = named(record["devices"], "cuda")
+    assert not found["ready"] and found["detail"] == "the GPU cannot be used (CUDA error: out of memory)"
+    assert named(record["devices"], "cpu")["ready"] and named(record["models"], "tiny")["device"] == "cpu"
+    with pytest.raises(EngineError, match=r"^the GPU cannot be used \(CUDA error: out of memory\): use --device cpu$"):
+        room.free_memory("cuda")
+
+
+def test_of_several_gpus_the_one_with_room_counts(gpus: Any) -> None:
+    """What fits one GPU is planned for it alone, wherever it is; what does not, for all."""
+    gpus(3 * 10**9, 140 * 10**9)
+    assert (room.free_memory("cuda"), room.free_memory("cuda", 16 * 10**9)) == (140 * 10**9, 140 * 10**9)
+    assert room.free_memory("cuda", 130 * 10**9) == 143 * 10**9
+    found = named(doctor.examine()["devices"], "cuda")
+    assert (found["free"], found["memory"], found["detail"]) == (143 * 10**9, 300 * 10**9, "NVIDIA H200, NVIDIA H200")
+    seven = named(doctor.examine()["models"], "video-thinker-7b")
+    assert (seven["device"], seven["frames"]) == ("cuda", 768)
+    gpus(24 * 10**9, 24 * 10**9)
+    assert 100 < named(doctor.examine()["models"], "video-thinker-7b")["frames"] < 768
+    checkpoint = open_checkpoint("tiny")
+    gpus(10**9, 2 * 10**9, 10**9)
+    assert _device_map(checkpoint, Placement("cuda", "float32")) == {"": "cuda:1"}
+    gpus(10**7, 2 * 10**7)
+    assert _device_map(checkpoint, Placement("cuda", "float32")) == "balanced"
+    gpus(10**7)
+    assert _device_map(checkpoint, Placement("cuda", "float32")) == {"": "cuda:0"}
+
+
+@pytest.mark.parametrize(
+    ("visible", "seen"),
+    [("0", "0"), ("1,0", "01"), ("", ""), ("-1", ""), ("1,-1,0", "1"), ("GPU-1b", "1"), (" 0 , 1 ", "01"), ("7", "")],
+)
+def test_only_gpus_that_cuda_may_see_count(visible: str, seen: str) -> None:
+    names = ["GPU-0a77", "GPU-1b88"]
+    assert "".join(str(i) for i, name in enumerate(names) if machine._is_visible(i, name, visible)) == seen
 
 
 def test_a_container_gives_no_more_than_its_limit(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

@@ -50,6 +50,12 @@ def test_keys_and_values_of_the_7b_take_what_llama_cpp_measures() -> None:
     assert parts["total"] == parts["weights"] + parts["kv"] + parts["vision"]
 
 
+def test_the_vision_tower_of_the_7b_takes_what_was_counted() -> None:
+    """23,265 numbers a patch, by the sizes of all tensors alive while it ran on a GPU's way through it."""
+    vision = memory_by_part(checkpoint(SEVEN_B), Clip(16, 336, 336, text=40))["vision"]
+    assert 0.95 < vision / (2 * 23_265 * 8 * 24 * 24) < 1
+
+
 def test_a_small_model_is_counted_in_float32() -> None:
     assert memory_by_part(checkpoint(5_000_000), PAPER)["weights"] == 20_000_000
 

@@ -132,14 +132,20 @@ def _device(name: str) -> Device:
         return Device(name, False, str(error).removeprefix(f"--device {name}: ").split(";")[0], _device_fix(name))
     except Exception as error:
         return Device(name, False, f"torch cannot be imported: {first_line(error)}")
+    from vtcli.engines.room import gpu_memory
+
     if name == "mps":
         return _present(name, "Metal", lambda: int(torch.mps.recommended_max_memory()))
-    gpus = range(torch.cuda.device_count())
-    names = ", ".join(torch.cuda.get_device_name(gpu) for gpu in gpus)
-    return _present(name, names, lambda: sum(int(torch.cuda.mem_get_info(gpu)[1]) for gpu in gpus))
+    try:
+        gpus = [torch.cuda.get_device_properties(gpu) for gpu in range(torch.cuda.device_count())]
+        free = sum(gpu_memory())
+    except (EngineError, RuntimeError) as error:  # full to the last byte, or another process's alone
+        return Device(name, False, first_line(error).removesuffix(": use --device cpu"))
+    names, total = ", ".join(gpu.name for gpu in gpus), sum(int(gpu.total_memory) for gpu in gpus)
+    return _present(name, names, lambda: total, free)
 
 
-def _present(name: str, detail: str, memory: Callable[[], int]) -> Device:
+def _present(name: str, detail: str, memory: Callable[[], int], free: int | None = None) -> Device:
     from vtcli.engines.room import free_memory
 
     dtype = None
@@ -150,7 +156,7 @@ def _present(name: str, detail: str, memory: Callable[[], int]) -> Device:
             dtype = place(name, SMALL + 1).dtype
         except Exception as error:
             detail = f"{detail}; torch cannot be imported: {first_line(error)}"
-    return Device(name, True, detail, None, dtype, memory(), free_memory(name))
+    return Device(name, True, detail, None, dtype, memory(), free_memory(name) if free is None else free)
 
 
 def _main_memory() -> int:
@@ -189,11 +195,12 @@ def _model(checkpoint: Checkpoint, entry: catalogue.Entry, device: Device | None
         lacks.append("no engine to run it")
         return Model(entry.name, False, _but(entry.description, lacks), fix, parameters)
     from vtcli.engines.device import VALUE_BYTES, place
+    from vtcli.engines.room import free_memory
 
     value_bytes = VALUE_BYTES[place(device.name, parameters).dtype]
     clip = Clip(2, *_frame_size(checkpoint), TEXT_TOKENS)
     least = memory_by_part(checkpoint, clip, value_bytes)["total"]
-    frames = most_frames(checkpoint, clip, value_bytes, device.free)
+    frames = most_frames(checkpoint, clip, value_bytes, free_memory(device.name, parameters * value_bytes))
     detail = _but(entry.description, lacks)
     ready = frames > 0 and not lacks
     return Model(entry.name, ready, detail, fix, parameters, least, device.name, frames)

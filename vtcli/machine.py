@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import ctypes
+import os
 import platform
 import re
 import sys
@@ -76,7 +77,7 @@ def _torch_has_cuda() -> bool:
 
 
 def _nvidia_memory() -> int:
-    """Bytes free on all GPUs, by the driver's own library; 0 without one."""
+    """Bytes free on all GPUs that CUDA may see, by the driver's own library; 0 without one."""
     name = "nvml.dll" if sys.platform == "win32" else "libnvidia-ml.so.1"
     try:
         library = ctypes.CDLL(name)
@@ -86,14 +87,31 @@ def _nvidia_memory() -> int:
         return 0
     count = ctypes.c_uint()
     library.nvmlDeviceGetCount_v2(ctypes.byref(count))
-    free = 0
+    free, visible = 0, os.environ.get("CUDA_VISIBLE_DEVICES")
     for number in range(count.value):
         device, memory = ctypes.c_void_p(), (ctypes.c_ulonglong * 3)()  # total, free, used
         if library.nvmlDeviceGetHandleByIndex_v2(number, ctypes.byref(device)) == 0:
+            uuid = ctypes.create_string_buffer(96)
+            library.nvmlDeviceGetUUID(device, uuid, len(uuid))
+            if visible is not None and not _is_visible(number, uuid.value.decode(), visible):
+                continue
             library.nvmlDeviceGetMemoryInfo(device, memory)
             free += memory[1]
     library.nvmlShutdown()
     return free
+
+
+def _is_visible(number: int, name: str, visible: str) -> bool:
+    """Whether CUDA_VISIBLE_DEVICES, `visible`, lets a GPU be seen: by its number or how its `name` begins.
+
+    What comes after a number that is none counts no more, as for CUDA.
+    """
+    for listed in (part.strip() for part in visible.split(",")):
+        if listed == str(number) or (listed.startswith("GPU-") and name.startswith(listed)):
+            return True
+        if not (listed.isdigit() or listed.startswith(("GPU-", "MIG-"))):
+            return False
+    return False
 
 
 def _has_metal() -> bool:

@@ -31,9 +31,8 @@ def memory_by_part(checkpoint: Checkpoint, clip: Clip, value_bytes: int | None =
     """Bytes of `weights`, `kv` (keys and values of all tokens), `vision` and their `total`.
 
     `value_bytes` a number, by default 2, or 4 in a small model, which runs in float32 everywhere; a GGUF file has its
-    own. `vision` is the peak
-    inside one layer of the vision tower: the patches themselves, the residual stream and its normalised copy, and the
-    wider of the attention's q, k, v and output and the gated feed-forward's two halves. A lower bound: frameworks add
+    own. `vision` is the peak inside one layer of the vision tower, which is above that of reading the clip's tokens:
+    the patches, and the wider of attention, which rotates queries and keys in float32, and feed-forward. Frameworks add
     workspace of their own. Raises ModelError where config.json lacks a size.
     """
     try:
@@ -107,10 +106,12 @@ def _values(checkpoint: Checkpoint, clip: Clip) -> dict[str, int]:
     patch = 3 * checkpoint.temporal_patch_size * checkpoint.patch_size**2
     grid = checkpoint.grid(clip.frames, clip.height, clip.width)
     tokens = clip.text + video_token_count(grid, checkpoint.merge_size)
+    # Counted while they ran, tensor by tensor; llama.cpp rotates in place.
+    widest = max(4 * hidden, 2 * inner) + 2 * hidden if checkpoint.is_gguf else max(17 * hidden, 2 * hidden + 3 * inner)
     return {
         "weights": checkpoint.weights.parameters,
         "kv": 2 * int(text["num_hidden_layers"]) * kv_heads * head_size * tokens,
-        "vision": grid[0] * grid[1] * grid[2] * (patch + 2 * hidden + max(4 * hidden, 2 * inner)),
+        "vision": grid[0] * grid[1] * grid[2] * (patch + widest),
     }
 
 

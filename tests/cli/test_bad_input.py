@@ -104,7 +104,7 @@ def test_a_model_larger_than_the_memory(run: Run, model: str, clip: Path, monkey
         raise AssertionError("the weights were loaded")
 
     monkeypatch.setattr(engine, "load_model", loaded)
-    monkeypatch.setattr(engine, "free_memory", lambda device: 1000)
+    monkeypatch.setattr(engine, "free_memory", lambda device, weights: 1000)
     says = "GB on cpu (weights 0.0, keys and values 0.0, vision 0.0) and 0.0 GB are free: no number of frames would fit"
     fails(run, "ask", str(clip), "why?", "-m", model, code=1, says=says)
 

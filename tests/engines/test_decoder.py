@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from tests.engines.asking import filled, make_engine, make_request, with_sampling
+from vtcli.engines import captured
 from vtcli.engines.base import Request
 from vtcli.engines.captured import CapturedDecoder, capture, grouped_attention
 from vtcli.engines.decoder import Decoder
@@ -175,20 +176,42 @@ def test_a_step_of_fixed_shapes_can_be_captured(engine: TransformersEngine, requ
     assert others[0].found and others[0].shapes != others[1].shapes
 
 
+@pytest.mark.slow
+def test_what_cannot_be_compiled_is_told_in_one_line(
+    engine: TransformersEngine, request_: Request, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from torch._inductor import config
+
+    monkeypatch.setattr(config.cpp, "cxx", ("no-such-compiler",))
+    monkeypatch.setattr(config, "fx_graph_cache", False)
+    torch._dynamo.reset()
+    fixed = CapturedDecoder(engine._model, 512, compiled=True)
+    filled(engine, request_, fixed)
+    with pytest.raises(EngineError, match=r"^steps cannot be compiled here \(.+\): use --compile off$"):
+        fixed.run([5])
+
+
 @pytest.mark.skipif(torch.cuda.is_available(), reason="needs a machine whose torch refuses CUDA")
 def test_what_cannot_be_captured_is_told_in_one_line() -> None:
     with pytest.raises(EngineError, match=r"^steps cannot be captured on this GPU \(.+\): use --compile off$"):
         capture(lambda: None, torch.device("cuda"), "use --compile off")
 
 
-def test_heads_that_share_keys_stand_together() -> None:
+@pytest.mark.parametrize(("precision", "within"), [(torch.float32, 1e-6), (torch.bfloat16, 0.02)])
+def test_heads_that_share_keys_stand_together(precision: Any, within: float, monkeypatch: pytest.MonkeyPatch) -> None:
+    """And keys in parts, the last of which nobody has written yet."""
+    monkeypatch.setattr(captured, "PART", 3)
     dice = torch.Generator().manual_seed(0)
     query, key, value = (torch.randn(1, heads, length, 8, generator=dice) for heads, length in ((6, 1), (2, 9), (2, 9)))
-    seen = torch.arange(9)[None, None, None] < 5
+    seen = torch.arange(9) < 5
     copied = [tensor.repeat_interleave(3, dim=1) for tensor in (key, value)]
-    expected = torch.nn.functional.scaled_dot_product_attention(query, *copied, attn_mask=seen, scale=0.3)
-    ours, _ = grouped_attention(None, query, key, value, seen, 0.3)
-    torch.testing.assert_close(ours, expected.transpose(1, 2))
+    expected = torch.nn.functional.scaled_dot_product_attention(
+        query, *copied, attn_mask=seen[None, None, None], scale=0.3
+    )
+    mask = torch.zeros(9).masked_fill(~seen, -torch.inf)
+    ours, _ = grouped_attention(None, *(states.to(precision) for states in (query, key, value)), mask, 0.3)
+    assert ours.dtype == precision
+    torch.testing.assert_close(ours.float(), expected.transpose(1, 2), atol=within, rtol=within)
 
 
 def test_memory_is_kept_for_the_next_question(engine: TransformersEngine, request_: Request) -> None:

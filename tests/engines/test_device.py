@@ -16,13 +16,19 @@ LARGE = 8_000_000_000
 
 @pytest.fixture
 def machine(monkeypatch: pytest.MonkeyPatch) -> Any:
-    def has(cuda: tuple[int, int] | None = None, macos: int | None = None, cpu_bf16: bool = False) -> None:
+    def has(
+        cuda: tuple[int, int] | None = None, macos: int | None = None, x86: bool = False, arm: bool = False
+    ) -> None:
         monkeypatch.setattr(torch.cuda, "is_available", lambda: cuda is not None)
         monkeypatch.setattr(torch.cuda, "get_device_capability", lambda: cuda)
         monkeypatch.setattr(torch.backends.mps, "is_available", lambda: macos is not None)
         monkeypatch.setattr(torch.backends.mps, "is_macos_or_newer", lambda major, minor: (macos or 0) >= major)
-        for name in ("_is_avx512_bf16_supported", "_is_amx_tile_supported", "_is_arm_bf16_supported"):
-            monkeypatch.setattr(torch.cpu, name, lambda: cpu_bf16, raising=False)
+        for name in ("_is_avx512_bf16_supported", "_is_amx_tile_supported"):
+            monkeypatch.setattr(torch.cpu, name, lambda: x86)
+        if hasattr(torch.cpu, "get_capabilities"):
+            monkeypatch.setattr(
+                torch.cpu, "get_capabilities", lambda: {"architecture": "aarch64", "bf16": True} if arm else {}
+            )
 
     return has
 
@@ -34,7 +40,8 @@ def machine(monkeypatch: pytest.MonkeyPatch) -> Any:
         ({"cuda": (7, 5)}, "cuda", "float16"),
         ({"macos": 14}, "mps", "bfloat16"),
         ({"macos": 13}, "mps", "float16"),
-        ({"cpu_bf16": True}, "cpu", "bfloat16"),
+        ({"x86": True}, "cpu", "bfloat16"),
+        ({"arm": True}, "cpu", "bfloat16"),
         ({}, "cpu", "float32"),
     ],
 )

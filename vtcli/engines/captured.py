@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from vtcli.engines.decoder import Decoder, masks
+from vtcli.engines.keyvalues import KeyValues
 from vtcli.engines.loading import out_of_memory
 from vtcli.engines.reply import Logits
 from vtcli.errors import EngineError, first_line
@@ -18,13 +19,15 @@ from vtcli.errors import EngineError, first_line
 if TYPE_CHECKING:
     from torch import Tensor
 
+PART = 128
+"""Tokens of a key-value head that one multiprocessor adds up."""
 _GROUPED = "vt_grouped"
 
 
 class CapturedDecoder(Decoder):
     """`run` takes one token at a time: on CUDA a captured step, elsewhere a plain one; `compiled` by torch.compile.
 
-    Every step looks over the whole capacity and masks what has not been written.
+    Every step looks over the whole capacity, a multiple of `PART`, and masks what has not been written.
     """
 
     ahead = 0
@@ -33,6 +36,7 @@ class CapturedDecoder(Decoder):
         super().__init__(model, capacity)
         import torch
 
+        self.cache = KeyValues(-(-capacity // PART) * PART)
         self._config = model.config.text_config
         self._compiled = compiled
         self._token, self._index, self._position = (
@@ -63,21 +67,33 @@ class CapturedDecoder(Decoder):
     def _work(self) -> None:
         import torch
 
-        seen = torch.arange(self.cache.capacity, device=self.device) <= self._index
+        beyond = torch.arange(self.cache.capacity, device=self.device) > self._index
+        mask = torch.zeros(beyond.shape, device=self.device).masked_fill(beyond, -torch.inf)
         hidden = self._text(
             inputs_embeds=self._embed(self._token)[None],
             position_ids=self._position.expand(3, 1, 1),
-            attention_mask=masks(seen[None, None, None]),
+            attention_mask=masks(mask),
             **{self._cache_name: self.cache},
             use_cache=True,
         ).last_hidden_state
         self._logits = self._head(hidden[0, -1]).float()
 
     def _capture(self) -> Callable[[], None]:
+        work = self._compile() if self._compiled else self._work
+        return capture(work, self.device, "use --compile off")
+
+    def _compile(self) -> Callable[[], None]:
+        """The step compiled, which happens when it first runs. Raises EngineError where there is nothing to do it."""
         import torch
 
-        work: Callable[[], None] = torch.compile(self._work, dynamic=False) if self._compiled else self._work
-        return capture(work, self.device, "use --compile off")
+        work: Callable[[], None] = torch.compile(self._work, dynamic=False)
+        try:
+            work()
+        except Exception as error:
+            if type(error).__module__.startswith(("torch._dynamo", "torch._inductor")):
+                raise EngineError(f"steps cannot be compiled here ({first_line(error)}): use --compile off") from error
+            raise
+        return work
 
     @contextmanager
     def _fixed_shapes(self) -> Iterator[None]:
@@ -136,11 +152,18 @@ def grouped_attention(
 ) -> tuple[Tensor, None]:
     """Attention of one token: the query heads that share a key head stand as several queries of one head.
 
-    query (1, heads, 1, size), key and value (1, key-value heads, capacity, size); gives (1, 1, heads, size). With a
-    mask, transformers would copy keys and values once for each query head instead.
+    query (1, heads, 1, size), key and value (1, key-value heads, capacity, size), attention_mask (capacity,) in
+    float32, to be added; gives (1, 1, heads, size). torch's kernels give each key head to one of a GPU's hundred
+    multiprocessors, which goes over all keys alone; here values are cut into parts of `PART` tokens, added up at the
+    end. Scores are computed in float32, as by those kernels.
     """
-    from torch.nn.functional import scaled_dot_product_attention
+    import torch
 
-    together = query.reshape(query.shape[0], key.shape[1], -1, query.shape[3])
-    seen = scaled_dot_product_attention(together, key, value, attn_mask=attention_mask, scale=scaling)
-    return seen.reshape(query.shape).transpose(1, 2), None
+    heads, capacity, size = key.shape[1:]
+    together = query.reshape(heads, -1, size).float() * scaling  # (key-value heads, query heads of each, size)
+    scores = together @ key[0].float().transpose(1, 2) + attention_mask
+    weights = scores.softmax(-1).to(value.dtype)
+    count = capacity // PART
+    in_parts = weights.view(heads, -1, count, PART).transpose(1, 2) @ value[0].view(heads, count, PART, size)
+    seen = in_parts.sum(1, dtype=torch.float32).to(value.dtype)
+    return seen.view(1, 1, -1, size), None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 from vtcli.errors import EngineError, UsageError
 
@@ -68,8 +69,9 @@ def _cpu_has_bfloat16() -> bool:
     """Whether the processor multiplies bfloat16 in hardware; without, it is slower than float32."""
     import torch
 
-    for name in ("_is_avx512_bf16_supported", "_is_amx_tile_supported", "_is_arm_bf16_supported"):
+    for name in ("_is_avx512_bf16_supported", "_is_amx_tile_supported"):
         check = getattr(torch.cpu, name, None)
         if check is not None and check():
             return True
-    return False
+    capabilities: Any = getattr(torch.cpu, "get_capabilities", dict)  # tells of ARM too, in releases that have it
+    return bool(capabilities().get("bf16"))

@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from vtcli.engines.device import VALUE_BYTES, Placement
-from vtcli.engines.room import WEIGHTS_SHARE, free_memory
+from vtcli.engines.room import choose_gpu, gpu_memory
 from vtcli.errors import EngineError, ModelError, first_line
 from vtcli.install import require
 from vtcli.models.checkpoint import Checkpoint
@@ -43,6 +43,9 @@ def load_model(checkpoint: Checkpoint, placement: Placement) -> tuple[Qwen2_5_VL
     import transformers
 
     loader: Any = transformers.Qwen2_5_VLForConditionalGeneration
+    # cuDNN makes a plan for each new shape of attention, tens of milliseconds each; keys grow with each token.
+    torch.backends.cuda.enable_cudnn_sdp(False)
+    where = _device_map(checkpoint, placement)
     with _LOADING, quiet(), memory_errors(placement.device, lambda: "use a smaller or a quantised model"):
         try:
             model, info = loader.from_pretrained(
@@ -53,7 +56,7 @@ def load_model(checkpoint: Checkpoint, placement: Placement) -> tuple[Qwen2_5_VL
                 local_files_only=True,
                 trust_remote_code=False,
                 output_loading_info=True,
-                device_map=_device_map(checkpoint, placement),
+                device_map=where,
             )
         except Exception as error:  # whatever the library trips over lies in the folder's files
             if out_of_memory(error):
@@ -69,14 +72,11 @@ def load_model(checkpoint: Checkpoint, placement: Placement) -> tuple[Qwen2_5_VL
 
 
 def _device_map(checkpoint: Checkpoint, placement: Placement) -> str | dict[str, str]:
-    """All on one device; over all GPUs, layer after layer, where the first has no room for the weights."""
-    import torch
-
-    if placement.device == "cuda" and torch.cuda.device_count() > 1:
-        weights = checkpoint.weights.parameters * VALUE_BYTES[placement.dtype]
-        if weights > WEIGHTS_SHARE * free_memory("cuda", gpus=1):
-            return "balanced"
-    return {"": placement.device}
+    """All on one device; over all GPUs, layer after layer, where none has room for the weights. Raises EngineError."""
+    if placement.device != "cuda":
+        return {"": placement.device}
+    gpu = choose_gpu(gpu_memory(), checkpoint.weights.parameters * VALUE_BYTES[placement.dtype])
+    return "balanced" if gpu is None else {"": f"cuda:{gpu}"}
 
 
 @contextmanager

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
+
+from vtcli.errors import EngineError, first_line
 
 WEIGHTS_SHARE = 0.8
 """Of a GPU's memory, what weights may take when the keys, values and pictures must fit beside them."""
@@ -10,16 +13,16 @@ CGROUP = Path("/sys/fs/cgroup")
 """Where Linux shows a container its own limits (cgroup v2)."""
 
 
-def free_memory(device: str, gpus: int | None = None) -> int:
-    """Bytes that "cuda", "mps" or "cpu" can still give to a model.
+def free_memory(device: str, weights: int = 0) -> int:
+    """Bytes that "cuda", "mps" or "cpu" can still give to a model of `weights` bytes. Raises EngineError (GPU).
 
-    Of all GPUs or the first `gpus`. Of main memory what can be had without swapping; in a container no more than its
-    limit leaves.
+    Of several GPUs what `choose_gpu` chooses. Of main memory what can be had without swapping; in a container no more
+    than its limit leaves.
     """
     if device == "cuda":
-        import torch
-
-        return sum(int(torch.cuda.mem_get_info(number)[0]) for number in range(gpus or torch.cuda.device_count()))
+        free = gpu_memory()
+        chosen = choose_gpu(free, weights)
+        return sum(free) if chosen is None else free[chosen]
     if device == "mps":
         import torch
 
@@ -29,6 +32,22 @@ def free_memory(device: str, gpus: int | None = None) -> int:
     available = int(psutil.virtual_memory().available)
     limit = _container_limit()
     return available if limit is None else min(available, limit)
+
+
+def gpu_memory() -> list[int]:
+    """Bytes free on each GPU. Raises EngineError where one is there and cannot be used, as by two processes."""
+    import torch
+
+    try:
+        return [int(torch.cuda.mem_get_info(number)[0]) for number in range(torch.cuda.device_count())]
+    except RuntimeError as error:
+        raise EngineError(f"the GPU cannot be used ({first_line(error)}): use --device cpu") from error
+
+
+def choose_gpu(free: Sequence[int], weights: int) -> int | None:
+    """Of GPUs with `free` bytes each that which has most, if `weights` leave room beside them; else None: all."""
+    most = max(range(len(free)), key=free.__getitem__)
+    return most if len(free) == 1 or weights <= WEIGHTS_SHARE * free[most] else None
 
 
 def _container_limit() -> int | None:

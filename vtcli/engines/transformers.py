@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import gc
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -76,7 +76,7 @@ class TransformersEngine(LocalEngine[Decoder]):
 
     def free_memory(self) -> int:
         """Bytes the chosen device has free now."""
-        return free_memory(self.device)
+        return free_memory(self.device, self._checkpoint.weights.parameters * VALUE_BYTES[self.dtype])
 
     def open(self) -> None:
         """Loads the weights. Raises EngineError (libraries, device, memory), ModelError (files)."""
@@ -106,10 +106,11 @@ class TransformersEngine(LocalEngine[Decoder]):
         import torch
 
         threads = torch.get_num_threads()
+        current = torch.cuda.device(self._model.device) if self.device == "cuda" else nullcontext()
         if self.device == "cpu" and self._checkpoint.weights.parameters <= ONE_THREAD:
             torch.set_num_threads(1)
         try:
-            with memory_errors(self.device, lambda: self._remedy(request)):
+            with current, memory_errors(self.device, lambda: self._remedy(request)):
                 yield
         finally:
             torch.set_num_threads(threads)

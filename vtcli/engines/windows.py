@@ -6,6 +6,7 @@ import sys
 from collections import defaultdict
 from dataclasses import dataclass
 from functools import partial
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -55,8 +56,8 @@ def _forward(attention: Any, hidden_states: Tensor, cu_seqlens: Tensor, **named:
     found, begin = [], 0
     for size, count in windows.sizes:
         end = begin + size * count
-        each = (states[begin:end].unflatten(0, (count, size)).transpose(1, 2) for states in (query, key, value))
-        seen = scaled_dot_product_attention(*each, scale=attention.scaling)  # (windows, heads, size, head)
+        q, k, v = (states[begin:end].unflatten(0, (count, size)).transpose(1, 2) for states in (query, key, value))
+        seen = scaled_dot_product_attention(q, k, v, scale=attention.scaling)  # (windows, heads, size, head)
         found.append(seen.transpose(1, 2).reshape(end - begin, -1))
         begin = end
     made: Tensor = attention.proj(torch.cat(found))
@@ -71,7 +72,7 @@ def _windows(ends: Tensor) -> _Windows:
     if known is not None:
         return known
     begins, by_size = ends.tolist(), defaultdict(list)
-    for begin, end in zip(begins, begins[1:], strict=False):
+    for begin, end in pairwise(begins):
         by_size[end - begin].append(begin)
     sizes = tuple((size, len(starts)) for size, starts in by_size.items())
     order = back = None
