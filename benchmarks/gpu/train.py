@@ -7,8 +7,8 @@ Every case is a process of its own and runs `vt train`'s own trainers; the first
 medians of the rest. "not shared": every completion computes its prompt, and its video, for itself, when it is drawn and
 in every pass over it, and each kernel of a step is launched by itself; "by generate" is TRL's way, which moreover draws
 by transformers' generate, given vt's positions; "shared, not captured" differs from "shared" in the launching alone.
-Utilisation counts six operations a trained weight and token, four a frozen one, and none of what gradient checkpointing
-computes twice.
+Utilisation counts six operations a trained weight and token, four a frozen one. SFT keeps what it computed for the way
+back; GRPO's rows compute it again. Nothing is written but the log.
 """
 
 from __future__ import annotations
@@ -37,7 +37,8 @@ def settings(options: argparse.Namespace, case: str) -> list[str]:
     steps = f"{stage}.max_steps={SKIPPED + options.steps}"
     common = [steps, f"{stage}.log_every=1", f"{stage}.save_every=100000", "data.held_out=0"]
     common += ["grpo.per_device=1", f"grpo.batch={options.prompts}", f"grpo.group={options.group}"]
-    common += [f"grpo.max_tokens={options.tokens}", "sft.per_device=1", "sft.batch=2"]
+    common += [f"grpo.max_tokens={options.tokens}", "grpo.top_p=0.95"]
+    common += ["sft.per_device=1", f"sft.batch={options.examples}"]
     if options.seven:
         common += [
             "frames.max_pixels=100352",
@@ -45,7 +46,8 @@ def settings(options: argparse.Namespace, case: str) -> list[str]:
             "sft.max_tokens=16384",
             "compute=bfloat16",
         ]
-        common += [f"{stage}.gradient_checkpointing=true", "weights=bfloat16"]  # float32 with AdamW is 122 GB alone
+        # Weights in float32 with AdamW are 122 GB alone. SFT has room for what it computed, GRPO's rows have not.
+        common += [f"{stage}.gradient_checkpointing={str(stage == 'grpo').lower()}", "weights=bfloat16"]
         common += ["sft.optimizer=adamw_torch_fused", "grpo.optimizer=adamw_torch_fused"]
     if kind == "LoRA":
         common += ["lora.rank=64", "train_vision=false"]
@@ -57,12 +59,13 @@ def settings(options: argparse.Namespace, case: str) -> list[str]:
 
 
 def once(options: argparse.Namespace, model: Path | str, case: str, folder: Path) -> dict[str, float]:
-    """The figures of one case."""
+    """The figures of one case; {} where it fails, after saying why."""
     code = Path(__file__).with_name("_train_once.py")
     arguments = [sys.executable, str(code), str(model), case, str(folder), *settings(options, case)]
     done = subprocess.run(arguments, capture_output=True, encoding="utf-8")
     if done.returncode:
-        sys.exit(f"{case} fails: {(done.stderr.strip().splitlines() or ['?'])[-1]}")
+        print(f"{case} fails: {(done.stderr.strip().splitlines() or ['?'])[-1]}", file=sys.stderr)
+        return {}
     rows = json.loads(done.stdout.splitlines()[-1])
     steps = [
         after["seconds"] - before["seconds"] for before, after in zip(rows["log"][1:-1], rows["log"][2:], strict=True)
@@ -82,6 +85,9 @@ def main() -> int:
     parser.add_argument("--seven", action="store_true", help="the 7B's shape instead of tiny")
     parser.add_argument("--group", type=int, default=8)
     parser.add_argument("--prompts", type=int, default=1, help="a step")
+    parser.add_argument(
+        "--examples", type=int, default=None, help="a step of SFT; 16, as the recipes have it, or 2 of tiny"
+    )
     parser.add_argument("--tokens", type=int, default=None, help="of a completion; 1024, or 256 of tiny")
     parser.add_argument("--steps", type=int, default=5, help="counted ones")
     parser.add_argument("--cases", nargs="+", help="by default all that differ on this machine")
@@ -91,6 +97,7 @@ def main() -> int:
     grpo = ["grpo shared", *uncaptured, "grpo not shared", f"grpo {TRL}"]
     options.cases = options.cases or ["sft all", "sft LoRA", *grpo]
     options.tokens = options.tokens or (1024 if options.seven else 256)
+    options.examples = options.examples or (16 if options.seven else 2)
     options.folder.mkdir(parents=True, exist_ok=True)
     model: Path | str = "tiny"
     if options.seven:
@@ -99,22 +106,25 @@ def main() -> int:
         model = make_checkpoint(options.folder / "wide-28-32", 28, 32)
     os.environ["VT_HOME"] = str(options.folder.absolute() / "home")
     figures: dict[str, dict[str, float]] = {}
+    missed = 0
     print("| case | s a step | tokens/s | GPU memory GB | utilisation % |\n|---|---|---|---|---|")
     for case in options.cases:
         with tempfile.TemporaryDirectory(dir=options.folder) as folder:
-            found = figures[case] = once(options, model, case, Path(folder))
+            found = once(options, model, case, Path(folder))
+        if not found:
+            missed += 1
+            continue
+        figures[case] = found
         use = f"{100 * found['use']:.1f}" if "use" in found else "-"
         memory = f"{found['memory'] / 1e9:.1f}" if found["memory"] else "-"
         print(f"| {case} | {found['step']:.2f} | {found['tokens']:.0f} | {memory} | {use} |", flush=True)
-    missed = 0
     if "grpo shared" in figures:
         for case in ("not shared", TRL):
             if other := figures.get(f"grpo {case}"):
                 ratio = figures["grpo shared"]["step"] / other["step"]
                 print(f"\nshared / {case}: {ratio:.2f} (bar: at most {RATIO_BAR})")
                 missed += ratio > RATIO_BAR
-    if "use" in figures.get("sft all", {}):
-        missed += figures["sft all"]["use"] < USE_BAR
+    missed += sum(found["use"] < USE_BAR for found in figures.values() if "use" in found)
     return min(1, missed)
 
 

@@ -56,7 +56,17 @@ def test_each_value_of_a_packaged_recipe_says_where_it_comes_from() -> None:
         ("seed.x=1", "seed is a value, not a section"),
         ("data.files=[1]", "data.files"),
         ("sft={", "the value is not YAML"),
-        ("attention=flash_attention_2", "cannot share prompts"),
+        ("grpo.epsilon=-1", "grpo.epsilon must be above 0"),
+        ("grpo.iterations=7", "no multiple of grpo.iterations 7"),
+        ("grpo.rewards={accuracy: .nan}", "grpo.rewards.accuracy: nan is no number"),
+        ("grpo.temperature=.inf", "grpo.temperature: inf is no number"),
+        ("sft.weight_decay=-1", "sft: weight_decay"),
+        ("sft.max_grad_norm=-1", "max_grad_norm (0: no limit)"),
+        ("sft.beta1=1", "sft: beta1"),
+        ("lora.rank=0", "lora: rank"),
+        ("lora.dropout=1.5", "dropout"),
+        ("data.workers=-1", "data.workers"),
+        ("seed=-1", "seed"),
     ],
 )
 def test_what_cannot_be_meant_is_refused(change: str, message: str) -> None:

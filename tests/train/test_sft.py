@@ -253,6 +253,19 @@ def test_a_loss_that_is_no_number_stops_the_run(
         assert torch.isfinite(value).all(), name  # what was not finite was never applied
 
 
+@pytest.mark.parametrize("limit", [0.0, 1.0])
+def test_a_gradient_that_is_no_number_is_never_applied(
+    limit: float, records: tuple[Record, ...], encoder: Encoder, recipe: Recipe, tmp_path: Path
+) -> None:
+    """Also where gradients are not cut: the library looks at none then."""
+    trainer = trainer_for(recipe, records, encoder, tmp_path, max_steps=2, max_grad_norm=limit)
+    weight = trainer.model.model.language_model.norm.weight
+    weight.register_hook(lambda gradient: torch.full_like(gradient, torch.nan))
+    with pytest.raises(TrainError, match="sft step 1: the gradient's norm is nan"):
+        trainer.train()
+    assert torch.isfinite(weight).all()
+
+
 def test_a_batch_must_divide_over_the_devices(
     records: tuple[Record, ...], encoder: Encoder, recipe: Recipe, tmp_path: Path
 ) -> None:

@@ -102,6 +102,22 @@ def test_two_processes_compute_what_one_does(
         assert np.quantile(apart, 0.99) < 2e-5 and apart.max() < 2e-3
 
 
+def test_processes_with_other_records_say_so(tmp_path: Path) -> None:
+    """As by --skip-bad on a machine that lacks a video: each would wait for the others' next batch."""
+    script = tmp_path / "check.py"
+    script.write_text(
+        "import os\nfrom vtcli.errors import DataError\nfrom vtcli.train.processes import check_same, join\n"
+        "state = join('float32')\ncheck_same(state, 'one', 'recipe')\n"
+        "try:\n    check_same(state, os.environ['RANK'], 'records')\n"
+        "except DataError as error:\n    print(error, flush=True)\n"
+    )
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2", str(script)]
+    environment = os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.count("the processes do not have the same records") == 2
+
+
 @pytest.mark.parametrize("strategy", ZERO)
 def test_grpo_by_itself_in_bfloat16(strategy: str, random_checkpoint: Path, shapes: Path, tmp_path: Path) -> None:
     """DeepSpeed is not joined by a stage before; the reference, spread by other code, starts as the policy does."""

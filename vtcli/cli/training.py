@@ -100,6 +100,9 @@ class TrainFollower:
                 said += f"; {spell(planned.longest)} where all have as many as they may"
         self._say(said)
 
+    def warned(self, text: str) -> None:
+        self._say(f"warning: {text}")
+
     def begins(self, stage: str, resumed: int) -> None:
         self._values = {}
         self._say(f"{stage}: goes on after step {resumed}" if resumed else f"{stage}: begins")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from contextlib import suppress
 from importlib import metadata
 from pathlib import Path
@@ -19,7 +19,6 @@ from vtcli.train.check import Checked
 from vtcli.train.job import Job
 from vtcli.train.processes import strategy
 from vtcli.train.recipe import recipe_of
-from vtcli.train.records import Record
 
 LIBRARIES = ("torch", "transformers", "trl", "peft", "accelerate", "datasets", "safetensors")
 
@@ -32,7 +31,7 @@ def begin_run(
         "schema": "vt.run/1",
         "recipe": job.recipe.as_json(),
         "model": fingerprint(base),
-        "records": _fingerprint((*checked.train, *checked.held_out)),
+        "records": records_fingerprint(checked),
         "hub": dict(commits),
         "strategy": strategy(),
         "versions": {"vtcli": vtcli.__version__} | {name: metadata.version(name) for name in LIBRARIES} | _vllm(job),
@@ -118,7 +117,9 @@ def _first_difference(before: dict[str, Any], now: dict[str, Any], where: str) -
     return ""
 
 
-def _fingerprint(records: Sequence[Record]) -> str:
+def records_fingerprint(checked: Checked) -> str:
+    """The same for the same records in the same order, wherever they lie."""
+    records = (*checked.train, *checked.held_out)
     told = [
         (r.problem, r.kind, r.answer, r.options, r.process, [file.name for file in r.shown], r.spans) for r in records
     ]

@@ -58,6 +58,9 @@ class Follower(Protocol):
     def planned(self, stage: StageName, planned: Planned, on: Devices) -> None:
         """A stage that is still to be run fits."""
 
+    def warned(self, text: str) -> None:
+        """Something the user should know before it begins."""
+
     def begins(self, stage: StageName, resumed: int) -> None:
         """A stage goes on after step `resumed`; its model is to be loaded."""
 

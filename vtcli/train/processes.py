@@ -7,7 +7,7 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
-from vtcli.errors import UsageError
+from vtcli.errors import DataError, UsageError
 
 T = TypeVar("T")
 Strategy = Literal["ddp", "fsdp", "zero2", "zero3"]
@@ -53,6 +53,16 @@ def agreed(state: Any, value: T) -> T:
     told = [value]
     broadcast_object_list(told)
     return told[0]
+
+
+def check_same(state: Any, value: str, what: str) -> None:
+    """Raises DataError in all processes where one has another `value` of `what`: they would wait for each other."""
+    if state.num_processes == 1:
+        return
+    from accelerate.utils import gather_object
+
+    if len(set(gather_object([value]))) > 1:
+        raise DataError(f"the processes do not have the same {what}: see that all machines have the same files")
 
 
 def check_shared(state: Any, file: Path) -> None:

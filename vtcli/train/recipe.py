@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import math
 import types
 from collections.abc import Mapping, Sequence
 from dataclasses import MISSING, asdict, dataclass, field, fields, is_dataclass
@@ -66,8 +67,8 @@ class Stage:
     """What SFT and GRPO have in common.
 
     batch: examples (SFT) or prompts (GRPO) a step, over all devices. per_device: of these at once on one device.
-    max_steps: None for as many as `epochs` take. optimizer: a name of transformers'. save_every, evaluate_every and
-    log_every count steps. keep: checkpoints kept.
+    max_steps: None for as many as `epochs` take. max_grad_norm: longer gradients are cut to it; 0 for none. optimizer:
+    a name of transformers'. save_every, evaluate_every and log_every count steps. keep: checkpoints kept.
     """
 
     learning_rate: float
@@ -130,8 +131,9 @@ class Grpo(Stage):
 class Recipe:
     """One recipe. `prompt`: "video-thinker" is the paper's training layout, "ask" what `vt ask` asks.
 
-    weights: what they are kept and updated in. compute: what matrices are multiplied in. attention: transformers' name.
-    liger: compute norms and gated layers by Liger's kernels.
+    weights: what they are kept and updated in. compute: what matrices are multiplied in. attention: transformers' name,
+    for SFT and the vision tower; that of GRPO's text is always vt's own. liger: compute norms and gated layers by
+    Liger's kernels.
     """
 
     description: str
@@ -349,8 +351,18 @@ def _check(recipe: Recipe) -> None:
         raise UsageError("frames: give one of count and fps, and null for the other")
     if recipe.sft is None and recipe.grpo is None:
         raise UsageError("the recipe has no stage: it needs sft, grpo or both")
+    _check_finite(recipe.as_json(), "")
+    data, lora = recipe.data, recipe.lora
+    if not 0 <= recipe.seed < 2**32 or min(data.workers, data.held_out, data.shapes) < 0 or data.max_prompt_tokens < 1:
+        raise UsageError("seed, data.workers, data.held_out and data.shapes: 0 or more; data.max_prompt_tokens: 1 up")
+    if lora is not None and (lora.rank < 1 or lora.alpha < 1 or not 0 <= lora.dropout < 1):
+        raise UsageError("lora: rank and alpha 1 or more, dropout 0 or more and below 1")
     for name in recipe.stages:
         stage = recipe.stage(name)
+        if min(stage.weight_decay, stage.max_grad_norm, stage.warmup_steps) < 0:
+            raise UsageError(f"{name}: weight_decay, max_grad_norm (0: no limit) and warmup_steps: 0 or more")
+        if not 0 <= stage.beta1 < 1 or not 0 <= stage.beta2 < 1:
+            raise UsageError(f"{name}: beta1 and beta2 0 or more and below 1")
         for key in ("batch", "per_device", "max_tokens", "log_every", "save_every", "evaluate_every", "keep"):
             if getattr(stage, key) < 1:
                 raise UsageError(f"{name}.{key} must be 1 or more, not {getattr(stage, key)}")
@@ -368,8 +380,18 @@ def _check(recipe: Recipe) -> None:
             raise UsageError("grpo: temperature above 0, top_p above 0 and at most 1, beta 0 or more, iterations 1 up")
         if not grpo.rewards:
             raise UsageError("grpo.rewards is empty: give at least one reward with its weight")
-        if recipe.attention == "flash_attention_2" and grpo.share:
-            raise UsageError("attention flash_attention_2 cannot share prompts in GRPO: set grpo.share=false or sdpa")
+        if not 0 < grpo.epsilon < 1:
+            raise UsageError(f"grpo.epsilon must be above 0 and below 1, not {grpo.epsilon:g}")
+        if grpo.save_every % grpo.iterations:  # a run that goes on would draw anew for half of the updates
+            raise UsageError(f"grpo.save_every {grpo.save_every} is no multiple of grpo.iterations {grpo.iterations}")
+
+
+def _check_finite(value: Any, where: str) -> None:
+    if isinstance(value, float) and not math.isfinite(value):
+        raise UsageError(f"{where}: {value} is no number to train with")
+    if isinstance(value, dict):
+        for key, each in value.items():
+            _check_finite(each, f"{where}.{key}" if where else key)
 
 
 def _plain(value: Any) -> Any:

@@ -24,10 +24,10 @@ from vtcli.models.checkpoint import Checkpoint, open_checkpoint
 from vtcli.train import duration, pace, plan
 from vtcli.train.alone import alone_in
 from vtcli.train.check import Checked
-from vtcli.train.identity import begin_run, run_file
+from vtcli.train.identity import begin_run, records_fingerprint, run_file
 from vtcli.train.job import Follower, Job
 from vtcli.train.prepare import prepare
-from vtcli.train.processes import check_shared, join
+from vtcli.train.processes import check_same, check_shared, join
 from vtcli.train.recipe import Recipe, StageName
 from vtcli.train.settings import check_stage
 
@@ -63,6 +63,7 @@ def run(job: Job, follower: Follower | None = None) -> dict[str, Any]:
             stack.enter_context(alone_in(job.out))
         with state.main_process_first():  # the others find the frames it read
             encoder, checked, commits = prepare(job, base, stages, state.is_main_process, follower)
+        check_same(state, records_fingerprint(checked), "records")
         on = plan.devices()
         if on.sharded:
             _check_alike(job.recipe, stages, checked)
@@ -131,6 +132,11 @@ def _plan(
         found[name] = duration.planned(base, recipe, name, checked, memory[name], on, seen[name])
         if follower:
             follower.planned(name, found[name], on)
+    if follower and plan.rounds_away(recipe, on):
+        follower.warned(
+            "weights=bfloat16: most updates are smaller than what it can tell apart, and are lost; --set lora.rank=64 "
+            "trains adapters in float32, --print-launch fsdp2 keeps weights in float32 over several GPUs"
+        )
     return found
 
 

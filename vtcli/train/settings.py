@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -30,7 +31,7 @@ def arguments(recipe: Recipe, stage: Stage, folder: str, devices: int, records: 
         "lr_scheduler_type": stage.schedule,
         "warmup_steps": stage.warmup_steps,
         "weight_decay": stage.weight_decay,
-        "max_grad_norm": stage.max_grad_norm,
+        "max_grad_norm": stage.max_grad_norm or math.inf,  # with 0 nobody would look whether gradients are numbers
         "adam_beta1": stage.beta1,
         "adam_beta2": stage.beta2,
         "optim": stage.optimizer,

@@ -7,8 +7,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
+
+import numpy as np
 
 from vtcli.train.growing import Growing
 
@@ -18,16 +20,54 @@ if TYPE_CHECKING:
 NAME = "vt_shared"
 
 
+@dataclass(frozen=True, eq=False)
+class _Places:
+    """Where completions stand in a row, and what they see, in a batch of them filled up to the longest.
+
+    into (G * longest,) and back (all completions' tokens,): indices that cut a row's completions into the batch and put
+    them behind each other again. seen (longest, prompt + longest).
+    """
+
+    into: Tensor
+    back: Tensor
+    seen: Tensor
+
+
+class _Known:
+    """The places of rows that were asked for: the same in every layer."""
+
+    def __init__(self) -> None:
+        self.places: dict[tuple[int, Any], _Places] = {}
+
+
 @dataclass(frozen=True)
 class Branches:
     """Stands where transformers expects a mask. A row each: tokens of its prompt, and of each completion after it."""
 
     rows: tuple[tuple[int, tuple[int, ...]], ...]
+    _known: _Known = field(default_factory=_Known, compare=False, repr=False)
 
     @classmethod
     def of(cls, rows: Sequence[tuple[int, Sequence[int]]]) -> Branches:
         """From (prompt, completions) lengths."""
         return cls(tuple((prompt, tuple(lengths)) for prompt, lengths in rows))
+
+    def places(self, row: int, device: Any) -> _Places:
+        """Of one row, found out once: a device is not to be waited for in each layer."""
+        found = self._known.places.get((row, device))
+        if found is None:
+            found = self._known.places[row, device] = _places(*self.rows[row], device)
+        return found
+
+
+def _places(prompt: int, lengths: Sequence[int], device: Any) -> _Places:
+    import torch
+
+    longest, begins = max(lengths), np.cumsum([prompt, *lengths[:-1]])
+    into = (begins[:, None] + np.arange(longest)).clip(max=prompt + sum(lengths) - 1)
+    back = np.flatnonzero(np.arange(longest) < np.array(lengths)[:, None])
+    seen = np.concatenate([np.ones((longest, prompt), bool), np.tri(longest, dtype=bool)], 1)
+    return _Places(*(torch.from_numpy(each).to(device) for each in (into.reshape(-1), back, seen)))
 
 
 def use_shared(model: Any) -> None:
@@ -67,36 +107,29 @@ def attend(
     copies, scaling = query.shape[1] // key.shape[1], named.get("scaling")
     key, value = (states.repeat_interleave(copies, dim=1) for states in (key, value))
     rows = [
-        _row(query[i : i + 1], key[i : i + 1], value[i : i + 1], prompt, lengths, scaling)
-        for i, (prompt, lengths) in enumerate(attention_mask.rows)
+        _row(query[i : i + 1], key[i : i + 1], value[i : i + 1], attention_mask, i, scaling)
+        for i in range(len(attention_mask.rows))
     ]
     return torch.cat(rows).transpose(1, 2), None
 
 
-def _row(
-    query: Tensor, key: Tensor, value: Tensor, prompt: int, lengths: Sequence[int], scaling: float | None
-) -> Tensor:
+def _row(query: Tensor, key: Tensor, value: Tensor, mask: Branches, number: int, scaling: float | None) -> Tensor:
     """One row, (1, heads, L, size); what stands beyond its last completion becomes zero."""
     import torch
 
-    longest, device = max(lengths), query.device
-    begins = torch.tensor([prompt + sum(lengths[:i]) for i in range(len(lengths))], device=device)
-    places = begins[:, None] + torch.arange(longest, device=device)  # (G, C)
-    there = torch.arange(longest, device=device)[None] < torch.tensor(lengths, device=device)[:, None]
-    within = places.clamp(max=query.shape[2] - 1)
+    (prompt, lengths), places = mask.rows[number], mask.places(number, query.device)
+    _, heads, tokens, size = query.shape
 
     def branches(states: Tensor) -> Tensor:
-        return states[0][:, within].transpose(0, 1)  # (G, heads, C, size)
+        return states[0].index_select(1, places.into).view(heads, len(lengths), -1, size).transpose(0, 1)
 
     first = _attention(query[:, :, :prompt], key[:, :, :prompt], value[:, :, :prompt], None, scaling)
     ahead = [states[:, :, :prompt].expand(len(lengths), -1, -1, -1) for states in (key, value)]
     keys, values = (torch.cat([old, branches(new)], 2) for old, new in zip(ahead, (key, value), strict=True))
-    earlier = torch.ones(longest, longest, dtype=torch.bool, device=device).tril()
-    seen = torch.cat([earlier.new_ones(longest, prompt), earlier], 1)
-    after = _attention(branches(query), keys, values, seen, scaling)
-    own = after.transpose(1, 2)[there].transpose(0, 1)[None]  # (1, heads, all completions, size)
-    beyond = query.shape[2] - prompt - own.shape[2]
-    return torch.cat([first, own, own.new_zeros(1, own.shape[1], beyond, own.shape[3])], 2)
+    after = _attention(branches(query), keys, values, places.seen, scaling)  # (G, heads, longest, size)
+    own = after.transpose(0, 1).reshape(heads, -1, size).index_select(1, places.back)[None]
+    beyond = tokens - prompt - own.shape[2]
+    return torch.cat([first, own, own.new_zeros(1, heads, beyond, size)], 2)
 
 
 def _attention(query: Tensor, key: Tensor, value: Tensor, seen: Tensor | None, scaling: float | None) -> Tensor:
