@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import dataclasses
 from collections.abc import Sequence
 from pathlib import Path
@@ -195,6 +196,15 @@ def test_what_cannot_be_compiled_is_told_in_one_line(
 def test_what_cannot_be_captured_is_told_in_one_line() -> None:
     with pytest.raises(EngineError, match=r"^steps cannot be captured on this GPU \(.+\): use --compile off$"):
         capture(lambda: None, torch.device("cuda"), "use --compile off")
+
+
+@pytest.mark.parametrize(("precision", "within"), [(torch.float32, 1e-6), (torch.bfloat16, 0.02)])
+def test_a_norm_is_what_the_library_computes(engine: TransformersEngine, precision: Any, within: float) -> None:
+    module = copy.deepcopy(engine._model.model.language_model.norm).to(precision)
+    hidden = torch.randn(3, 1, len(module.weight), generator=torch.Generator().manual_seed(0)).to(precision)
+    ours = captured.norm(module, hidden)
+    assert ours.dtype == precision
+    torch.testing.assert_close(ours, module(hidden), atol=within, rtol=within)
 
 
 @pytest.mark.parametrize(("precision", "within"), [(torch.float32, 1e-6), (torch.bfloat16, 0.02)])
