@@ -34,12 +34,14 @@ def free_memory(device: str, weights: int = 0) -> int:
     return available if limit is None else min(available, limit)
 
 
-def gpu_memory() -> list[int]:
-    """Bytes free on each GPU. Raises EngineError where one is there and cannot be used, as by two processes."""
+def gpu_memory(numbers: Sequence[int] | None = None) -> list[int]:
+    """Bytes free on each GPU, or those of `numbers`. Raises EngineError where one is there and cannot be used, as by two
+    processes; to ask takes some of its memory."""
     import torch
 
     try:
-        return [int(torch.cuda.mem_get_info(number)[0]) for number in range(torch.cuda.device_count())]
+        asked = range(torch.cuda.device_count()) if numbers is None else numbers
+        return [int(torch.cuda.mem_get_info(number)[0]) for number in asked]
     except RuntimeError as error:
         raise EngineError(f"the GPU cannot be used ({first_line(error)}): use --device cpu") from error
 

@@ -48,7 +48,7 @@ def devices() -> Devices:
     """What this run has, as accelerate and torchrun tell it."""
     import torch
 
-    from vtcli.engines.room import free_memory
+    from vtcli.engines.room import free_memory, gpu_memory
 
     kind = "cuda" if torch.cuda.is_available() else "cpu"
     count = int(os.environ.get("WORLD_SIZE", "1"))
@@ -56,7 +56,7 @@ def devices() -> Devices:
     if kind == "cpu":
         return Devices(kind, count, strategy(), free_memory("cpu") // local)
     number = int(os.environ.get("LOCAL_RANK", "0"))
-    return Devices(kind, count, strategy(), int(torch.cuda.mem_get_info(number)[0]))
+    return Devices(kind, count, strategy(), gpu_memory([number])[0])
 
 
 def memory(checkpoint: Checkpoint, recipe: Recipe, name: StageName, tokens: int, on: Devices) -> dict[str, int]:
