@@ -35,8 +35,8 @@ def free_memory(device: str, weights: int = 0) -> int:
 
 
 def gpu_memory(numbers: Sequence[int] | None = None) -> list[int]:
-    """Bytes free on each GPU, or those of `numbers`. Raises EngineError where one is there and cannot be used, as by two
-    processes; to ask takes some of its memory."""
+    """Bytes free on each GPU, or those of `numbers`; to ask takes some of its memory. Raises EngineError where one is
+    there and cannot be used."""
     import torch
 
     try:
