@@ -105,12 +105,19 @@ def test_two_processes_compute_what_one_does(
 def test_processes_with_other_records_say_so(tmp_path: Path) -> None:
     """As by --skip-bad on a machine that lacks a video: each would wait for the others' next batch."""
     script = tmp_path / "check.py"
-    script.write_text(
-        "import os\nfrom vtcli.errors import DataError\nfrom vtcli.train.processes import check_same, join\n"
-        "state = join('float32')\ncheck_same(state, 'one', 'recipe')\n"
-        "try:\n    check_same(state, os.environ['RANK'], 'records')\n"
-        "except DataError as error:\n    print(error, flush=True)\n"
-    )
+    script.write_text("""
+import os
+from vtcli.errors import DataError
+from vtcli.train.processes import check_same, join
+state = join("float32")
+check_same(state, "one", "recipe")
+try:
+    check_same(state, os.environ["RANK"], "records")
+except DataError as error:
+    print(error, flush=True)
+state.wait_for_everyone()
+state.destroy_process_group()
+""")
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2", str(script)]
     environment = os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
     done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=300)
