@@ -12,7 +12,7 @@ import pytest
 
 from vtcli import doctor, machine
 from vtcli.engines import room
-from vtcli.engines.device import Placement
+from vtcli.engines.device import Placement, place
 from vtcli.engines.loading import _device_map
 from vtcli.errors import EngineError
 from vtcli.models.checkpoint import open_checkpoint
@@ -76,9 +76,9 @@ def test_a_library_that_breaks_on_import_is_told(monkeypatch: pytest.MonkeyPatch
     assert not found["ready"] and "cannot open shared object file" in found["detail"] and "torch" in found["fix"]
 
 
-@pytest.mark.parametrize(("free", "frames"), [(10**9, 0), (17 * 10**9, 22), (10**12, 768)])
+@pytest.mark.parametrize(("free", "frames"), [(10**9, 0), (17 * 10**9, 28), (10**12, 768)])
 def test_the_7b_fits_where_its_memory_is_free(monkeypatch: pytest.MonkeyPatch, free: int, frames: int) -> None:
-    """16.58 GB of weights and 0.09 GB for text leave 0.33 GB, of which a frame of 60 tokens takes 14.4 MB."""
+    """16.58 GB of weights and 0.09 GB for text leave 0.33 GB, of which a frame of 60 tokens takes 11.8 MB."""
     from vtcli.engines import device
 
     monkeypatch.setattr(room, "free_memory", lambda name, weights=0: free)
@@ -95,7 +95,7 @@ def test_the_7b_fits_where_its_memory_is_free(monkeypatch: pytest.MonkeyPatch, f
 def gpus(monkeypatch: pytest.MonkeyPatch) -> Any:
     """Makes GPUs appear, with so many bytes free; None: nothing can be asked of it."""
 
-    def have(*free: int | None) -> None:
+    def have(*free: int | None, oldest: int = 9) -> None:
         def asked(number: int) -> tuple[int, int]:
             if free[number] is None:
                 raise torch.AcceleratorError("CUDA error: out of memory\nCUDA kernel errors might be")
@@ -104,7 +104,7 @@ def gpus(monkeypatch: pytest.MonkeyPatch) -> Any:
         properties = SimpleNamespace(name="NVIDIA H200", total_memory=150 * 10**9)
         monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
         monkeypatch.setattr(torch.cuda, "device_count", lambda: len(free))
-        monkeypatch.setattr(torch.cuda, "get_device_capability", lambda: (9, 0))
+        monkeypatch.setattr(torch.cuda, "get_device_capability", lambda number: (9 if number else oldest, 0))
         monkeypatch.setattr(torch.cuda, "get_device_properties", lambda number: properties)
         monkeypatch.setattr(torch.cuda, "mem_get_info", asked)
 
@@ -116,9 +116,11 @@ def test_a_gpu_that_cannot_be_used_is_told(gpus: Any) -> None:
     gpus(None)
     record = doctor.examine()
     found = named(record["devices"], "cuda")
-    assert not found["ready"] and found["detail"] == "the GPU cannot be used (CUDA error: out of memory)"
+    assert not found["ready"] and found["detail"].startswith("no GPU can be used (CUDA error: out of memory)")
     assert named(record["devices"], "cpu")["ready"] and named(record["models"], "tiny")["device"] == "cpu"
-    with pytest.raises(EngineError, match=r"^the GPU cannot be used \(CUDA error: out of memory\): use --device cpu$"):
+    with pytest.raises(
+        EngineError, match=r"^no GPU can be used \(CUDA error: out of memory\): with CUDA_VISIBLE_DEVICES="
+    ):
         room.free_memory("cuda")
 
 
@@ -142,13 +144,26 @@ def test_of_several_gpus_the_one_with_room_counts(gpus: Any) -> None:
     assert _device_map(checkpoint, Placement("cuda", "float32")) == {"": "cuda:0"}
 
 
+def test_a_gpu_of_several_that_is_of_no_use_is_passed_over(gpus: Any) -> None:
+    """One that is full; one that is older than bfloat16, which the others compute in."""
+    gpus(None, 140 * 10**9)
+    assert room.gpu_memory() == [0, 140 * 10**9] and named(doctor.examine()["devices"], "cuda")["ready"]
+    gpus(140 * 10**9, 20 * 10**9, oldest=7)
+    assert room.gpu_memory() == [0, 20 * 10**9] and place("cuda", 10**10).dtype == "bfloat16"
+    gpus(20 * 10**9, oldest=7)
+    assert room.gpu_memory() == [20 * 10**9] and place("cuda", 10**10).dtype == "float16"
+
+
 @pytest.mark.parametrize(
     ("visible", "seen"),
-    [("0", "0"), ("1,0", "01"), ("", ""), ("-1", ""), ("1,-1,0", "1"), ("GPU-1b", "1"), (" 0 , 1 ", "01"), ("7", "")],
-)
+    [
+        ("0", "0"), ("1,0", "01"), ("", ""), ("-1", ""), ("1,-1,0", "1"), ("GPU-1b", "1"), (" 0 , 1 ", "01"), ("7", ""),
+        ("7,0", ""), ("1,7,0", "1"), ("MIG-5f", "01"), ("MIG-GPU-1b88/1/0", "01"),
+    ],
+)  # fmt: skip
 def test_only_gpus_that_cuda_may_see_count(visible: str, seen: str) -> None:
     names = ["GPU-0a77", "GPU-1b88"]
-    assert "".join(str(i) for i, name in enumerate(names) if machine._is_visible(i, name, visible)) == seen
+    assert "".join(str(i) for i, name in enumerate(names) if machine._is_visible(i, 2, name, visible)) == seen
 
 
 def test_a_container_gives_no_more_than_its_limit(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

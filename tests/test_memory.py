@@ -51,9 +51,10 @@ def test_keys_and_values_of_the_7b_take_what_llama_cpp_measures() -> None:
 
 
 def test_the_vision_tower_of_the_7b_takes_what_was_counted() -> None:
-    """23,265 numbers a patch, by the sizes of all tensors alive while it ran on a GPU's way through it."""
-    vision = memory_by_part(checkpoint(SEVEN_B), Clip(16, 336, 336, text=40))["vision"]
-    assert 0.95 < vision / (2 * 23_265 * 8 * 24 * 24) < 1
+    """Numbers a patch, by the sizes of all tensors alive while it ran, on a GPU's way through it and a processor's."""
+    for value_bytes, device, counted in ((2, "cuda", 23_265), (2, "cpu", 15_605), (4, "cuda", 16_094)):
+        vision = memory_by_part(checkpoint(SEVEN_B), Clip(16, 336, 336, text=40), value_bytes, device)["vision"]
+        assert 0.95 < vision / (value_bytes * counted * 8 * 24 * 24) < 1.07
 
 
 def test_a_small_model_is_counted_in_float32() -> None:
@@ -102,7 +103,7 @@ def test_weights_that_do_not_fit_need_another_model_or_device(device: str, elsew
 def test_most_frames_is_the_last_number_that_fits() -> None:
     model = checkpoint(SEVEN_B)
     free = memory_by_part(model, replace(PAPER, frames=40))["total"]
-    assert most_frames(model, PAPER, 2, free) == 40
-    assert most_frames(model, PAPER, 2, free - 1) == 38
-    assert most_frames(model, PAPER, 2, 10**12) == 768
-    assert most_frames(model, PAPER, 2, 10**9) == 0
+    assert most_frames(model, PAPER, 2, "cuda", free) == 40
+    assert most_frames(model, PAPER, 2, "cuda", free - 1) == 38
+    assert most_frames(model, PAPER, 2, "cuda", 10**12) == 768
+    assert most_frames(model, PAPER, 2, "cuda", 10**9) == 0

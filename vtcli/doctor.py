@@ -140,7 +140,7 @@ def _device(name: str) -> Device:
         gpus = [torch.cuda.get_device_properties(gpu) for gpu in range(torch.cuda.device_count())]
         free = sum(gpu_memory())
     except (EngineError, RuntimeError) as error:  # full to the last byte, or another process's alone
-        return Device(name, False, first_line(error).removesuffix(": use --device cpu"))
+        return Device(name, False, first_line(error))
     names, total = ", ".join(gpu.name for gpu in gpus), sum(int(gpu.total_memory) for gpu in gpus)
     return _present(name, names, lambda: total, free)
 
@@ -199,8 +199,9 @@ def _model(checkpoint: Checkpoint, entry: catalogue.Entry, device: Device | None
 
     value_bytes = VALUE_BYTES[place(device.name, parameters).dtype]
     clip = Clip(2, *_frame_size(checkpoint), TEXT_TOKENS)
-    least = memory_by_part(checkpoint, clip, value_bytes)["total"]
-    frames = most_frames(checkpoint, clip, value_bytes, free_memory(device.name, parameters * value_bytes))
+    least = memory_by_part(checkpoint, clip, value_bytes, device.name)["total"]
+    free = free_memory(device.name, parameters * value_bytes)
+    frames = most_frames(checkpoint, clip, value_bytes, device.name, free)
     detail = _but(entry.description, lacks)
     ready = frames > 0 and not lacks
     return Model(entry.name, ready, detail, fix, parameters, least, device.name, frames)

@@ -93,7 +93,7 @@ def _nvidia_memory() -> int:
         if library.nvmlDeviceGetHandleByIndex_v2(number, ctypes.byref(device)) == 0:
             uuid = ctypes.create_string_buffer(96)
             library.nvmlDeviceGetUUID(device, uuid, len(uuid))
-            if visible is not None and not _is_visible(number, uuid.value.decode(), visible):
+            if visible is not None and not _is_visible(number, count.value, uuid.value.decode(), visible):
                 continue
             library.nvmlDeviceGetMemoryInfo(device, memory)
             free += memory[1]
@@ -101,15 +101,19 @@ def _nvidia_memory() -> int:
     return free
 
 
-def _is_visible(number: int, name: str, visible: str) -> bool:
-    """Whether CUDA_VISIBLE_DEVICES, `visible`, lets a GPU be seen: by its number or how its `name` begins.
+def _is_visible(number: int, count: int, name: str, visible: str) -> bool:
+    """Whether CUDA_VISIBLE_DEVICES, `visible`, lets a GPU of `count` be seen: by its number or how its `name` begins.
 
-    What comes after a number that is none counts no more, as for CUDA.
+    What comes after a number that is none counts no more, as for CUDA. A slice (MIG) may be any GPU's.
     """
     for listed in (part.strip() for part in visible.split(",")):
-        if listed == str(number) or (listed.startswith("GPU-") and name.startswith(listed)):
+        if (
+            listed == str(number)
+            or listed.startswith("MIG-")
+            or (listed.startswith("GPU-") and name.startswith(listed))
+        ):
             return True
-        if not (listed.isdigit() or listed.startswith(("GPU-", "MIG-"))):
+        if not (listed.startswith("GPU-") or (listed.isdigit() and int(listed) < count)):
             return False
     return False
 

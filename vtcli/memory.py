@@ -27,19 +27,22 @@ class Clip:
     text: int
 
 
-def memory_by_part(checkpoint: Checkpoint, clip: Clip, value_bytes: int | None = None) -> dict[str, int]:
+def memory_by_part(
+    checkpoint: Checkpoint, clip: Clip, value_bytes: int | None = None, device: str = "cuda"
+) -> dict[str, int]:
     """Bytes of `weights`, `kv` (keys and values of all tokens), `vision` and their `total`.
 
     `value_bytes` a number, by default 2, or 4 in a small model, which runs in float32 everywhere; a GGUF file has its
     own. `vision` is the peak inside one layer of the vision tower, which is above that of reading the clip's tokens:
-    the patches, and the wider of attention, which rotates queries and keys in float32, and feed-forward. Frameworks add
-    workspace of their own. Raises ModelError where config.json lacks a size.
+    the patches, and the wider of feed-forward and attention, which in half precision rotates queries and keys in
+    float32, on a processor a few at a time. Frameworks add workspace of their own. Raises ModelError where config.json
+    lacks a size.
     """
+    each = value_bytes or (4 if checkpoint.weights.parameters <= SMALL else 2)
     try:
-        values = _values(checkpoint, clip)
+        values = _values(checkpoint, clip, wide=each < 4 and device != "cpu")
     except (KeyError, TypeError, ValueError) as error:
         raise ModelError(f"{checkpoint.name}: config.json lacks a usable size ({error})") from error
-    each = value_bytes or (4 if checkpoint.weights.parameters <= SMALL else 2)
     parts = {name: count * each for name, count in values.items()}
     if checkpoint.is_gguf:  # weights as they lie in the files, keys and values in float16, the rest in float32
         kv = values["kv"] * (4 if checkpoint.quant == "F32" else 2)
@@ -49,7 +52,7 @@ def memory_by_part(checkpoint: Checkpoint, clip: Clip, value_bytes: int | None =
 
 def check_fit(checkpoint: Checkpoint, clip: Clip, value_bytes: int, device: str, free: int) -> None:
     """Raises EngineError where the question takes more than the `free` bytes of `device`, with what would fit."""
-    parts = memory_by_part(checkpoint, clip, value_bytes)
+    parts = memory_by_part(checkpoint, clip, value_bytes, device)
     if parts["total"] > free:
         need = f"weights {_gb(parts['weights'])}, keys and values {_gb(parts['kv'])}, vision {_gb(parts['vision'])}"
         raise EngineError(
@@ -62,10 +65,10 @@ def advice(checkpoint: Checkpoint, clip: Clip, value_bytes: int, device: str, fr
     """What to do where memory does not suffice: fewer frames, smaller ones, or another model or device."""
 
     def fits(other: Clip) -> bool:
-        return memory_by_part(checkpoint, other, value_bytes)["total"] <= free
+        return memory_by_part(checkpoint, other, value_bytes, device)["total"] <= free
 
     choices = []
-    if fewer := most_frames(checkpoint, clip, value_bytes, free, limit=clip.frames - 1):
+    if fewer := most_frames(checkpoint, clip, value_bytes, device, free, limit=clip.frames - 1):
         choices.append(f"--frames {fewer}")
     if (smaller := next(filter(fits, _smaller(clip)), None)) is not None:
         choices.append(f"--max-pixels {smaller.height * smaller.width}")
@@ -75,13 +78,13 @@ def advice(checkpoint: Checkpoint, clip: Clip, value_bytes: int, device: str, fr
     return f"no number of frames would fit; use a smaller or a quantised model{elsewhere}"
 
 
-def most_frames(checkpoint: Checkpoint, clip: Clip, value_bytes: int, free: int, limit: int = 768) -> int:
-    """The most frames of this size that `free` bytes hold, an even number up to `limit`; 0 for none."""
+def most_frames(checkpoint: Checkpoint, clip: Clip, value_bytes: int, device: str, free: int, limit: int = 768) -> int:
+    """The most frames of this size that `free` bytes of `device` hold, an even number up to `limit`; 0 for none."""
     low, high = 0, limit // FRAME_FACTOR
     while low < high:
         middle = (low + high + 1) // 2
         tried = Clip(middle * FRAME_FACTOR, clip.height, clip.width, clip.text)
-        if memory_by_part(checkpoint, tried, value_bytes)["total"] <= free:
+        if memory_by_part(checkpoint, tried, value_bytes, device)["total"] <= free:
             low = middle
         else:
             high = middle - 1
@@ -97,7 +100,8 @@ def _smaller(clip: Clip) -> Iterator[Clip]:
         yield Clip(clip.frames, height, width, clip.text)
 
 
-def _values(checkpoint: Checkpoint, clip: Clip) -> dict[str, int]:
+def _values(checkpoint: Checkpoint, clip: Clip, wide: bool) -> dict[str, int]:
+    """How many numbers each part has; `wide`: attention of the vision tower rotates all at once, in float32."""
     text, vision = checkpoint.text_config, checkpoint.vision_config
     heads = int(text["num_attention_heads"])
     head_size = int(text.get("head_dim") or int(text["hidden_size"]) // heads)
@@ -107,7 +111,11 @@ def _values(checkpoint: Checkpoint, clip: Clip) -> dict[str, int]:
     grid = checkpoint.grid(clip.frames, clip.height, clip.width)
     tokens = clip.text + video_token_count(grid, checkpoint.merge_size)
     # Counted while they ran, tensor by tensor; llama.cpp rotates in place.
-    widest = max(4 * hidden, 2 * inner) + 2 * hidden if checkpoint.is_gguf else max(17 * hidden, 2 * hidden + 3 * inner)
+    widest = 4 * hidden + 3 * inner
+    if checkpoint.is_gguf:
+        widest = 2 * hidden + max(4 * hidden, 2 * inner)
+    elif wide:
+        widest = max(widest, 18 * hidden)
     return {
         "weights": checkpoint.weights.parameters,
         "kv": 2 * int(text["num_hidden_layers"]) * kv_heads * head_size * tokens,

@@ -154,13 +154,30 @@ def test_lookup_guesses_what_followed_last_time() -> None:
 
 
 @pytest.mark.parametrize("compiled", [False, pytest.param(True, marks=pytest.mark.slow)])
-def test_steps_of_fixed_shapes(engine: TransformersEngine, request_: Request, compiled: bool) -> None:
+def test_steps_of_fixed_shapes(
+    engine: TransformersEngine, request_: Request, compiled: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
     plain, fixed = Decoder(engine._model, room(request_)), CapturedDecoder(engine._model, 1024, compiled)
+    normed, norm = [], captured.norm
+    monkeypatch.setattr(captured, "norm", lambda *of: normed.append(1) or norm(*of))
     for _ in range(2):  # again, with what the first reply left in memory
         first = filled(engine, request_, plain)
         assert (filled(engine, request_, fixed) == first).all()
         for token in (5, 300, 7, 7, 20, 31):
             np.testing.assert_allclose(fixed.run([token]), plain.run([token]), atol=1e-4)
+    assert normed  # by one kernel each; what the library computes them by is back by now
+    assert type(engine._model.model.language_model.norm).forward is not captured.norm
+
+
+def test_what_is_compiled_lies_on_one_gpu(engine: TransformersEngine, request_: Request) -> None:
+    engine.compile, before = "on", engine._decoder
+    engine._decoder, engine._model.hf_device_map = None, {"model.visual": 0, "lm_head": 1}
+    try:
+        with pytest.raises(EngineError, match="several GPUs, and steps are compiled for one only: use --compile off"):
+            engine._reader_for(request_)
+    finally:
+        engine.compile, engine._decoder = "auto", before
+        del engine._model.hf_device_map
 
 
 def test_a_step_of_fixed_shapes_can_be_captured(engine: TransformersEngine, request_: Request) -> None:

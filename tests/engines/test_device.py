@@ -20,7 +20,8 @@ def machine(monkeypatch: pytest.MonkeyPatch) -> Any:
         cuda: tuple[int, int] | None = None, macos: int | None = None, x86: bool = False, arm: bool = False
     ) -> None:
         monkeypatch.setattr(torch.cuda, "is_available", lambda: cuda is not None)
-        monkeypatch.setattr(torch.cuda, "get_device_capability", lambda: cuda)
+        monkeypatch.setattr(torch.cuda, "get_device_capability", lambda number: cuda)
+        monkeypatch.setattr(torch.cuda, "device_count", lambda: int(cuda is not None))
         monkeypatch.setattr(torch.backends.mps, "is_available", lambda: macos is not None)
         monkeypatch.setattr(torch.backends.mps, "is_macos_or_newer", lambda major, minor: (macos or 0) >= major)
         for name in ("_is_avx512_bf16_supported", "_is_amx_tile_supported"):

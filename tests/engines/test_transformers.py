@@ -173,6 +173,10 @@ def test_loading_is_silent(engine: TransformersEngine, random_checkpoint: Path, 
         next(again.stream(make_request(random_checkpoint)))
 
 
+def test_attention_is_not_planned_anew_for_each_length(engine: TransformersEngine) -> None:
+    assert engine._model is not None and not torch.backends.cuda.cudnn_sdp_enabled()
+
+
 def test_bfloat16_weights_give_the_same_reply_when_rounded(
     random_checkpoint: Path, request_: Request, tmp_path: Path
 ) -> None:

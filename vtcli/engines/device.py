@@ -60,8 +60,9 @@ def _has_bfloat16(device: str) -> bool:
     import torch
 
     if device == "cuda":
-        # Emulated bfloat16 (before Ampere) is many times slower than float16.
-        return torch.cuda.get_device_capability() >= (8, 0) or torch.version.hip is not None
+        from vtcli.engines.room import has_bfloat16
+
+        return any(has_bfloat16(number) for number in range(torch.cuda.device_count()))
     return torch.backends.mps.is_macos_or_newer(14, 0)
 
 

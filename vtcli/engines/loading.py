@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from vtcli.engines.device import VALUE_BYTES, Placement
-from vtcli.engines.room import choose_gpu, gpu_memory
+from vtcli.engines.room import choose_gpu, free_memory, gpu_memory
 from vtcli.errors import EngineError, ModelError, first_line
 from vtcli.install import require
 from vtcli.models.checkpoint import Checkpoint
@@ -57,11 +57,17 @@ def load_model(checkpoint: Checkpoint, placement: Placement) -> tuple[Qwen2_5_VL
                 trust_remote_code=False,
                 output_loading_info=True,
                 device_map=where,
+                max_memory=_room() if where == "balanced" else None,
             )
         except Exception as error:  # whatever the library trips over lies in the folder's files
             if out_of_memory(error):
                 raise
             raise ModelError(f"{checkpoint.name} cannot be loaded: {first_line(error)}") from error
+        away = set(map(str, getattr(model, "hf_device_map", {}).values())) & {"cpu", "disk"}
+        if away and placement.device == "cuda":  # it would be computed there, or brought for each token
+            raise EngineError(
+                f"{checkpoint.name} does not fit on the GPUs together: use a quantised model, or --device cpu"
+            )
         # The library fills what it does not find with random numbers and goes on.
         absent = sorted(map(str, [*info["missing_keys"], *info.get("mismatched_keys", ())]))
         if absent:
@@ -77,6 +83,11 @@ def _device_map(checkpoint: Checkpoint, placement: Placement) -> str | dict[str,
         return {"": placement.device}
     gpu = choose_gpu(gpu_memory(), checkpoint.weights.parameters * VALUE_BYTES[placement.dtype])
     return "balanced" if gpu is None else {"": f"cuda:{gpu}"}
+
+
+def _room() -> dict[int | str, int]:
+    """What GPUs have free, and main memory, into which what they cannot hold is put to be told."""
+    return {**dict(enumerate(gpu_memory())), "cpu": free_memory("cpu")}
 
 
 @contextmanager

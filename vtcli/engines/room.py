@@ -35,15 +35,31 @@ def free_memory(device: str, weights: int = 0) -> int:
 
 
 def gpu_memory(numbers: Sequence[int] | None = None) -> list[int]:
-    """Bytes free on each GPU, or those of `numbers`; to ask takes some of its memory. Raises EngineError where one is
-    there and cannot be used."""
+    """Bytes free on each GPU, or those of `numbers`; to ask takes some of its memory.
+
+    Nothing is free on one that cannot be used, as by two processes, or that lacks the precision another has. Raises
+    EngineError where that is all there are.
+    """
     import torch
 
-    try:
-        asked = range(torch.cuda.device_count()) if numbers is None else numbers
-        return [int(torch.cuda.mem_get_info(number)[0]) for number in asked]
-    except RuntimeError as error:
-        raise EngineError(f"the GPU cannot be used ({first_line(error)}): use --device cpu") from error
+    asked, free, trouble = range(torch.cuda.device_count()) if numbers is None else numbers, [], ""
+    capable = [has_bfloat16(number) for number in asked]
+    for number, newer in zip(asked, capable, strict=True):
+        try:
+            free.append(int(torch.cuda.mem_get_info(number)[0]) if newer or not any(capable) else 0)
+        except RuntimeError as error:
+            trouble = first_line(error)
+            free.append(0)
+    if trouble and not any(free):
+        raise EngineError(f"no GPU can be used ({trouble}): with CUDA_VISIBLE_DEVICES= the processor is")
+    return free
+
+
+def has_bfloat16(number: int) -> bool:
+    """Whether a GPU multiplies bfloat16; emulated, before Ampere, it is many times slower than float16."""
+    import torch
+
+    return torch.version.hip is not None or torch.cuda.get_device_capability(number) >= (8, 0)
 
 
 def choose_gpu(free: Sequence[int], weights: int) -> int | None:

@@ -121,6 +121,8 @@ class TransformersEngine(LocalEngine[Decoder]):
         self._decoder = None  # its memory is free before more is asked for
         self._recall.forget()
         alone = len(set(getattr(self._model, "hf_device_map", {}).values())) <= 1
+        if self.compile == "on" and not alone:
+            raise EngineError("the model lies on several GPUs, and steps are compiled for one only: use --compile off")
         if self.compile == "on" or (self.compile == "auto" and self.device == "cuda" and alone):
             self._decoder = CapturedDecoder(self._model, request.capacity, compiled=self.compile == "on")
         else:
@@ -134,7 +136,7 @@ class TransformersEngine(LocalEngine[Decoder]):
         (t, h, w), side = layout.grid, checkpoint.patch_size
         clip = Clip(t * checkpoint.temporal_patch_size, h * side, w * side, text)
         value_bytes = VALUE_BYTES[self.dtype]
-        parts = memory_by_part(checkpoint, clip, value_bytes)
+        parts = memory_by_part(checkpoint, clip, value_bytes, self.device)
         return advice(checkpoint, clip, value_bytes, self.device, (parts["total"] + parts["weights"]) // 2)
 
     def _check(self, request: Request) -> None:

@@ -14,8 +14,9 @@ import numpy as np
 if TYPE_CHECKING:
     from torch import Tensor
 
-ONE_BY_ONE = ("cpu",)
-"""Kinds of device on which windows are faster one after the other, while they are in its cache."""
+ONE_BY_ONE = ("cpu", "mps")
+"""Kinds of device on which windows go one after the other: a processor is faster while they are in its cache, and
+Metal's kernels have been wrong about transposed batches (pytorch/pytorch#181133)."""
 
 
 def gather_windows(visual: Any) -> None:

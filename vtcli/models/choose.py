@@ -72,7 +72,7 @@ def need(variant: Variant, place: Place) -> int:
     """Bytes of memory that a question about 16 frames takes. Raises ModelError where the entry lacks sizes."""
     checkpoint = _planned(variant)
     is_small = checkpoint.weights.parameters <= SMALL  # runs in float32 everywhere
-    return memory_by_part(checkpoint, _CLIP, None if is_small else place.value_bytes)["total"]
+    return memory_by_part(checkpoint, _CLIP, None if is_small else place.value_bytes, place.device)["total"]
 
 
 def _planned(variant: Variant) -> Checkpoint:

@@ -383,12 +383,17 @@ def _check(recipe: Recipe) -> None:
         if not 0 < grpo.epsilon < 1:
             raise UsageError(f"grpo.epsilon must be above 0 and below 1, not {grpo.epsilon:g}")
         if grpo.save_every % grpo.iterations:  # a run that goes on would draw anew for half of the updates
-            raise UsageError(f"grpo.save_every {grpo.save_every} is no multiple of grpo.iterations {grpo.iterations}")
+            fits = max(1, grpo.save_every // grpo.iterations) * grpo.iterations
+            raise UsageError(
+                f"grpo.save_every {grpo.save_every} is no multiple of grpo.iterations {grpo.iterations}: "
+                f"--set grpo.save_every={fits}"
+            )
 
 
 def _check_finite(value: Any, where: str) -> None:
     if isinstance(value, float) and not math.isfinite(value):
-        raise UsageError(f"{where}: {value} is no number to train with")
+        none = "; 0 sets no limit" if where.endswith("max_grad_norm") else ""
+        raise UsageError(f"{where}: {value} is no number to train with{none}")
     if isinstance(value, dict):
         for key, each in value.items():
             _check_finite(each, f"{where}.{key}" if where else key)
