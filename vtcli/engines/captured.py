@@ -151,7 +151,7 @@ def _register() -> None:
 
 
 def norm(module: Any, hidden: Tensor) -> Tensor:
-    """What transformers' norm computes, by one kernel instead of seven: two in each layer are a quarter of a step's."""
+    """What transformers' norm computes, by one kernel instead of seven."""
     from torch.nn.functional import rms_norm
 
     return rms_norm(hidden, module.weight.shape, module.weight, module.variance_epsilon)
