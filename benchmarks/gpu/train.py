@@ -90,6 +90,7 @@ def main() -> int:
     )
     parser.add_argument("--tokens", type=int, default=None, help="of a completion; 1024, or 256 of tiny")
     parser.add_argument("--steps", type=int, default=5, help="counted ones")
+    parser.add_argument("--rounds", type=int, default=1, help="the cases take turns; ratios are of medians")
     parser.add_argument("--cases", nargs="+", help="by default all that differ on this machine")
     parser.add_argument("--folder", type=Path, default=Path("build/bench"), help="where weights and clips are kept")
     options = parser.parse_args()
@@ -105,19 +106,24 @@ def main() -> int:
 
         model = make_checkpoint(options.folder / "wide-28-32", 28, 32)
     os.environ["VT_HOME"] = str(options.folder.absolute() / "home")
-    figures: dict[str, dict[str, float]] = {}
+    rounds: dict[str, list[dict[str, float]]] = {}
     missed = 0
     print("| case | s a step | tokens/s | GPU memory GB | utilisation % |\n|---|---|---|---|---|")
-    for case in options.cases:
-        with tempfile.TemporaryDirectory(dir=options.folder) as folder:
-            found = once(options, model, case, Path(folder))
-        if not found:
-            missed += 1
-            continue
-        figures[case] = found
-        use = f"{100 * found['use']:.1f}" if "use" in found else "-"
-        memory = f"{found['memory'] / 1e9:.1f}" if found["memory"] else "-"
-        print(f"| {case} | {found['step']:.2f} | {found['tokens']:.0f} | {memory} | {use} |", flush=True)
+    for _ in range(options.rounds):
+        for case in options.cases:
+            with tempfile.TemporaryDirectory(dir=options.folder) as folder:
+                found = once(options, model, case, Path(folder))
+            if not found:
+                missed += 1
+                continue
+            rounds.setdefault(case, []).append(found)
+            use = f"{100 * found['use']:.1f}" if "use" in found else "-"
+            memory = f"{found['memory'] / 1e9:.1f}" if found["memory"] else "-"
+            print(f"| {case} | {found['step']:.2f} | {found['tokens']:.0f} | {memory} | {use} |", flush=True)
+    figures = {
+        case: {name: statistics.median(each[name] for each in found) for name in found[0]}
+        for case, found in rounds.items()
+    }
     if "grpo shared" in figures:
         for case in ("not shared", TRL):
             if other := figures.get(f"grpo {case}"):
