@@ -7,7 +7,7 @@ import os
 import platform
 import shutil
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from importlib import metadata, util
 from typing import Any
@@ -118,8 +118,11 @@ def _usable(name: str, detail: str, module: str, fix: str | None) -> Finding:
 
 
 def _device(name: str) -> Device:
+    from vtcli.engines.room import free_memory, gpu_memory
+
     if name == "cpu":
-        return _present("cpu", f"{platform.machine()}, {os.cpu_count()} threads", _main_memory)
+        detail = f"{platform.machine()}, {os.cpu_count()} threads"
+        return _present(name, detail, _main_memory(), free_memory(name))
     if util.find_spec("torch") is None:
         return Device(name, False, "needs torch", install_command("torch"))
     from vtcli.engines.device import place
@@ -132,22 +135,18 @@ def _device(name: str) -> Device:
         return Device(name, False, str(error).removeprefix(f"--device {name}: ").split(";")[0], _device_fix(name))
     except Exception as error:
         return Device(name, False, f"torch cannot be imported: {first_line(error)}")
-    from vtcli.engines.room import gpu_memory
-
     if name == "mps":
-        return _present(name, "Metal", lambda: int(torch.mps.recommended_max_memory()))
+        return _present(name, "Metal", int(torch.mps.recommended_max_memory()), free_memory(name))
     try:
         gpus = [torch.cuda.get_device_properties(gpu) for gpu in range(torch.cuda.device_count())]
         free = sum(gpu_memory())
     except (EngineError, RuntimeError) as error:  # full to the last byte, or another process's alone
         return Device(name, False, first_line(error))
     names, total = ", ".join(gpu.name for gpu in gpus), sum(int(gpu.total_memory) for gpu in gpus)
-    return _present(name, names, lambda: total, free)
+    return _present(name, names, total, free)
 
 
-def _present(name: str, detail: str, memory: Callable[[], int], free: int | None = None) -> Device:
-    from vtcli.engines.room import free_memory
-
+def _present(name: str, detail: str, memory: int, free: int) -> Device:
     dtype = None
     if util.find_spec("torch") is not None:
         from vtcli.engines.device import SMALL, place
@@ -156,7 +155,7 @@ def _present(name: str, detail: str, memory: Callable[[], int], free: int | None
             dtype = place(name, SMALL + 1).dtype
         except Exception as error:
             detail = f"{detail}; torch cannot be imported: {first_line(error)}"
-    return Device(name, True, detail, None, dtype, memory(), free_memory(name) if free is None else free)
+    return Device(name, True, detail, None, dtype, memory, free)
 
 
 def _main_memory() -> int:

@@ -24,7 +24,7 @@ class _DoneError(Exception):
     """The stage's steps are done."""
 
 
-def _nothing(*_: Any) -> None:
+def _done(*_: Any) -> None:
     raise _DoneError
 
 
@@ -42,7 +42,7 @@ def main() -> None:
     # Checkpoints and the model would be 130 GB, for nobody.
     plan.check_disk = lambda *_: None
     VideoTrainer._save_checkpoint = lambda *_: None  # type: ignore[method-assign]
-    stage_module._finish = _nothing
+    stage_module._finish = _done
     if case == "grpo by generate":
         from _generate import generate
 

@@ -60,10 +60,15 @@ def _has_bfloat16(device: str) -> bool:
     import torch
 
     if device == "cuda":
-        from vtcli.engines.room import has_bfloat16
-
-        return any(has_bfloat16(number) for number in range(torch.cuda.device_count()))
+        return any(gpu_has_bfloat16(number) for number in range(torch.cuda.device_count()))
     return torch.backends.mps.is_macos_or_newer(14, 0)
+
+
+def gpu_has_bfloat16(number: int) -> bool:
+    """Whether a GPU multiplies bfloat16; emulated, before Ampere, it is many times slower than float16."""
+    import torch
+
+    return torch.version.hip is not None or torch.cuda.get_device_capability(number) >= (8, 0)
 
 
 def _cpu_has_bfloat16() -> bool:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
+from vtcli.engines.device import gpu_has_bfloat16
 from vtcli.errors import EngineError, first_line
 
 WEIGHTS_SHARE = 0.8
@@ -43,7 +44,7 @@ def gpu_memory(numbers: Sequence[int] | None = None) -> list[int]:
     import torch
 
     asked, free, trouble = range(torch.cuda.device_count()) if numbers is None else numbers, [], ""
-    capable = [has_bfloat16(number) for number in asked]
+    capable = [gpu_has_bfloat16(number) for number in asked]
     for number, newer in zip(asked, capable, strict=True):
         try:
             free.append(int(torch.cuda.mem_get_info(number)[0]) if newer or not any(capable) else 0)
@@ -53,13 +54,6 @@ def gpu_memory(numbers: Sequence[int] | None = None) -> list[int]:
     if trouble and not any(free):
         raise EngineError(f"no GPU can be used ({trouble}): with CUDA_VISIBLE_DEVICES= the processor is")
     return free
-
-
-def has_bfloat16(number: int) -> bool:
-    """Whether a GPU multiplies bfloat16; emulated, before Ampere, it is many times slower than float16."""
-    import torch
-
-    return torch.version.hip is not None or torch.cuda.get_device_capability(number) >= (8, 0)
 
 
 def choose_gpu(free: Sequence[int], weights: int) -> int | None:

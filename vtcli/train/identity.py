@@ -23,15 +23,16 @@ from vtcli.train.recipe import recipe_of
 LIBRARIES = ("torch", "transformers", "trl", "peft", "accelerate", "datasets", "safetensors")
 
 
-def begin_run(
-    job: Job, base: Checkpoint, checked: Checked, commits: Mapping[str, str], is_main: bool
-) -> dict[str, Any]:
-    """What the run is, as run.json tells it. Raises TrainError where the folder holds another run."""
+def begin_run(job: Job, base: Checkpoint, records: str, commits: Mapping[str, str], is_main: bool) -> dict[str, Any]:
+    """What the run is, as run.json tells it; `records` as of `records_fingerprint`.
+
+    Raises TrainError where the folder holds another run.
+    """
     told = {
         "schema": "vt.run/1",
         "recipe": job.recipe.as_json(),
         "model": fingerprint(base),
-        "records": records_fingerprint(checked),
+        "records": records,
         "hub": dict(commits),
         "strategy": strategy(),
         "versions": {"vtcli": vtcli.__version__} | {name: metadata.version(name) for name in LIBRARIES} | _vllm(job),

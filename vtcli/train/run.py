@@ -63,13 +63,14 @@ def run(job: Job, follower: Follower | None = None) -> dict[str, Any]:
             stack.enter_context(alone_in(job.out))
         with state.main_process_first():  # the others find the frames it read
             encoder, checked, commits = prepare(job, base, stages, state.is_main_process, follower)
-        check_same(state, records_fingerprint(checked), "records")
+        records = records_fingerprint(checked)
+        check_same(state, records, "records")
         on = plan.devices()
         if on.sharded:
             _check_alike(job.recipe, stages, checked)
         planned = _plan(job, base, checked, on, [name for name in stages if not job.is_done(name)], follower)
         if not job.dry_run:
-            begun = begin_run(job, base, checked, commits, state.is_main_process)
+            begun = begin_run(job, base, records, commits, state.is_main_process)
             if state.is_main_process:
                 _write_plans(planned, job)
             state.wait_for_everyone()
