@@ -14,7 +14,7 @@ from vtcli.train.encode import Encoder
 from vtcli.train.evaluate import greedy_sums, shares
 from vtcli.train.grpo import forbidden
 from vtcli.train.model import load_for_training
-from vtcli.train.recipe import load_recipe
+from vtcli.train.recipe_file import load_recipe
 from vtcli.train.records import read_records
 from vtcli.train.rollout import Drawing
 from vtcli.train.shapes import write_shapes

@@ -16,7 +16,8 @@ from typing import Any
 
 from vtcli.train.job import Job
 from vtcli.train.journal import Journal
-from vtcli.train.recipe import StageName, load_recipe
+from vtcli.train.recipe import StageName
+from vtcli.train.recipe_file import load_recipe
 from vtcli.train.run import run
 
 COMMON = ("data.shapes=24", "data.held_out=0", "sft.epochs=100", "sft.log_every=1", "grpo.log_every=1")

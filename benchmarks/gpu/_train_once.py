@@ -13,7 +13,7 @@ from vtcli.train import plan
 from vtcli.train import stage as stage_module
 from vtcli.train.job import Job
 from vtcli.train.journal import Journal
-from vtcli.train.recipe import load_recipe
+from vtcli.train.recipe_file import load_recipe
 from vtcli.train.run import run
 from vtcli.train.trainer import VideoTrainer
 

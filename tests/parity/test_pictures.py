@@ -18,7 +18,7 @@ from vtcli.models.checkpoint import open_checkpoint
 from vtcli.train.encode import Encoder
 from vtcli.train.frames import picture_pixels
 from vtcli.train.prompts import prompt_of
-from vtcli.train.recipe import load_recipe
+from vtcli.train.recipe_file import load_recipe
 from vtcli.train.records import Record
 
 pytestmark = [pytest.mark.parity, pytest.mark.skipif(runs.python() is None, reason="no reference: `make parity`")]

@@ -12,7 +12,8 @@ import pytest
 from tests.engines.conftest import random_checkpoint  # noqa: F401  # the fixture
 from vtcli.models.checkpoint import open_checkpoint
 from vtcli.train.encode import Encoder
-from vtcli.train.recipe import Recipe, load_recipe
+from vtcli.train.recipe import Recipe
+from vtcli.train.recipe_file import load_recipe
 from vtcli.train.records import Record, read_records
 from vtcli.train.shapes import record_of, write_shapes
 

@@ -26,7 +26,8 @@ from vtcli.train.model import load_for_training
 from vtcli.train.operations import Operations, Size
 from vtcli.train.pace import Pace, measure
 from vtcli.train.plan import Devices
-from vtcli.train.recipe import Grpo, Lora, Recipe, load_recipe
+from vtcli.train.recipe import Grpo, Lora, Recipe
+from vtcli.train.recipe_file import load_recipe
 from vtcli.train.records import Record
 from vtcli.train.sft import sft_trainer
 from vtcli.train.trainer import Context

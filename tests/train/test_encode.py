@@ -24,7 +24,8 @@ from vtcli.train.check import check, list_problems
 from vtcli.train.encode import Encoder, image_token_id
 from vtcli.train.frames import FrameStore
 from vtcli.train.prompts import prompt_of, target_of
-from vtcli.train.recipe import Recipe, load_recipe
+from vtcli.train.recipe import Recipe
+from vtcli.train.recipe_file import load_recipe
 from vtcli.train.records import Read, Record, read_records
 from vtcli.video.patches import patchify
 

@@ -17,7 +17,7 @@ pytest.importorskip("trl")
 from tests.e2e.conftest import ROOT
 from vtcli.errors import UsageError
 from vtcli.train.job import Job
-from vtcli.train.recipe import load_recipe
+from vtcli.train.recipe_file import load_recipe
 from vtcli.train.run import run as train
 
 #: In a process of its own: kernels are interpreted from the start, and the family's classes are replaced for good.
@@ -43,7 +43,7 @@ from vtcli.train.batches import IGNORED, shared_batch
 from vtcli.train.encode import Encoder
 from vtcli.train.frames import Clip
 from vtcli.train.model import load_for_training
-from vtcli.train.recipe import load_recipe
+from vtcli.train.recipe_file import load_recipe
 from vtcli.train.shared import use_shared
 
 recipe, checkpoint = load_recipe("tiny"), open_checkpoint("tiny")

@@ -12,7 +12,7 @@ from vtcli.errors import TrainError
 from vtcli.models.checkpoint import open_checkpoint
 from vtcli.train.model import load_for_training
 from vtcli.train.precision import check_angles
-from vtcli.train.recipe import load_recipe
+from vtcli.train.recipe_file import load_recipe
 from vtcli.train.trainer import VideoTrainer
 
 

@@ -9,7 +9,7 @@ import pytest
 pytest.importorskip("yaml")
 
 from vtcli.errors import UsageError
-from vtcli.train.recipe import load_recipe, packaged, recipe_text, to_yaml
+from vtcli.train.recipe_file import load_recipe, packaged, recipe_text, to_yaml
 
 
 def test_every_packaged_recipe_can_be_read_and_written_again(tmp_path: Path) -> None:
@@ -56,17 +56,21 @@ def test_each_value_of_a_packaged_recipe_says_where_it_comes_from() -> None:
         ("seed.x=1", "seed is a value, not a section"),
         ("data.files=[1]", "data.files"),
         ("sft={", "the value is not YAML"),
-        ("grpo.epsilon=-1", "grpo.epsilon must be above 0"),
+        ("grpo.epsilon=1", "grpo.epsilon must be above 0 and below 1, not 1"),
         ("grpo.iterations=7", "no multiple of grpo.iterations 7"),
-        ("grpo.rewards={accuracy: .nan}", "grpo.rewards.accuracy: nan is no number"),
-        ("grpo.temperature=.inf", "grpo.temperature: inf is no number"),
-        ("sft.weight_decay=-1", "sft: weight_decay"),
-        ("sft.max_grad_norm=-1", "max_grad_norm (0: no limit)"),
-        ("sft.beta1=1", "sft: beta1"),
-        ("lora.rank=0", "lora: rank"),
-        ("lora.dropout=1.5", "dropout"),
-        ("data.workers=-1", "data.workers"),
-        ("seed=-1", "seed"),
+        ("grpo.rewards={accuracy: .nan}", "grpo.rewards.accuracy must be a finite number, not nan"),
+        ("grpo.temperature=.inf", "grpo.temperature must be above 0, not inf"),
+        ("sft.weight_decay=-1", "sft.weight_decay must be 0 or more, not -1"),
+        ("sft.max_grad_norm=-1", "sft.max_grad_norm must be 0 or more (0: no limit), not -1"),
+        ("sft.max_grad_norm=.inf", "sft.max_grad_norm must be 0 or more (0: no limit), not inf"),
+        ("sft.beta1=1", "sft.beta1 must be 0 or more and below 1, not 1"),
+        ("lora.rank=0", "lora.rank must be 1 or more, not 0"),
+        ("lora.dropout=1.5", "lora.dropout must be 0 or more and below 1, not 1.5"),
+        ("data.workers=-1", "data.workers must be 0 or more, not -1"),
+        ("seed=-1", "seed must be 0 or more and at most 4294967295, not -1"),
+        ("frames.count=0", "frames.count must be 1 or more, not 0"),
+        ("sft.max_steps=0", "sft.max_steps must be 1 or more, not 0"),
+        ("grpo.top_p=0", "grpo.top_p must be above 0 and at most 1, not 0"),
     ],
 )
 def test_what_cannot_be_meant_is_refused(change: str, message: str) -> None:
@@ -87,7 +91,7 @@ def test_changes_are_made_in_order_and_reach_sections_that_were_not_there() -> N
 
 def test_files_that_are_no_recipe(tmp_path: Path) -> None:
     file = tmp_path / "mine.yaml"
-    for text, message in (("- 1", "no recipe"), ("a: [", "not YAML"), ("model: x", "lacks description")):
+    for text, message in (("- 1", "no recipe"), ("a: [", "not YAML"), ("model: x", "lacks description \\(str\\)")):
         file.write_text(text)
         with pytest.raises(UsageError, match=message):
             load_recipe(str(file))

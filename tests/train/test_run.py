@@ -35,7 +35,7 @@ from vtcli.train.job import Job
 from vtcli.train.journal import Journal
 from vtcli.train.launch import STRATEGIES, config_file
 from vtcli.train.plan import Devices, memory, steps
-from vtcli.train.recipe import load_recipe
+from vtcli.train.recipe_file import load_recipe
 from vtcli.train.run import run as train
 
 SMALL = (

@@ -33,7 +33,8 @@ from vtcli.train.grpo import forbidden
 from vtcli.train.job import Job
 from vtcli.train.journal import Journal
 from vtcli.train.model import load_for_training, lora_config
-from vtcli.train.recipe import Lora, Recipe, load_recipe
+from vtcli.train.recipe import Lora, Recipe
+from vtcli.train.recipe_file import load_recipe
 from vtcli.train.records import Record
 from vtcli.train.rollout import Drawing, roll_out
 from vtcli.train.run import run as train

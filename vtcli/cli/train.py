@@ -108,7 +108,7 @@ def train(
 
     require("vt train", "train", "yaml")
     from vtcli.trace.text import sanitise
-    from vtcli.train.recipe import packaged, recipe_text, to_yaml
+    from vtcli.train.recipe_file import packaged, recipe_text, to_yaml
 
     if list_recipes:
         for name, description in packaged().items():
@@ -205,7 +205,7 @@ def _recipe(
     """The recipe with what the flags say put over it."""
     from dataclasses import replace
 
-    from vtcli.train.recipe import load_recipe
+    from vtcli.train.recipe_file import load_recipe
 
     recipe = load_recipe(name, changes or ())
     roots = dict(recipe.data.roots)

@@ -18,7 +18,7 @@ from vtcli.models.fingerprint import fingerprint
 from vtcli.train.check import Checked
 from vtcli.train.job import Job
 from vtcli.train.processes import strategy
-from vtcli.train.recipe import recipe_of
+from vtcli.train.recipe_file import recipe_of
 
 LIBRARIES = ("torch", "transformers", "trl", "peft", "accelerate", "datasets", "safetensors")
 
