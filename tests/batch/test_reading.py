@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import sys
+import threading
 import time
 
 import psutil
 import pytest
 
 from tests.batch.conftest import Make
+from vtcli.background import Background
+from vtcli.batch import reading
 from vtcli.batch.items import in_turn
 from vtcli.batch.reading import Read, ReadAhead
 from vtcli.session import Session
+from vtcli.video.guard import Guard
 
 pytest.importorskip("torch")
 
@@ -70,6 +74,29 @@ def test_a_decoder_that_crashes_costs_its_clip(make: Make, session: Session) -> 
     assert len(got) == 4
     assert all(read.error is None or "signal 9" in str(read.error) for read in got)
     assert got[-1].error is None
+
+
+def test_a_thread_that_dies_ends_the_run(make: Make, session: Session, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its error is not lost because the clip before is there already: nobody would read the one it died over."""
+    clips = in_turn(make(questions=1, read_timeout=60.0)[:1] + make(questions=1, read_timeout=30.0)[1:])
+    died = threading.Event()
+
+    def guard(timeout: float) -> Guard:
+        if timeout == 60.0:
+            return Guard(timeout)
+        died.set()
+        raise RuntimeError("can't start new thread")
+
+    monkeypatch.setattr(reading, "Guard", guard)
+    with ReadAhead(clips, session.checkpoint, session.tokenizer, 1) as reads:
+        assert died.wait(30)
+        every = iter(reads)
+        assert next(every).error is None
+        following = Background(lambda: next(every))
+        following._thread.join(10)
+        assert following.done
+        with pytest.raises(RuntimeError, match="can't start"):
+            following.result()
 
 
 def test_closing_ends_the_processes_that_read(make: Make, session: Session) -> None:

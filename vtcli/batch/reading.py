@@ -1,7 +1,7 @@
-"""Reads the next clips while the model answers: a few threads, each with a process that reads for it.
+"""Reads the next clips while the model answers, in a few threads, each with a child process that does the reading.
 
-What waits is bounded twice: in clips, and in bytes of frames, of which the clip that is wanted next always may have its
-own.
+Two limits bound the clips that wait: their number, and the bytes of their frames. The clip that is wanted next is
+exempt from the byte limit.
 """
 
 from __future__ import annotations
@@ -23,15 +23,15 @@ from vtcli.video.reader import Frames
 from vtcli.video.source import resolve
 
 AHEAD_BYTES = 1 << 30
-"""Of frames that wait; 16 of the paper's are 5 MB, 768 of them 231 MB."""
-_TICK = 0.25  # seconds between two looks at Ctrl-C, where waiting cannot be interrupted (Windows)
+"""Limit on waiting frames; 16 of the paper's frames take 5 MB, 768 of them 231 MB."""
+_TICK = 0.25  # seconds between two checks for Ctrl-C, where waiting cannot be interrupted (Windows)
 
 
 @dataclass(frozen=True, eq=False)
 class Read:
-    """A clip as it was read: `plan` and `frames`, or the `error` that came instead (`plan`: None before its frames).
+    """The result of reading a clip: `plan` and `frames`, or an `error` (with `plan`, if planning had succeeded).
 
-    `seconds` is what that took, whoever waited for it.
+    `seconds`: how long the reading took, whether or not the model waited for it.
     """
 
     clip: Clip
@@ -42,7 +42,7 @@ class Read:
 
 
 class ReadAhead:
-    """Iterates over `clips` as they are read, in order. Used by one thread; `close` ends what is being read."""
+    """Iterates over `clips` in order, as they are read. For one consumer thread; `close` aborts reads in progress."""
 
     def __init__(
         self,
@@ -61,7 +61,7 @@ class ReadAhead:
         self._changed = threading.Condition()
         self._next = 0  # the next clip to be read
         self._wanted = 0  # the next clip to be handed out
-        self._sizes: dict[int, int] = {}  # bytes of what is being read or waits
+        self._sizes: dict[int, int] = {}  # bytes of the clips being read or waiting, by clip
         self._read: dict[int, Read | BaseException] = {}
         self._closed = False
         self._guards: list[Guard] = []
@@ -84,7 +84,7 @@ class ReadAhead:
                 self._changed.notify_all()
 
     def close(self) -> None:
-        """Nothing more is read; what is being read ends with its process."""
+        """Stops reading; reads in progress end with their child processes."""
         with self._changed:
             self._closed = True
             self._changed.notify_all()
@@ -99,9 +99,10 @@ class ReadAhead:
         self.close()
 
     def _work(self) -> None:
-        """A thread: reads one clip after the other, as long as there are."""
+        """Runs in each thread: reads one clip after another until none is left."""
         guard: Guard | None = None
         limit: float | None = None
+        number: int | None = None
         try:
             while (number := self._take()) is not None:
                 clip = self._clips[number]
@@ -112,16 +113,16 @@ class ReadAhead:
                 with self._changed:
                     self._read[number] = read
                     self._changed.notify_all()
-        except BaseException as error:  # a thread that ends without a word would be waited for for ever
+        except BaseException as error:  # otherwise the consumer would wait forever
             with self._changed:
-                self._read.setdefault(self._wanted, error)
+                self._read[self._wanted if number is None else number] = error
                 self._changed.notify_all()
         finally:
             if guard is not None:
                 guard.close()
 
     def _take(self) -> int | None:
-        """The number of the next clip, as soon as it is near enough; None at the end."""
+        """Returns the number of the next clip as soon as it is within the read-ahead window; None at the end."""
         with self._changed:
             while not self._closed and self._next < len(self._clips):
                 if self._next < self._wanted + self._window:
@@ -153,19 +154,19 @@ class ReadAhead:
             return Read(clip, plan, None, error, perf_counter() - begin - waited)
 
     def _make_room(self, number: int, size: int) -> float:
-        """Waits until `size` bytes more may wait, or until this clip is the one that is waited for; the seconds."""
+        """Waits until the limit allows `size` more bytes, or until this clip is wanted next; returns the seconds."""
         begin = perf_counter()
         with self._changed:
             while not self._closed and number != self._wanted and sum(self._sizes.values()) + size > self._limit:
                 self._changed.wait()
-            if self._closed:  # before a process is started anew
+            if self._closed:  # before another child process is started
                 raise VideoError("nobody waits for it any more")
             self._sizes[number] = size
         return perf_counter() - begin
 
 
 def _first_that_can_be_asked(clip: Clip) -> Question:
-    """A question that can be, if there is one: the others' errors are their own."""
+    """Returns the clip's first valid question, if it has one; each other question reports its own error."""
     for item in clip.items:
         try:
             item.question.wording()
