@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import pytest
 
-from vtcli.errors import ModelError
-from vtcli.models import catalogue
+from vtcli.errors import ModelError, VtError
+from vtcli.models import catalogue, overview, store
 from vtcli.models.checkpoint import open_checkpoint, planned_checkpoint
 from vtcli.models.choose import variants
 from vtcli.models.reference import parse
@@ -43,6 +44,20 @@ def test_an_entry_of_the_users_own_folder(vt_home: Path, tmp_path: Path) -> None
     user_entry(vt_home, f'path = "{tiny}"\nlicence = "mine"\nprompt = "plain"\n')
     found = open_checkpoint("mine")
     assert (found.name, found.path, found.prompt) == ("mine", tiny, "plain")
+
+
+def test_a_model_in_the_users_own_folder_is_taken_unasked_and_never_removed(vt_home: Path, tmp_path: Path) -> None:
+    assert overview.default_model([]) is None  # the embedded one is not
+    mine = tmp_path / "mine"
+    shutil.copytree(open_checkpoint("tiny").path, mine)
+    user_entry(vt_home, f'path = "{mine}"\nlicence = "mine"\nprompt = "plain"\n')
+    found = overview.default_model([])
+    assert found is not None and (found.name, found.path, found.where) == ("mine", mine, store.OWN)
+    with pytest.raises(VtError, match="is yours"):
+        store.remove(found)
+    (embedded,) = (one for one in store.installed() if one.name == "tiny")
+    with pytest.raises(VtError, match="comes with vt"):
+        store.remove(embedded)
 
 
 def test_an_entry_of_ones_own_goes_before_the_shipped_one(vt_home: Path) -> None:

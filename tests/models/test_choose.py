@@ -8,7 +8,8 @@ import pytest
 
 from vtcli import machine
 from vtcli.machine import Place
-from vtcli.models import catalogue, choose
+from vtcli.models import catalogue, choose, overview, store
+from vtcli.models.store import Installed
 
 GB = 10**9
 
@@ -44,6 +45,17 @@ def offered(*places: Place) -> str | None:
 )
 def test_what_serves_best(places: list[Place], best: str | None) -> None:
     assert offered(*places) == best
+
+
+@pytest.mark.parametrize(
+    ("device", "free", "best"),
+    [("cuda", 24 * GB, "Q8_0"), ("cuda", 8 * GB, "Q4_K_M"), ("cpu", 60 * GB, "Q4_K_M"), ("cpu", GB, "Q4_K_M")],
+)
+def test_of_several_variants_on_this_machine_the_best_is_taken(device: str, free: int, best: str) -> None:
+    sizes = {"Q4_K_M": 6 * GB, "Q8_0": 10 * GB}  # in the order in which their files lie in a folder
+    here = [Installed("video-thinker-7b", quant, Path(), (), size, store.HUB) for quant, size in sizes.items()]
+    found = overview.fitting(here, [Place("llama-cpp", device, free)])
+    assert found is not None and found.quant == best
 
 
 def test_this_machine_is_seen() -> None:

@@ -1,4 +1,4 @@
-"""`vt models`: what there is, what is installed, what fits this machine."""
+"""`vt models`: the models that exist, those installed, and those that fit this machine."""
 
 from __future__ import annotations
 
@@ -20,17 +20,17 @@ if TYPE_CHECKING:
 def models(
     action: Annotated[
         Literal["list", "show", "rm"],
-        typer.Argument(help="list all, show one, or rm what one takes on the disk.", show_default=True),
+        typer.Argument(help="List all models, show one, or remove (rm) one from the disk.", show_default=True),
     ] = "list",
     name: Annotated[
-        str | None, typer.Argument(metavar="NAME[:QUANT]", help="Which, for show and rm.", show_default=False)
+        str | None, typer.Argument(metavar="NAME[:QUANT]", help="Model to show or remove.", show_default=False)
     ] = None,
-    yes: Annotated[bool, typer.Option("--yes", "-y", help="Remove without asking.")] = False,
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Remove without asking for confirmation.")] = False,
     json: options.JsonOption = False,
     color: options.ColorOption = "auto",
     debug: options.DebugOption = False,
 ) -> None:
-    """Show which models there are, which are on this machine, what they take, and what fits here."""
+    """List, show or remove models: which exist, which are installed, their size, and what fits this machine."""
     from vtcli.errors import UsageError
 
     if (name is None) != (action == "list"):
@@ -63,7 +63,7 @@ def _list(json: bool, color: options.Color) -> None:
         return
     console = make_console(color)
     if not console.is_terminal:
-        console.width = 200  # a line a model, for grep
+        console.width = 200  # one line per model, for grep
     console.print(_table(found, console.is_terminal))
     if any(row.entry and row.entry.unverified for row in found):
         print("~ about, from the model's shape; fits: where, and memory that 16 frames take; * could not be checked")
@@ -150,7 +150,7 @@ def _remove(text: str, yes: bool, json: bool) -> None:
     partial = 0 if found else _partial(text)
     if not found and not partial:
         raise ModelError(f"{text} is not on this machine")
-    if fixed := next((one for one in found if one.where == store.EMBEDDED), None):
+    if fixed := next((one for one in found if one.where in (store.EMBEDDED, store.OWN)), None):
         raise VtError(f"{fixed.name} is no download of vt's: it stays")
     named = ", ".join(f"{one} ({size_text(one.bytes)})" for one in found) or f"{size_text(partial)} of {text}"
     if not yes and not confirm(f"Remove {named}?", default=False):
@@ -164,7 +164,7 @@ def _remove(text: str, yes: bool, json: bool) -> None:
 
 
 def _named(text: str) -> list[Row]:
-    """The rows that `text` names, all variants of a model that is named without one."""
+    """The rows that `text` names: one variant, or all variants of a model named without one."""
     from vtcli.errors import ModelError
     from vtcli.machine import places
     from vtcli.models.overview import rows

@@ -1,4 +1,4 @@
-"""What `vt models` shows: every model there is to have, what of it is here, and what fits this machine."""
+"""The table of `vt models`: every available model, which variants are installed, and what fits this machine."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from vtcli.models.store import Installed
 
 @dataclass(frozen=True)
 class Row:
-    """One variant of a model. `entry` is None for one that the catalogue does not know, and then `here` is not.
+    """One variant of a model. `entry` is None for a model outside the catalogue; `here` is then set.
 
-    `bytes` on the disk, about, unless it is here. `memory` bytes that a question about 16 frames takes on `device`,
-    the best that this machine has for the variant, None where no engine for it is installed or its sizes are not
-    known; `fits` whether they are free there.
+    `bytes` is the size on disk, exact if installed and otherwise approximate. `memory` is the bytes that a question
+    about 16 frames takes on `device`, the fastest device with room for it or else the CPU; it is None if no engine for
+    the variant is installed or its sizes are unknown. `fits` tells whether these bytes are free there.
     """
 
     name: str
@@ -36,7 +36,7 @@ class Row:
 
 
 def rows(places: list[Place]) -> Iterator[Row]:
-    """The catalogue's models with their variants, vt's own first, then whatever else is in the Hugging Face cache."""
+    """Yields the catalogue's models with their variants, the default model first, then other models on this machine."""
     here = {(one.name, one.quant): one for one in store.installed()}
     known = catalogue.entries()
     first = [known[choose.DEFAULT]] if choose.DEFAULT in known else []
@@ -46,16 +46,16 @@ def rows(places: list[Place]) -> Iterator[Row]:
         for quant in dict.fromkeys([*offered, *found]):
             variant = offered.get(quant) or Variant(entry, quant, found[quant].bytes)
             yield _row(variant, here.pop((entry.name, quant), None), places)
-        if not offered and not found:  # the user's own folder, gone
+        if not offered and not found:  # the user's own folder, now missing
             yield Row(entry.name, None, entry, None, 0)
     for one in here.values():
         yield Row(one.name, one.quant, None, one, one.bytes)
 
 
 def default_model(places: list[Place]) -> Installed | None:
-    """What `vt ask` uses where nothing is named: the catalogue's first choice if it is here, else what else is here.
+    """Returns the model that `vt ask` uses by default: the catalogue's default if installed, else another one.
 
-    Models that come with vt are never taken for a question that was not asked of them.
+    Models that come with vt are only used when named.
     """
     here = [one for one in store.installed() if one.where != store.EMBEDDED]
     preferred = [one for one in here if one.name == choose.DEFAULT] or here
@@ -63,9 +63,10 @@ def default_model(places: list[Place]) -> Installed | None:
 
 
 def fitting(models: list[Installed], places: list[Place]) -> Installed | None:
-    """Of several variants that are here, the one that serves best on this machine; the smallest if none fits."""
+    """Returns the best of several installed variants for this machine; the smallest if none fits."""
     known = catalogue.entries()
-    variants = [(Variant(known[one.name], one.quant, one.bytes), one) for one in models if one.name in known]
+    largest_first = sorted(models, key=lambda one: -one.bytes)  # the larger of two variants is the more exact one
+    variants = [(Variant(known[one.name], one.quant, one.bytes), one) for one in largest_first if one.name in known]
     if (found := choose.best([variant for variant, _ in variants], places)) is not None:
         return next(one for variant, one in variants if variant is found[0])
     return min(models, key=lambda one: one.bytes, default=None)

@@ -1,4 +1,4 @@
-"""Which models are on this machine: embedded, in the Hugging Face cache, or exported here by `vt pull NAME:QUANT`."""
+"""Find the models on this machine: embedded, in the Hugging Face cache, or exported by `vt pull NAME:QUANT`."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from pathlib import Path
 
 from vtcli.errors import ModelError, VtError
 from vtcli.models import catalogue, hub_cache
+from vtcli.models.catalogue import Entry
 from vtcli.models.files import read_json
 from vtcli.models.gguf import gguf_architecture
 from vtcli.models.gguf_pair import TEXT_ARCHITECTURE, is_projector
@@ -17,17 +18,16 @@ from vtcli.models.selection import quant_of
 from vtcli.models.weights import find_weights
 from vtcli.settings import data_folder
 
-EMBEDDED = "embedded"
-"""`where` of a model that comes with vt."""
-HUB, MADE = "hub", "made here"
+EMBEDDED, OWN, HUB, MADE = "embedded", "own folder", "hub", "made here"
+"""Values of `where`: comes with vt, in a folder that the user's own catalogue entry names, in the cache, exported."""
 
 
 @dataclass(frozen=True)
 class Installed:
-    """A model that `vt ask -m` takes: `path` is its folder or its text model's GGUF file.
+    """A model that `vt ask -m` accepts; `path` is its folder or the GGUF file of its text model.
 
-    `files` are all that belong to it and `bytes` what they take. `where` is "embedded", "hub" or "made here".
-    `repository` and `revision` (a commit) say what it came from.
+    `files` are all its files and `bytes` their total size. `where` is one of the values above. `repository` and
+    `revision` (a commit) identify its source.
     """
 
     name: str
@@ -44,10 +44,10 @@ class Installed:
 
 
 def installed() -> Iterator[Installed]:
-    """Every model of the family on this machine; what is incomplete is left out."""
+    """Yields every complete model of the family on this machine."""
     known = catalogue.entries()
     for entry in known.values():
-        if entry.path is not None and (found := _checkpoint(entry.name, entry.path, EMBEDDED, None, entry.revision)):
+        if entry.path is not None and (found := _named_folder(entry, entry.path)):
             yield found
     for repository, folder in hub_cache.repositories():
         if (place := hub_cache.snapshot(folder, _pinned(repository))) is not None:
@@ -57,31 +57,33 @@ def installed() -> Iterator[Installed]:
 
 
 def find(reference: Reference) -> list[Installed]:
-    """What is on this machine of the model that `reference` names, in no order of merit."""
+    """Returns the installed variants of the model that `reference` names, in no order of preference."""
     if reference.entry and reference.entry.path:
-        entry = reference.entry
-        found = [_checkpoint(entry.name, reference.entry.path, EMBEDDED, None, entry.revision)]
+        found = [_named_folder(reference.entry, reference.entry.path)]
     else:
         found = [*_found(reference)]
     return [one for one in found if one and reference.quant in (None, one.quant)]
 
 
 def exports_folder(repository: str | None = None, revision: str = "") -> Path:
-    """Where `vt pull` writes GGUF files that it makes itself, of all models or of one checkpoint's commit."""
+    """Returns the folder for exports made by `vt pull`: of all models, or of one checkpoint's commit."""
     place = data_folder() / "models"
     return place / repository.replace("/", "--") / revision if repository else place
 
 
 def partial() -> Iterator[tuple[str, int]]:
-    """Repositories with downloads that did not end, and the bytes they take."""
+    """Yields repositories with unfinished downloads, and the bytes these take."""
     for repository, folder in hub_cache.repositories():
         if size := hub_cache.partial_bytes(folder):
             yield repository, size
 
 
 def remove(model: Installed) -> int:
-    """Deletes what only this model needs; returns the bytes freed. Raises VtError where it comes with vt."""
-    if model.where == EMBEDDED or model.repository is None:
+    """Deletes the files that only this model needs; returns the bytes freed.
+
+    Raises VtError if the model comes with vt or is the user's own folder.
+    """
+    if model.repository is None:
         raise VtError(f"{model.name} comes with vt and stays" if model.where == EMBEDDED else f"{model.path} is yours")
     if model.where == HUB:
         return hub_cache.remove(hub_cache.repository_folder(model.repository), _own(model))
@@ -97,13 +99,13 @@ def remove(model: Installed) -> int:
 
 
 def _own(model: Installed) -> list[Path]:
-    """Its files but for a projector that another quant beside it needs."""
+    """Returns the model's files except those that another model needs, such as a shared projector."""
     others = {file for one in installed() if one != model for file in one.files}
     return [file for file in model.files if file not in others]
 
 
 def _found(reference: Reference) -> Iterator[Installed]:
-    """In the checkpoint's repository, in those of its exports, and among what was made here."""
+    """Yields models in the checkpoint's repository, in those of its exports, and among the exports made here."""
     for repository in _repositories(reference):
         revision = reference.revision if repository == reference.repository else None
         place = hub_cache.snapshot(hub_cache.repository_folder(repository), revision)
@@ -140,6 +142,12 @@ def _in_snapshot(repository: str, place: Path) -> Iterator[Installed]:
 
 def _exports(repository: str, folder: Path) -> Iterator[Installed]:
     yield from _gguf(_name(repository), folder, MADE, repository, folder.name)
+
+
+def _named_folder(entry: Entry, path: Path) -> Installed | None:
+    shipped = catalogue.folder()
+    where = EMBEDDED if shipped is not None and path.is_relative_to(shipped) else OWN
+    return _checkpoint(entry.name, path, where, None, entry.revision)
 
 
 def _checkpoint(
