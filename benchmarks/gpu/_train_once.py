@@ -1,4 +1,4 @@
-"""One case of train.py: trains some steps and prints what was logged, as a line of JSON."""
+"""One case of train.py: trains some steps and prints what was logged as a line of JSON."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def main() -> None:
     settings = recipe.stage(stage)
     changed = dataclasses.replace(settings, evaluate_every=10**9)
     recipe = dataclasses.replace(recipe, **{stage: changed})
-    # Checkpoints and the model would be 130 GB, for nobody.
+    # Checkpoints and the model would take 130 GB, and nothing reads them.
     plan.check_disk = lambda *_: None
     VideoTrainer._save_checkpoint = lambda *_: None  # type: ignore[method-assign]
     stage_module._finish = _done
@@ -52,7 +52,7 @@ def main() -> None:
     with suppress(_DoneError):
         run(Job(recipe, Path(folder), (stage,)))
     from vtcli.models.checkpoint import open_checkpoint
-    from vtcli.train.plan import adapter_parameters
+    from vtcli.train.plan import trained_parameters
 
     checkpoint = open_checkpoint(model)
     count = checkpoint.weights.parameters
@@ -65,7 +65,7 @@ def main() -> None:
                 "memory": max((row.get("gpu_memory", 0) for row in rows), default=0),
                 "device": torch.cuda.get_device_name() if gpu else "cpu",
                 "parameters": count,
-                "trained": count if recipe.lora is None else adapter_parameters(checkpoint, recipe.lora),
+                "trained": trained_parameters(checkpoint, recipe),
             }
         )
     )

@@ -351,6 +351,34 @@ def test_memory_where_a_model_is_spread() -> None:
     assert whole["optimizer"] == 12 * count // 8  # the copy is made in float32 too
 
 
+@pytest.mark.parametrize("vision", [True, False])
+def test_adapters_are_counted_as_peft_makes_them(vision: bool) -> None:
+    from peft import get_peft_model
+
+    from vtcli.train.model import load_for_training, lora_config
+    from vtcli.train.plan import trained_parameters
+
+    tiny, changes = open_checkpoint("tiny"), ["lora.rank=3", f"train_vision={str(vision).lower()}"]
+    recipe = load_recipe("tiny", changes)
+    assert recipe.lora is not None
+    model = get_peft_model(load_for_training(tiny, recipe), lora_config(recipe.lora, vision))
+    assert trained_parameters(tiny, recipe) == sum(part.numel() for part in model.parameters() if part.requires_grad)
+
+
+def test_disk_for_what_fsdp_makes_float32(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from vtcli.train import plan
+
+    seven, half = planned_checkpoint(catalogue.entries()["video-thinker-7b"]), ["weights=bfloat16"]
+    count = seven.weights.parameters
+    monkeypatch.setattr(plan, "free_bytes", lambda _: 0)
+    for strategy, width in (("ddp", 2), ("fsdp", 4)):
+        recipe = load_recipe("video-thinker-7b", half)
+        most = recipe.stage("sft").keep + 1
+        words = rf"checkpoints {most * 3 * width * count / 1e9:.1f}, models {width * count / 1e9:.1f}\)"
+        with pytest.raises(TrainError, match=words):
+            plan.check_disk(seven, recipe, ["sft"], tmp_path, Devices("cuda", 8, strategy, 0))
+
+
 def test_disk_that_deepspeed_needs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Weights and two moments in float32 beside what computes, in bfloat16; ZeRO-2 writes that twice."""
     from vtcli.train import plan

@@ -1,6 +1,6 @@
-"""What a stage takes of memory and disk, from sizes alone, and what would fit where it does not.
+"""Estimates the memory and disk space of a stage from sizes alone, and what would fit if it does not.
 
-Lower bounds: libraries add workspace of their own.
+The estimates are lower bounds: libraries add workspace of their own.
 """
 
 from __future__ import annotations
@@ -19,14 +19,17 @@ from vtcli.train.processes import Strategy, strategy
 from vtcli.train.recipe import Grpo, Lora, Recipe, Stage, StageName
 
 _LAYER_WIDTHS = 8
-"""Values a token keeps in a text layer for going back, in widths of the model, its feed-forward's apart."""
+"""Values per token that a text layer keeps for the backward pass, in hidden sizes, without the feed-forward's."""
 VLLM_BLOCK = 32
-"""Tokens whose keys and values vLLM keeps, and shares among completions, together."""
+"""Tokens per block of vLLM's KV cache, the unit it shares among completions."""
 
 
 @dataclass(frozen=True)
 class Devices:
-    """count: processes, over which a model is spread by `strategy`. free: bytes of one device."""
+    """The devices of a run.
+
+    count: processes, over which a model is spread by `strategy`. free: bytes of one device.
+    """
 
     kind: str
     count: int
@@ -35,17 +38,17 @@ class Devices:
 
     @property
     def sharded(self) -> bool:
-        """Whether each has a part of the weights only."""
+        """Whether each process holds only a part of the weights."""
         return self.strategy in ("fsdp", "zero3")
 
     @property
     def spread(self) -> int:
-        """Over how many gradients and the optimizer's state are spread."""
+        """The number of processes that gradients and the optimizer's state are spread over."""
         return 1 if self.strategy == "ddp" else self.count
 
 
 def devices() -> Devices:
-    """What this run has, as accelerate and torchrun tell it."""
+    """Returns what this run has, according to accelerate and torchrun."""
     import torch
 
     from vtcli.engines.room import free_memory, gpu_memory
@@ -62,16 +65,16 @@ def devices() -> Devices:
 def memory(checkpoint: Checkpoint, recipe: Recipe, name: StageName, tokens: int, on: Devices) -> dict[str, int]:
     """Bytes of `weights`, `gradients`, `optimizer`, `reference`, `activations`, `vllm` and their `total` on one device.
 
-    tokens: of the longest prompt, for SFT with its reply. Activations are those of a pass, or keys and values while
-    completions are drawn, whichever are more; with either, what autocast keeps of weights that it rounds, or all the
-    weights where they are gathered to draw.
+    tokens: of the longest prompt, for SFT with its reply. `activations` is the larger of two amounts: the activations
+    of a pass, and the KV cache while completions are drawn. Both include the rounded weights that autocast keeps; the
+    second also includes all the weights if they are gathered to draw.
     """
     stage = recipe.stage(name)
     text = checkpoint.text_config
     hidden, layers = int(text["hidden_size"]), int(text["num_hidden_layers"])
     inner = int(text["intermediate_size"])
     parameters, count = checkpoint.weights.parameters, on.count
-    trained, _ = trained_parameters(checkpoint, recipe)
+    trained = trained_parameters(checkpoint, recipe)
     held = _held(checkpoint, recipe, stage, on)
     rows = stage.per_device
     if isinstance(stage, Grpo):
@@ -83,7 +86,7 @@ def memory(checkpoint: Checkpoint, recipe: Recipe, name: StageName, tokens: int,
     value = VALUE_BYTES[recipe.compute]
     one_layer = length * (_LAYER_WIDTHS * hidden + 3 * inner) * value
     kept = 0
-    if isinstance(stage, Grpo):  # keys and values while completions are drawn
+    if isinstance(stage, Grpo):  # the KV cache while completions are drawn
         kept = _token_bytes(checkpoint, recipe) * (stage.batch // count) * (length // rows)
     activations = length * hidden * layers * value + one_layer if stage.gradient_checkpointing else layers * one_layer
     rounded = on.strategy == "ddp" and recipe.lora is None and VALUE_BYTES[recipe.weights] > value
@@ -96,15 +99,13 @@ def memory(checkpoint: Checkpoint, recipe: Recipe, name: StageName, tokens: int,
 
 
 def _held(checkpoint: Checkpoint, recipe: Recipe, stage: Stage, on: Devices) -> dict[str, int]:
-    """Bytes of what stays on one device from step to step."""
+    """Returns the bytes that stay on one device from step to step."""
     parameters = checkpoint.weights.parameters
-    trained, trained_width = trained_parameters(checkpoint, recipe)
-    width = VALUE_BYTES[recipe.weights]
-    if on.strategy == "fsdp" and recipe.lora is None and recipe.compute == "bfloat16":
-        width = trained_width = 4  # accelerate makes them float32
+    trained = trained_parameters(checkpoint, recipe)
+    width, trained_width = weight_bytes(recipe, on)
     zero = on.strategy.startswith("zero")
     moments = 2 if "8bit" in stage.optimizer else 8 if zero else 2 * trained_width
-    if zero:  # DeepSpeed keeps weights in what it computes in, and for the optimizer and sums of gradients float32
+    if zero:  # DeepSpeed keeps weights in the compute dtype; the optimizer and sums of gradients are float32
         width = VALUE_BYTES[recipe.compute]
         copied = width < 4 or on.strategy == "zero2"  # the optimizer's own weights
         moments, trained_width = moments + (4 if copied else 0), 4
@@ -119,10 +120,10 @@ def _held(checkpoint: Checkpoint, recipe: Recipe, stage: Stage, on: Devices) -> 
 
 
 def vllm_kept(checkpoint: Checkpoint, recipe: Recipe, count: int) -> int:
-    """Bytes of keys and values of all that vLLM draws together on one of `count` devices, each prompt once."""
+    """Returns the bytes of vLLM's KV cache for all it draws at once on one of `count` devices, each prompt once."""
     stage = recipe.grpo
     assert stage is not None
-    # A completion's first block is its own although it begins in the prompt's last.
+    # Each completion needs its own copy of the block in which the prompt ends.
     blocks = _blocks(recipe.data.max_prompt_tokens) + stage.group * (_blocks(stage.max_tokens) + 1)
     return _token_bytes(checkpoint, recipe) * VLLM_BLOCK * (stage.batch // count * blocks + 1)
 
@@ -132,7 +133,7 @@ def _blocks(tokens: int) -> int:
 
 
 def _token_bytes(checkpoint: Checkpoint, recipe: Recipe) -> int:
-    """Bytes of a token's keys and values in all layers, as they are computed."""
+    """Returns the bytes of a token's keys and values in all layers, in the compute dtype."""
     text = checkpoint.text_config
     heads = int(text["num_attention_heads"])
     size = int(text.get("head_dim") or int(text["hidden_size"]) // heads)
@@ -140,36 +141,58 @@ def _token_bytes(checkpoint: Checkpoint, recipe: Recipe) -> int:
     return 2 * int(text["num_hidden_layers"]) * narrow * VALUE_BYTES[recipe.compute]
 
 
-def trained_parameters(checkpoint: Checkpoint, recipe: Recipe) -> tuple[int, int]:
-    """How many weights the optimizer updates, and bytes of one; adapters are kept in float32."""
-    if recipe.lora is None:
-        hidden = int(checkpoint.text_config["hidden_size"])
-        still = 0 if recipe.train_vision else vision_parameters(checkpoint.vision_config, hidden)
-        return checkpoint.weights.parameters - still, VALUE_BYTES[recipe.weights]
-    return adapter_parameters(checkpoint, recipe.lora), VALUE_BYTES["float32"]
+def weight_bytes(recipe: Recipe, on: Devices) -> tuple[int, int]:
+    """Returns the bytes of a weight of the model, and of a weight that the optimizer updates.
+
+    Adapters are kept in float32, and accelerate converts what FSDP trains to float32.
+    """
+    kept = VALUE_BYTES[recipe.weights]
+    if recipe.lora is not None:
+        return kept, VALUE_BYTES["float32"]
+    if on.strategy == "fsdp" and recipe.compute == "bfloat16":
+        kept = VALUE_BYTES["float32"]
+    return kept, kept
 
 
-def adapter_parameters(checkpoint: Checkpoint, lora: Lora) -> int:
-    """Parameters of adapters in every linear layer of the text model."""
+def trained_parameters(checkpoint: Checkpoint, recipe: Recipe) -> int:
+    """Returns how many weights the optimizer updates."""
+    if recipe.lora is not None:
+        blocks = _vision_adapter(checkpoint) if recipe.train_vision else 0
+        return recipe.lora.rank * (_text_adapter(checkpoint) + blocks)
+    hidden = int(checkpoint.text_config["hidden_size"])
+    still = 0 if recipe.train_vision else vision_parameters(checkpoint.vision_config, hidden)
+    return checkpoint.weights.parameters - still
+
+
+def _text_adapter(checkpoint: Checkpoint) -> int:
+    """Returns the parameters of adapters of rank 1 in every linear layer of the text model."""
     text = checkpoint.text_config
     hidden, inner = int(text["hidden_size"]), int(text["intermediate_size"])
     heads = int(text["num_attention_heads"])
     size = int(text.get("head_dim") or hidden // heads)
     narrow = int(text.get("num_key_value_heads") or heads) * size
     ends = 2 * (hidden + heads * size) + 2 * (hidden + narrow) + 3 * (hidden + inner)
-    return lora.rank * ends * int(text["num_hidden_layers"])
+    return ends * int(text["num_hidden_layers"])
+
+
+def _vision_adapter(checkpoint: Checkpoint) -> int:
+    """Returns the parameters of adapters of rank 1 in every linear layer of the vision tower's blocks."""
+    vision = checkpoint.vision_config
+    hidden, inner = int(vision["hidden_size"]), int(vision["intermediate_size"])
+    ends = (hidden + 3 * hidden) + 2 * hidden + 3 * (hidden + inner)
+    return ends * int(vision["depth"])
 
 
 def rounds_away(recipe: Recipe, on: Devices) -> bool:
-    """Whether the optimizer updates weights that are kept in bfloat16, where they are kept in nothing else.
+    """Whether the optimizer updates weights that are kept in bfloat16 only.
 
-    In 50 steps of AdamW at 1e-5, 85 of 100 weights stayed what they were.
+    In 50 steps of AdamW at 1e-5, 85 of 100 weights did not change.
     """
     return recipe.lora is None and recipe.weights == "bfloat16" and on.strategy == "ddp"
 
 
 def check_memory(checkpoint: Checkpoint, recipe: Recipe, name: StageName, tokens: int, on: Devices) -> dict[str, int]:
-    """`memory`, or TrainError where it is more than a device has free, with what would fit."""
+    """Returns `memory`; if a device has less free, raises TrainError that says what would fit."""
     parts = memory(checkpoint, recipe, name, tokens, on)
     if parts["total"] <= on.free:
         return parts
@@ -205,11 +228,11 @@ def _advice(checkpoint: Checkpoint, recipe: Recipe, name: StageName, tokens: int
 
 
 def check_disk(checkpoint: Checkpoint, recipe: Recipe, stages: list[StageName], out: Path, on: Devices) -> None:
-    """Raises TrainError where the disk has no room for the checkpoints that lie there at once, and the models."""
-    parameters, width = checkpoint.weights.parameters, VALUE_BYTES[recipe.weights]
-    trained, trained_width = trained_parameters(checkpoint, recipe)
+    """Raises TrainError if the disk has no room for the checkpoints that exist at the same time and the models."""
+    parameters, trained = checkpoint.weights.parameters, trained_parameters(checkpoint, recipe)
+    width, trained_width = weight_bytes(recipe, on)
     one = trained * (trained_width + 2 * trained_width)
-    if on.strategy.startswith("zero"):  # DeepSpeed's optimizer keeps weights of its own, and ZeRO-2 the model once more
+    if on.strategy.startswith("zero"):  # DeepSpeed's optimizer has weights of its own, and ZeRO-2 saves the model again
         computed = VALUE_BYTES[recipe.compute]
         one = trained * (12 + computed) + (parameters * computed if on.strategy == "zero2" else 0)
     most = max((recipe.stage(name).keep + 1 for name in stages), default=0)
@@ -224,7 +247,7 @@ def check_disk(checkpoint: Checkpoint, recipe: Recipe, stages: list[StageName], 
 
 
 def steps(stage: Stage, records: int) -> int:
-    """Optimizer steps of a stage: in GRPO `iterations` with the completions of each batch."""
+    """Returns the optimizer steps of a stage; GRPO makes `iterations` with the completions of each batch."""
     each = records // stage.batch * (stage.iterations if isinstance(stage, Grpo) else 1)
     return stage.max_steps or max(1, ceil(stage.epochs * each))
 

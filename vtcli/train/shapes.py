@@ -1,4 +1,4 @@
-"""A training set of moving shapes: clips as mp4 files and records as JSON lines, to go the way of any data."""
+"""Makes a training set of moving shapes: clips as mp4 files and records as JSON lines, read like any data."""
 
 from __future__ import annotations
 
@@ -17,46 +17,46 @@ from vtcli.shapes.world import Scene, make_scene, split_seed
 from vtcli.video.sampling import spread
 
 FIRST = 9_000_000
-"""Clips that the embedded model was not made from begin here."""
+"""Clip numbers begin here; the embedded model was not made from these clips."""
 SECONDS = 8.0
 FRAMES = 16
 
 
 def write_shapes(folder: Path, clips: int, first: int = FIRST, workers: int = 2) -> Path:
-    """Writes `clips` clips with a question each to `folder` and gives the file of records. What is there is kept."""
+    """Writes `clips` clips with one question each to `folder`; returns the file of records. Existing clips are kept."""
     numbers = range(first, first + clips)
     write_clips(folder, numbers, _write, workers)
     return write_lines(folder / f"{first}-{clips}.jsonl", map(record_of, numbers))
 
 
 def write_clips(folder: Path, numbers: Iterable[int], write: Callable[[Path, int], None], workers: int) -> None:
-    """Has `write`, a function of a module, write each `NUMBER.mp4` that is not in `folder` yet."""
+    """Has `write`, a module-level function, write each `NUMBER.mp4` that is not in `folder` yet."""
     folder.mkdir(parents=True, exist_ok=True)
     missing = [number for number in numbers if not (folder / f"{number}.mp4").is_file()]
     if missing:
-        with ProcessPoolExecutor(min(workers, len(missing)), get_context("spawn")) as pool:
+        with ProcessPoolExecutor(max(1, min(workers, len(missing))), get_context("spawn")) as pool:
             list(pool.map(write, [folder / f"{number}.mp4" for number in missing], missing, chunksize=8))
 
 
 def write_lines(file: Path, records: Iterable[dict[str, object]]) -> Path:
-    """Writes records as JSON lines and gives their file."""
+    """Writes records as JSON lines and returns their file."""
     file.write_text("".join(json.dumps(record) + "\n" for record in records), encoding="utf-8")
     return file
 
 
 def sample_times(scene: Scene) -> tuple[list[float], float]:
-    """The seconds of the 16 frames that vt would choose, and the seconds a grid step stands for."""
+    """Returns the timestamps, in seconds, of the 16 frames that vt would choose, and the seconds per grid step."""
     return [index / scene.fps for index in spread(0, scene.frames - 1, FRAMES)], 2 * scene.frames / scene.fps / FRAMES
 
 
 def record_of(number: int) -> dict[str, object]:
-    """The record of clip `number`, every second one a multiple choice."""
+    """Returns the record of clip `number`; every second one is multiple choice."""
     scene, dice = make_scene(split_seed("train", number), SECONDS), random.Random(f"records {number}")
     return {"problem_id": number} | told_of(scene, pick(scene, dice, multiple_choice=number % 2 == 0), f"{number}.mp4")
 
 
 def told_of(scene: Scene, question: Question, path: str) -> dict[str, object]:
-    """The record of a question about a scene whose clip lies at `path`."""
+    """Returns the record of a question about a scene whose clip is at `path`."""
     told = response(scene, *sample_times(scene), question.evidence, question.answer, question.choices)
     process, answer = told.removesuffix("</answer>").rsplit(" <answer>", 1)
     options = [f"{letter}. {text}" for letter, text in zip("ABCDEFGH", question.choices, strict=False)]
@@ -78,7 +78,7 @@ def _write(path: Path, number: int) -> None:
 
 
 def write_aside(scene: Scene, path: Path, size: int = CLIP_SIZE) -> None:
-    """Writes a clip that is whole as soon as it is there."""
+    """Writes a clip aside and renames it, so that an existing clip is whole."""
     aside = path.with_suffix(f".{os.getpid()}.part")
     write_clip(scene, aside, size)
     aside.replace(path)
