@@ -1,10 +1,10 @@
-"""One question, one process: prints seconds from the process's start to the first token, and tokens a second after it.
+"""Asks one question in one process: prints seconds from process start to the first token, and tokens a second after it.
 
     python benchmarks/_ask_once.py vt FOLDER CLIP FRAMES TOKENS [COMPILE]
     python benchmarks/_ask_once.py plain FOLDER CLIP FRAMES TOKENS [TORCHVISION_FOLDER]
 
-"plain" is what one would write without vt: AutoProcessor, from_pretrained and generate, in the same precision. The
-rate is that between the second token and the last: steps are captured or compiled, if they are, before the second.
+"plain" is what one would write without vt: AutoProcessor, from_pretrained and generate, in the same precision. The rate
+is measured from the second token to the last, because steps are captured or compiled, if at all, before the second.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ PIXELS = 128 * 28 * 28
 
 
 def started() -> float:
-    """When this process was started, on the clock of `time.monotonic` (Linux)."""
+    """Returns when this process started, on the clock of `time.monotonic` (Linux)."""
     ticks = int(Path("/proc/self/stat").read_text().rsplit(")", 1)[1].split()[19])
     return ticks / os.sysconf("SC_CLK_TCK")
 
@@ -71,7 +71,7 @@ def plain(folder: str, clip: str, frames: int, tokens: int, torchvision: str = "
 
     with torch.inference_mode():
         model.generate(**inputs, max_new_tokens=tokens, do_sample=False, streamer=Clock())
-    return _result(times[1:], inputs["input_ids"].shape[1])  # the streamer is given the prompt first
+    return _result(times[1:], inputs["input_ids"].shape[1])  # the streamer receives the prompt first
 
 
 def _result(times: list[float], prompt: int) -> dict[str, Any]:

@@ -1,6 +1,7 @@
-"""Clips to measure reading with: a short piece is encoded once and its packets are repeated to the full length.
+"""Makes clips for measuring reading: encodes a short piece once and repeats its packets to the full length.
 
-It shows a film where the material is there, for what can be skipped depends on what is shown; else a made-up scene.
+The piece shows a film if the material is there, because what can be skipped depends on the content; otherwise it shows
+a synthetic scene.
 """
 
 from __future__ import annotations
@@ -25,8 +26,8 @@ FILM = MATERIAL / "moviepy" / "big_buck_bunny_0_30.webm"  # 720 pictures of 1280
 class Recipe:
     """How a clip is made.
 
-    piece: frames encoded, repeated until `seconds` are full. unsteady: frames come a little early or late, with pauses,
-    as in clips of phones. real: a clip of the material that is taken instead where it is there.
+    piece: frames to encode, repeated until `seconds` are full. unsteady: frames come a little early or late, with
+    pauses, as in clips from phones. real: a clip of the material to use instead, if it is there.
     """
 
     name: str
@@ -44,7 +45,7 @@ class Recipe:
 
 @dataclass(frozen=True)
 class Clip:
-    """A file to read. Frame i shows what frame i mod `period` of `piece` shows, save for the encoder's noise."""
+    """A file to read. Frame i shows what frame i mod `period` of `piece` shows, except for encoder noise."""
 
     name: str
     path: Path
@@ -66,7 +67,7 @@ RECIPES = (
 
 
 def make(recipe: Recipe, folder: Path) -> Clip:
-    """The clip of `recipe` in `folder`, where it stays for the next time."""
+    """Returns the clip of `recipe` in `folder`, where it is kept for the next run."""
     real = MATERIAL / recipe.real
     if recipe.real and real.is_file():
         return Clip(recipe.name, real, real, 0)
@@ -81,7 +82,7 @@ def make(recipe: Recipe, folder: Path) -> Clip:
 
 
 def pictures(count: int, width: int, height: int) -> Iterator[av.VideoFrame]:
-    """The first `count` pictures of the film, or else of the scene."""
+    """Yields the first `count` pictures of the film, or of the scene if there is no film."""
     if not FILM.is_file():
         yield from (av.VideoFrame.from_ndarray(picture, format="rgb24") for picture in scene(count, width, height))
         return
@@ -93,7 +94,7 @@ def pictures(count: int, width: int, height: int) -> Iterator[av.VideoFrame]:
 
 
 def scene(count: int, width: int, height: int) -> Iterator[npt.NDArray[np.uint8]]:
-    """A camera that wanders over a rough ground, with boxes that move across it."""
+    """Yields the view of a camera that wanders over rough ground, with boxes moving across it."""
     chance = np.random.default_rng(0)
     coarse = chance.integers(0, 256, (height // 6, width // 6, 3), np.uint8)
     ground = np.asarray(Image.fromarray(coarse).resize((width * 2, height * 2), Image.Resampling.BICUBIC))
@@ -109,7 +110,7 @@ def scene(count: int, width: int, height: int) -> Iterator[npt.NDArray[np.uint8]
 
 
 def encode(recipe: Recipe, path: Path) -> None:
-    """Writes the piece."""
+    """Encodes the piece and writes it."""
     chance = np.random.default_rng(1)
     with av.open(str(path), "w") as container:
         stream = container.add_stream(recipe.codec, rate=recipe.fps, options=recipe.options)
@@ -126,10 +127,10 @@ def encode(recipe: Recipe, path: Path) -> None:
 
 
 def repeat(piece: Path, path: Path, recipe: Recipe, times: int) -> None:
-    """Writes the packets of `piece` `times` times over, one after the other."""
+    """Writes the packets of `piece`, `times` times in a row."""
     with av.open(str(piece)) as source, av.open(str(path), "w") as target:
         stream = source.streams.video[0]
-        copy = target.add_stream_from_template(stream, opaque=True)  # whatever decodes it
+        copy = target.add_stream_from_template(stream, opaque=True)  # works with any decoder
         packets = [packet for packet in source.demux(stream) if packet.size]
         assert stream.time_base is not None
         length = round(Fraction(recipe.piece, recipe.fps) / stream.time_base)

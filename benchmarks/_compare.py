@@ -1,4 +1,4 @@
-"""Two commands timed side by side as whole processes: A B A B …, medians and their ratio."""
+"""Times two commands side by side as whole processes: A B A B …, medians and their ratio."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class Command:
 def seconds(command: Command) -> float:
     """Wall time of one run of the whole process; raises CalledProcessError, with its stderr shown, if it fails."""
     environment = {**os.environ, **command.environment}
-    # Set on some machines: then an editable install, unlike an installed wheel, is compiled anew on every start.
+    # If this is set, an editable install, unlike an installed wheel, is compiled again on every start.
     environment.pop("PYTHONDONTWRITEBYTECODE", None)
     begin = time.perf_counter()
     done = subprocess.run(command.arguments, env=environment, capture_output=True)
@@ -41,7 +41,7 @@ def seconds(command: Command) -> float:
 
 
 def compare(title: str, ours: Command, theirs: Command, runs: int, bar: float) -> int:
-    """Prints a table of both medians and the ratio; returns 1 where the ratio is above `bar`, else 0."""
+    """Prints a table of both medians and the ratio; returns 1 if the ratio is above `bar`, otherwise 0."""
     for command in (ours, theirs):
         seconds(command)  # warm: files in the page cache, bytecode written
     pairs = [(seconds(ours), seconds(theirs)) for _ in range(runs)]

@@ -2,8 +2,8 @@
 
     python benchmarks/_plain.py FOLDER CLIP MAX_TOKENS SYSTEM USER [TORCHVISION_FOLDER]
 
-The processor of this family needs torchvision, of which PyPI has no CPU build: under a CPU torch it imports once
-the two operators it misses are declared. That takes no time worth counting.
+This family's processor needs torchvision, which has no CPU build on PyPI. Under a CPU torch it imports once the two
+operators it lacks are declared. That takes no time worth counting.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ def prepare(
     torchvision: str,
     **pixels: int,
 ) -> tuple[Any, Any, Any]:
-    """Processor, model and inputs for `prompt`, which is what the system and what the user says."""
+    """Returns processor, model and inputs for `prompt`, the texts of the system and of the user."""
     import torch
 
     if torchvision:

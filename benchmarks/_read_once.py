@@ -1,10 +1,10 @@
-"""One reader reads one clip once, in a process of its own.
+"""Has one reader read one clip once, in a process of its own.
 
     python benchmarks/_read_once.py READER CLIP WIDTH HEIGHT FRAMES.json OUTPUT.npy
 
-FRAMES.json lists the numbers of the wanted frames. Prints wall and CPU seconds from before the file is opened until
-the frames are there, RGB at the size asked for, and the most memory the process held (MB), as JSON. Libraries are
-imported before. What a library does not resize as the model needs it is resized by torch, the fastest way there is.
+FRAMES.json lists the numbers of the wanted frames. Prints as JSON the wall and CPU seconds from before the file is
+opened until the frames are there, in RGB at the requested size, and the peak memory of the process (MB). Libraries are
+imported before. If a library cannot resize as the model needs, torch resizes its frames, in the fastest way available.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from collections.abc import Callable
 from typing import Any
 
 if sys.argv[1:2] == ["vt"]:
-    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # as the process that reads videos for vt has it
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # as in the process that reads videos for vt
 
 import numpy as np
 from _torchvision import declare_operators
@@ -42,7 +42,7 @@ def vt() -> Read:
 
 
 def floor() -> Read:
-    """Decodes, in one thread, just the packets that must be decoded; the clock runs while it does."""
+    """Decodes, in one thread, only the packets that must be decoded; the clock runs only meanwhile."""
     from vtcli.video import index as _index  # noqa: F401
     from vtcli.video.container import open_video
     from vtcli.video.groups import plan_groups
@@ -118,7 +118,7 @@ def torchcodec(mode: str) -> Read:
 
 
 def _resized(frames: Any, width: int, height: int) -> Any:
-    """`frames`, a uint8 tensor (N, 3, any height, any width), as the model sees them."""
+    """Converts `frames`, a uint8 tensor (N, 3, any height, any width), to what the model sees."""
     import torch
 
     small = torch.nn.functional.interpolate(frames, (height, width), mode="bicubic", antialias=True)
@@ -126,12 +126,12 @@ def _resized(frames: Any, width: int, height: int) -> Any:
 
 
 def qwen(backend: str) -> Read:
-    """qwen-vl-utils chooses the frames itself; by the same formula as vt."""
+    """qwen-vl-utils chooses the frames itself, by the same formula as vt."""
     os.environ["FORCE_QWENVL_VIDEO_READER"] = backend
     declare_operators()
     from qwen_vl_utils import vision_process
 
-    # Where a backend fails, another one takes over and says so in a log nobody reads: here it fails.
+    # If a backend fails, the library switches to another one and only logs that; here the run fails instead.
     only = vision_process.VIDEO_READER_BACKENDS[backend]
     for name in vision_process.VIDEO_READER_BACKENDS:
         vision_process.VIDEO_READER_BACKENDS[name] = only
@@ -159,7 +159,7 @@ READERS: dict[str, Callable[[], Read]] = {
 
 
 def peak() -> float:
-    """The most memory held so far, MB. (`ru_maxrss` would be that of the process that started this one.)"""
+    """Returns the peak memory so far, MB. (`ru_maxrss` would be that of the process that started this one.)"""
     with open("/proc/self/status") as file:
         return int(next(line for line in file if line.startswith("VmHWM")).split()[1]) / 1024
 

@@ -1,4 +1,4 @@
-"""torchvision under a CPU build of torch: its wheel asks for two operators that only its CUDA build registers."""
+"""torchvision under a CPU build of torch: its wheel needs two operators that only its CUDA build registers."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ _declared: list[Any] = []  # an operator lives as long as its library
 
 
 def declare_operators() -> None:
-    """Declares them for this process; none of what is measured uses them."""
+    """Declares the operators for this process; nothing that is measured uses them."""
     import torch
 
     library = torch.library.Library("torchvision", "DEF")

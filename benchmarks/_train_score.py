@@ -1,4 +1,4 @@
-"""Scores one checkpoint on clips of moving shapes that nothing was trained on: prints shares as a line of JSON.
+"""Scores one checkpoint on clips of moving shapes that were never trained on; prints shares as a line of JSON.
 
 python benchmarks/_train_score.py FOLDER CLIPS [FRAMES]
 """

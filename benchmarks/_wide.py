@@ -1,4 +1,4 @@
-"""A checkpoint of the 7B's widths with random weights, on which speed does not depend, and any number of layers."""
+"""Makes a checkpoint with the 7B's widths, any number of layers and random weights, which do not affect speed."""
 
 from __future__ import annotations
 
@@ -12,14 +12,17 @@ from vtcli.models.checkpoint import open_checkpoint
 
 TOKENIZER = ("tokenizer.json", "vocab.json", "merges.txt", "tokenizer_config.json", "chat_template.json")
 NEVER = 152_000
-"""A row of the embedding that no tokenizer uses: the token that ends a reply, so that all are of the asked length."""
+"""A row of the embedding that no tokenizer uses.
+
+It is the token that ends a reply, so that all replies have the requested length.
+"""
 SHARD = 2**31  # bytes
 
 
 def make_checkpoint(folder: Path, layers: int, blocks: int) -> Path:
-    """Writes it, sharded safetensors in bfloat16, with the tokenizer of `tiny`; there already, it is kept.
+    """Writes sharded safetensors in bfloat16 and the tokenizer of `tiny`; an existing checkpoint is kept.
 
-    `layers` of 28 in the text model, `blocks` of 32 in the vision tower.
+    layers: out of 28 in the text model. blocks: out of 32 in the vision tower.
     """
     if (folder / "model.safetensors.index.json").exists():
         return folder

@@ -1,15 +1,16 @@
-"""One question to a model of the 7B's widths, against a plain script with AutoProcessor and generate.
+"""Asks a model of the 7B's widths one question, against a plain script with AutoProcessor and generate.
 
     python benchmarks/ask.py                        # 4 of 28 text layers and 8 of 32 vision blocks, for a CPU
     python benchmarks/ask.py --layers 28 --blocks 32 --frames 16 64       # the whole 7B, for a GPU
 
-Every run is a process of its own; the two take turns, and figures are medians. "first token" counts from the start of
-the process, imports and loading included; "tokens a second" from the second token on. Weights are random: speed does
-not depend on them, but for guesses, of which a random reply may hold more or fewer than a real one. Both run in the
+Every run is a process of its own; the two alternate, and figures are medians. "first token" counts from the start of
+the process, imports and loading included; "tokens a second" from the second token on. Weights are random. Speed does
+not depend on them, except through guesses: a random reply may contain more or fewer than a real one. Both run in the
 precision that vt chooses for the device.
 
-On a GPU it also says what share of the rate at which memory is copied the whole text model is read at, and how many
-greedy tokens are those of steps that are neither captured nor compiled, before rounding parts the two.
+On a GPU it also prints two more figures: the rate at which the whole text model is read, as a share of the rate at
+which memory is copied; and how many greedy tokens agree with those of steps that are neither captured nor compiled,
+before rounding separates the two.
 """
 
 from __future__ import annotations
@@ -40,7 +41,7 @@ WHOLE = 28
 
 
 def once(who: str, folder: Path, clip: Path, frames: int, tokens: int, extra: list[str]) -> dict[str, Any]:
-    """The figures of one run, and of vt the "ids" it drew."""
+    """Returns the figures of one run and, for vt, the "ids" it drew."""
     arguments = [sys.executable, str(ONCE), who, str(folder), str(clip), str(frames), str(tokens), *extra]
     done = subprocess.run(arguments, capture_output=True, encoding="utf-8")
     if done.returncode:

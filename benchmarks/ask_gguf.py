@@ -1,12 +1,12 @@
-"""One question and a second one to a GGUF model, against llama.cpp's own multimodal program.
+"""Asks a GGUF model one question and a second one, against llama.cpp's own multimodal program.
 
     python benchmarks/ask_gguf.py --cli PATH/llama-mtmd-cli      # built from the source in llama-cpp-python's release
-    python benchmarks/ask_gguf.py --layers 4 --blocks 8 --quant Q8_0 --frames 16       # where it is on PATH
+    python benchmarks/ask_gguf.py --layers 4 --blocks 8 --quant Q8_0 --frames 16       # if it is on PATH
 
-The model is as wide as the 7B, with random weights and fewer layers. Both are whole processes that answer the same
-question with the same number of tokens from the same files and the same frames: vt reads them from the clip, the other
-program is given them as pictures of the model's size. Without vt's cache for the first question; then the second one
-about the same clip, in a new process. Runs alternate; figures are medians.
+The model is as wide as the 7B, with random weights and fewer layers. Both programs run as whole processes that answer
+the same question with the same number of tokens from the same files and the same frames: vt reads them from the clip,
+llama.cpp's program receives them as pictures of the model's size. The first question runs without vt's cache. The
+second one, about the same clip, runs with it, in a new process. Runs alternate; figures are medians.
 """
 
 from __future__ import annotations
@@ -66,7 +66,7 @@ def main() -> int:
         first = Command("vt, first question", [*vt, QUESTIONS[0], "--no-cache"], home)
         peer = Command("llama-mtmd-cli", theirs, {"OMP_WAIT_POLICY": "passive"})
         second = Command("vt, second question", [*vt, QUESTIONS[1]], home)
-        for command in (Command("keep", [*vt, QUESTIONS[0]], home), peer):  # warm, and kept
+        for command in (Command("keep", [*vt, QUESTIONS[0]], home), peer):  # warms up, and fills the cache
             seconds(command)
         found: dict[str, list[float]] = {command.name: [] for command in (first, peer, second)}
         for _ in range(options.runs):

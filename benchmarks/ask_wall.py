@@ -2,7 +2,7 @@
 
     python benchmarks/ask_wall.py [FOLDER]      # the embedded model by default
 
-Both answer the same question about the same clip, greedily and for the same number of tokens at most.
+Both answer the same question about the same clip, greedily and with the same maximum number of tokens.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ MAX_TOKENS = "128"
 
 
 def torchvision_folder(parent: Path) -> list[str]:
-    """[] where torchvision is installed, else a folder it was put into, apart from this environment."""
+    """Returns [] if torchvision is installed, otherwise a folder it is installed into, outside this environment."""
     if importlib.util.find_spec("torchvision") is not None:
         return []
     folder = parent / "torchvision"

@@ -3,11 +3,12 @@
     python benchmarks/batch.py             # the embedded model, on clips of moving shapes
     python benchmarks/batch.py --loop      # also against a shell loop of `vt ask`, which takes minutes
 
-In one process with an open model, taking turns: the engine alone on frames that were read before; the runner, which
-reads ahead and writes its lines; and a plain loop that reads each question's video when it is asked and keeps nothing
-of it. "CPU" is this process's own time, without those that read. "outside" is the share of the time that the engine was
-not at work in, by its own clock, which depends less on what else the machine does. Not counted, but shown, is the
-runner's wait for the first clip: with a model still to be loaded it is read meanwhile. All figures are medians.
+Three ways alternate in one process with an open model: the engine alone, on frames that were read before; the runner,
+which reads ahead and writes its lines; and a plain loop, which reads each question's video when it is asked and keeps
+nothing of it. "CPU" is this process's own time, without the processes that read. "outside" is the share of the time in
+which the engine was not at work, by its own clock; it depends less on what else the machine does. The runner's wait for
+the first clip is shown but not counted: while a model is still to be loaded, the clip is read meanwhile. All figures
+are medians.
 """
 
 from __future__ import annotations
@@ -41,11 +42,11 @@ from vtcli.video.source import resolve
 
 BAR = 1.03
 Way = Callable[[], tuple[float, float]]
-"""Does everything once; gives the seconds that are not to count, and those the engine worked."""
+"""Does everything once; returns the seconds that do not count, and those the engine worked."""
 
 
 def make_items(folder: Path, model: str, clips: int, each: int) -> list[Item]:
-    """`each` questions about each of `clips` clips, greedily."""
+    """Makes `each` questions about each of `clips` clips, to be answered greedily."""
     items = []
     for number in range(clips):
         scene = make_scene(split_seed("test", number), duration=8.0, fps=25.0)
@@ -103,7 +104,10 @@ def plain_loop(items: list[Item], session: Session) -> Way:
 
 
 def measure(ways: dict[str, Way], runs: int) -> dict[str, list[float]]:
-    """Of each way: wall and CPU seconds, what does not count, the share outside the engine; the first run is none."""
+    """Returns for each way wall and CPU seconds, the seconds that do not count, and the share outside the engine.
+
+    The first run does not count.
+    """
     found: dict[str, list[tuple[float, ...]]] = {name: [] for name in ways}
     for number in range(runs + 1):
         for name, way in ways.items():
@@ -116,13 +120,13 @@ def measure(ways: dict[str, Way], runs: int) -> dict[str, list[float]]:
 
 
 def shell_loop(items: list[Item], folder: Path, runs: int) -> tuple[float, float]:
-    """Seconds of `vt batch` and of a `vt ask` for each question, whole processes, taking turns."""
+    """Returns seconds of `vt batch` and of one `vt ask` per question, as whole processes that alternate."""
     model = str(items[0].question.model)
     rows = folder / "questions.csv"
     rows.write_text("video,question\n" + "".join(f'{i.question.video},"{i.question.question}"\n' for i in items))
     both: list[tuple[float, float]] = []
     for number in range(runs):
-        environment = {**os.environ, "VT_HOME": str(folder / f"home{number}")}  # what is kept of videos: from nothing
+        environment = {**os.environ, "VT_HOME": str(folder / f"home{number}")}  # starts with an empty cache
         environment.pop("PYTHONDONTWRITEBYTECODE", None)
         begin = time.perf_counter()
         output = folder / f"out{number}.jsonl"

@@ -1,4 +1,4 @@
-"""What a press of TAB costs: the modules `vt` loads to complete a word, and how long it takes.
+"""What pressing TAB costs: the modules that `vt` loads to complete a word, and the time it takes.
 
 python benchmarks/completion_imports.py
 """
@@ -18,7 +18,7 @@ WORDS = ("vt ", "vt ask ", "vt ask clip.mp4 --", "vt ask clip.mp4 why --device "
 
 
 def complete(words: str) -> tuple[float, set[str], list[str]]:
-    """Seconds, the heavy modules imported and the completions of the bash line `words`."""
+    """Returns the seconds, the heavy modules imported and the completions for the bash line `words`."""
     environment = os.environ | {
         "_VT_COMPLETE": "complete_bash",
         "COMP_WORDS": words,

@@ -2,8 +2,8 @@
 
     python benchmarks/eval_run.py [--limit 60]
 
-The embedded model on clips of shapes, in this process. It is the hardest case: its answers take a fraction of a second.
-The first answer, which waits for the model and the first clip, does not count.
+Runs the embedded model on clips of shapes, in this process. This is the hardest case: its answers take a fraction of a
+second. The first answer, which waits for the model and the first clip, does not count.
 """
 
 from __future__ import annotations

@@ -1,9 +1,9 @@
 """`vt eval score` on 100,000 predictions: wall time of the whole command by kind of reply (bar: 10 s), and processor
-time, which other work on the machine changes less.
+time, which other work on the machine affects less.
 
     python benchmarks/eval_score.py [--n 100000] [--rules strict]
 
-Replies are made up to the length and markup of real ones: a bare letter, Video-R1's two tags (800 characters) and
+Replies are synthetic, with the length and markup of real ones: a bare letter, Video-R1's two tags (800 characters) and
 Video-Thinker's trace of three segments (1,400 characters) with true times to score. Runs alternate between the kinds.
 """
 
@@ -26,7 +26,7 @@ WORDS = TEXT.split()
 
 
 def prose(rng: random.Random, characters: int) -> str:
-    """Words up to about that many characters."""
+    """Returns random words of about that many characters."""
     return " ".join(rng.choice(WORDS) for _ in range(characters // 5))
 
 
@@ -93,7 +93,7 @@ def main() -> None:
 
 
 def _processor_seconds() -> float:
-    """Of all finished child processes."""
+    """Returns the processor time of all finished child processes."""
     times = os.times()
     return times.children_user + times.children_system
 

@@ -1,8 +1,8 @@
-"""Reading the header of a GGUF file with a vocabulary of 150,000 words: vt's reader against the gguf package's.
+"""Reads the header of a GGUF file with a vocabulary of 150,000 words: vt's reader against the gguf package's.
 
-    python benchmarks/gguf_header.py [FILE.gguf]      # without, one with made-up words is written
+    python benchmarks/gguf_header.py [FILE.gguf]      # without it, a file with made-up words is written
 
-Both as processes of their own, importing included; runs alternate. Of vt, the header is all that is read before the
+Both run as processes of their own, imports included; runs alternate. The header is all that vt reads before the
 weights.
 """
 
@@ -20,7 +20,7 @@ WORDS = 150_000
 
 
 def write(file: Path) -> Path:
-    """A file of nothing but a vocabulary, as large as Qwen2's."""
+    """Writes a file with nothing but a vocabulary, as large as Qwen2's."""
     from gguf import GGUFWriter
 
     writer = GGUFWriter(file, "qwen2vl")

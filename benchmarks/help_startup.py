@@ -1,4 +1,4 @@
-"""`vt --help` against the `--help` of a Typer app with nothing in it: what our own start-up adds.
+"""`vt --help` against the `--help` of a Typer app with nothing in it: what vt's own start-up adds.
 
 python benchmarks/help_startup.py
 """

@@ -1,4 +1,4 @@
-"""Whether a model follows a conversation: second and third questions about a clip, with and without what came before.
+"""Whether a model follows a conversation: second and third questions about a clip, with and without the turns before.
 
 python benchmarks/history.py           # the embedded model, 20 clips of moving shapes it has never seen
 """

@@ -2,8 +2,8 @@
 
     python benchmarks/models.py [--runs 5] [--layers 4 --blocks 8 --folder build/bench]
 
-The model that is pulled is as wide as the 7B, with random weights; both programs fetch it from the same server on
-loopback into an empty cache, `vt` with its hashes checked.
+The model that is pulled is as wide as the 7B, with random weights. Both programs fetch it from the same server on
+loopback into an empty cache; `vt` also checks its hashes.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from tests.hub import serve
 from vtcli.models.checkpoint import open_checkpoint
 
 REPOSITORIES = 50
-LIST_BAR, PULL_BAR = 0.3, 0.9  # seconds more; share of the other's speed
+LIST_BAR, PULL_BAR = 0.3, 0.9  # seconds more than the empty app; share of hf download's speed
 
 
 def main() -> int:
@@ -62,7 +62,7 @@ def _pull(folder: Path, model: Path, runs: int) -> int:
     with serve() as hub:
         hub.add("owner/Wide", model)
         for file in model.iterdir():
-            hub.etag(file)  # so that nobody waits for the server's hashing
+            hub.etag(file)  # so that no run waits for the server's hashing
         size = sum(file.stat().st_size for file in model.iterdir())
         cache = folder / "hf"
         home = {"HF_HOME": str(cache), "VT_HOME": str(folder / "vt"), "HF_ENDPOINT": hub.url}

@@ -1,13 +1,15 @@
-"""Reading 16 and 64 frames of a video, against decord, torchcodec, qwen-vl-utils and PyAV from the beginning.
+"""Reads 16 and 64 frames of a video, against decord, torchcodec, qwen-vl-utils and PyAV from the beginning.
 
     python benchmarks/read.py --peers .venv-peers/bin/python      # `make peers` builds that environment
     python benchmarks/read.py --clips "10 min 720p" --frames 16 --runs 5
 
-Every run is a process of its own; readers take turns, and times are medians. CPU and wall count from before the file
-is opened until the frames are there at the model's size. "right" counts the frames that look like those at the wanted
-numbers, rather than like their neighbours; "off" is how far their pixels are from what the model should see, in levels
-of 255 on average. Only peers with all frames right and less than OFF levels off are measured against. The floor is the
-CPU time of decoding just the packets that must be decoded. Clips are made once and kept in --folder.
+Every run is a process of its own; readers alternate, and times are medians. CPU and wall time count from before the
+file is opened until the frames are there at the model's size.
+
+"right" counts the frames that look like those at the wanted numbers, rather than like their neighbours. "off" is how
+far their pixels are from what the model should see, in levels of 255 on average. Only peers with all frames right and
+less than OFF levels off are compared. The floor is the CPU time of decoding only the packets that must be decoded.
+Clips are made once and kept in --folder.
 """
 
 from __future__ import annotations
@@ -44,11 +46,11 @@ PEERS = (
     "qwen torchcodec",
     "qwen torchvision",
 )
-WHOLE = ("PyAV straight", "qwen torchvision")  # decode all: not asked of films longer than LONGEST
+WHOLE = ("PyAV straight", "qwen torchvision")  # decode everything; skipped for clips longer than LONGEST
 LONGEST = 900  # seconds
 LIMIT = 900  # seconds a run may take
 MEMORY = 200  # MB
-OFF = 2.0  # levels: what other resizing filters come to, short of those that leave out pixels
+OFF = 2.0  # levels: other resizing filters stay below, except those that skip pixels
 BARS = {"10 min 720p": 0.65, "10 min 1080p HEVC": 0.65, "60 min 720p": 0.6}  # of the fastest peer; others: 1.05
 FAR = ("10 min 720p", "60 min 720p")  # the same groups of pictures, further apart
 
@@ -57,7 +59,7 @@ Pixels = npt.NDArray[np.uint8]
 
 @dataclass(frozen=True)
 class Run:
-    """What one run took: seconds, seconds, MB; and its frames."""
+    """One run: wall and CPU seconds, peak memory in MB, and its frames."""
 
     wall: float
     cpu: float
@@ -67,7 +69,7 @@ class Run:
 
 @dataclass(frozen=True)
 class Score:
-    """Medians over the runs of one reader. right: frames that are those asked for. off: levels, on average."""
+    """Medians over the runs of one reader. right: frames that are those asked for. off: in levels, on average."""
 
     wall: float
     cpu: float
@@ -112,7 +114,7 @@ def main() -> int:
 def measure(
     clip: Clip, plan: FramePlan, readers: Iterable[str], options: argparse.Namespace, console: Console
 ) -> dict[str, Score]:
-    """Each reader's score; those that fail are left out, saying why."""
+    """Returns each reader's score; leaves out those that fail, after printing why."""
     clip.path.read_bytes()  # into the page cache, as far as it fits
     runs: dict[str, list[Run]] = {name: [] for name in readers}
     for _ in range(options.runs):
@@ -139,7 +141,7 @@ def run(name: str, path: Path, plan: FramePlan, peers: str | None) -> Run:
 
 
 class Truth:
-    """The frames of a plan and their neighbours, from the beginning of the clip or of the piece it repeats."""
+    """The frames of a plan and their neighbours, decoded from the beginning of the clip or of the piece it repeats."""
 
     def __init__(self, clip: Clip, plan: FramePlan) -> None:
         self.count = len(plan.indices)
@@ -158,7 +160,10 @@ class Truth:
         return index % clip.period if clip.period else max(0, index)
 
     def compare(self, pixels: Pixels) -> tuple[int, float]:
-        """How many of `pixels` look like the frame asked for more than like its neighbours, and the mean difference."""
+        """Returns how many of `pixels` look right, and the mean difference.
+
+        A frame is right if it looks like the one asked for at least as much as like its neighbours.
+        """
         if len(pixels) != self.count:
             return 0, 0.0
         right, total = 0, 0.0
@@ -168,7 +173,7 @@ class Truth:
                 for number in near
                 if number in self._pictures
             ]
-            right += off[0] <= min(off) + 0.05  # where nothing moves, all are right
+            right += off[0] <= min(off) + 0.05  # if nothing moves, all are right
             total += off[0]
         return right, total / self.count
 
@@ -180,7 +185,7 @@ def score(runs: Sequence[Run], truth: Truth) -> Score:
 
 
 def fastest(scores: dict[str, Score]) -> float | None:
-    """Wall seconds of the fastest peer that gives the right frames; the ratio in the table is to it."""
+    """Returns the wall seconds of the fastest peer with the right frames, to which the table's ratio refers."""
     return min((s.wall for name, s in scores.items() if name not in ("vt", "floor") and s.is_right), default=None)
 
 
@@ -199,7 +204,7 @@ def table(title: str, scores: dict[str, Score]) -> Table:
 
 
 def verdicts(clip: str, scores: dict[str, Score]) -> list[str]:
-    """The bars missed."""
+    """Returns the bars missed."""
     ours, best, decord = scores["vt"], fastest(scores), scores.get("decord")
     bar = BARS.get(clip, 1.05)
     missed = []
@@ -215,7 +220,10 @@ def verdicts(clip: str, scores: dict[str, Score]) -> list[str]:
 
 
 def far_apart(options: argparse.Namespace, count: int, console: Console) -> list[str]:
-    """Compares the same groups of pictures in a film of 10 minutes and spread over one of 60; bars missed."""
+    """Compares reading the same groups of pictures in a film of 10 minutes and spread over one of 60.
+
+    Returns the bars missed.
+    """
     recipes = {recipe.name: recipe for recipe in RECIPES}
     if options.clips and not set(FAR) <= set(options.clips):
         return []

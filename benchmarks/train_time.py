@@ -1,9 +1,10 @@
-"""How far from the truth the time is that `vt train` foretells: of `tiny`, and of the 7B's widths with two layers.
+"""How far from the truth the time is that `vt train` predicts: for `tiny`, and for the 7B's widths with two layers.
 
     python benchmarks/train_time.py
 
-The second has random weights, kept in bfloat16, and adapters: 16 GB of memory hold it. Steps only: nothing is held out.
-The plan is that of completions as long as they turned out to be; random weights use all the tokens they may.
+The second model has random weights, kept in bfloat16, and adapters: 16 GB of memory hold it. Only steps are timed: no
+records are held out. The plan assumes completions as long as they turned out to be; random weights use all the tokens
+they may.
 """
 
 from __future__ import annotations
@@ -29,7 +30,7 @@ WIDE = (
 
 
 def case(model: str, stage: StageName, changes: tuple[str, ...], count: int, folder: Path) -> tuple[float, float]:
-    """Seconds foretold, and taken, by `count` steps."""
+    """Returns the seconds predicted for `count` steps, and the seconds taken."""
     from vtcli.models.checkpoint import open_checkpoint
     from vtcli.train import duration, pace, plan
 
@@ -49,7 +50,7 @@ def case(model: str, stage: StageName, changes: tuple[str, ...], count: int, fol
 
 
 class _Keeper:
-    """Keeps the records' sizes of a run; says nothing."""
+    """Keeps the record sizes of a run; prints nothing."""
 
     def checked(self, checked: Any) -> None:
         self.sizes = checked.train_sizes
@@ -66,7 +67,7 @@ def main() -> None:
     options = parser.parse_args()
     options.folder.mkdir(parents=True, exist_ok=True)
     os.environ["VT_HOME"] = str(options.folder.absolute() / "home")
-    print("| model | stage | foretold s | taken s | foretold / taken |\n|---|---|---|---|---|")
+    print("| model | stage | estimated s | measured s | estimated / measured |\n|---|---|---|---|---|")
     for name in (options.only,) if options.only else ("tiny", "wide"):
         model, changes = "tiny", ()
         if name == "wide":

@@ -1,16 +1,16 @@
-"""What SFT and GRPO bring: the embedded model from its plain base, scored on clips nothing was trained on.
+"""What SFT and GRPO contribute: the embedded model from its plain base, scored on clips that were never trained on.
 
     python -m vtcli.train.tiny build/tiny/base    # tells what happens in a clip, and was never asked anything
     python benchmarks/train_tiny.py build/tiny/base
 
-SFT once, then GRPO from it and from the base itself, once a seed, by benchmarks/train_tiny.yaml, of which --set changes
-values: on a GPU, where steps are many and large,
+Runs SFT once, then GRPO from its result and from the base itself, once per seed. The recipe is
+benchmarks/train_tiny.yaml; --set changes its values. On a GPU, where steps are many and large:
 
     python benchmarks/train_tiny.py build/tiny/base --set attention=sdpa --set grpo.batch=32 --set grpo.per_device=32 \\
         --set grpo.max_steps=600
 
-A run that was stopped goes on with the same command. Each checkpoint answers the same clips greedily; the SFT and the
-last GRPO checkpoint also with other numbers of frames.
+The same command continues a stopped run. Each checkpoint answers the same clips greedily; the SFT checkpoint and the
+last GRPO checkpoint also answer with other numbers of frames.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ COLOURS = ["#0969da", "#bf3989", "#1a7f37", "#9a6700"]
 
 
 def train(base: Path, folder: Path, stage: str, seed: int, changes: Sequence[str]) -> Path:
-    """The checkpoint that `stage` leaves in `folder`, by the recipe with `changes` made to it."""
+    """Returns the checkpoint that `stage` leaves in `folder`, trained by the recipe with `changes` made to it."""
     final = folder / stage / "final"
     if (final / "config.json").is_file():
         return final
@@ -47,7 +47,7 @@ def train(base: Path, folder: Path, stage: str, seed: int, changes: Sequence[str
 
 
 def score(checkpoint: Path, clips: int, frames: int = 16) -> dict[str, float]:
-    """accuracy, format and iou of a checkpoint; kept beside it, as it takes minutes."""
+    """Returns accuracy, format and iou of a checkpoint; kept beside it, because scoring takes minutes."""
     file = checkpoint / f"score-{clips}-{frames}.json"
     if not file.is_file():
         command = [sys.executable, str(SCORE), str(checkpoint), str(clips), str(frames)]
@@ -58,7 +58,7 @@ def score(checkpoint: Path, clips: int, frames: int = 16) -> dict[str, float]:
 
 
 def curve(folder: Path, name: str, over: int = 1) -> list[tuple[float, float]]:
-    """(step, value) of what a stage logged; each the mean of the last `over`."""
+    """Returns (step, value) of what a stage logged; each value is the mean of the last `over`."""
     rows = [json.loads(line) for line in (folder / "log.jsonl").read_text(encoding="utf-8").splitlines()]
     found = [(row["step"], row[name]) for row in rows if name in row]
     values = [value for _, value in found]
@@ -66,7 +66,7 @@ def curve(folder: Path, name: str, over: int = 1) -> list[tuple[float, float]]:
 
 
 def draw(file: Path, sft: Path, grpo: list[Path]) -> None:
-    """The curves of all runs as one SVG."""
+    """Draws the curves of all runs as one SVG."""
     panels = {
         "SFT: loss": [curve(sft, "loss")],
         f"GRPO: accuracy of completions, mean of {SMOOTH} steps": [

@@ -1,9 +1,9 @@
-"""Writes docs/fidelity.md: how far vt, and plain releases of transformers, are from the paper's own stack.
+"""Writes docs/fidelity.md: how far vt, and unmodified releases of transformers, are from the paper's own stack.
 
     make fidelity
 
-Every row is a run of this script; nothing is copied from elsewhere. The reference's and the releases' results are kept
-in build/parity and not computed again.
+Every row comes from a run of this script; nothing is copied from elsewhere. The results of the reference and of the
+releases are cached in build/parity and not recomputed.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from vtcli.models.tokenizer import Tokenizer  # noqa: E402
 
 PAGE = ROOT / "docs" / "fidelity.md"
 EVERY = 8
-"""Of the cases, those that other releases are shown on: how they differ is soon clear."""
+"""Everything but vt runs on every eighth case only: a few cases show how it differs."""
 QUANTS = ("F32", "F16", "Q8_0", "Q4_K_M")
 NATIVE: dict[str, Literal["video", "pictures"]] = {
     "llama.cpp's own video": "video",
@@ -68,7 +68,7 @@ weights suffer more from 4 and 8 bits than trained ones. llama.cpp's own video a
 
 
 def measure(model: runs.Model, versions: Sequence[str]) -> dict[str, list[Difference | str]]:
-    """Differences from the reference by who computed it, a reason in place of one where it could not be computed."""
+    """Returns the differences from the reference by implementation; a string says why a case could not be computed."""
     reference = runs.run(model)
     engine = TransformersEngine(open_checkpoint(model.path), Tokenizer(model.path), "cpu")
     engine.open()
@@ -86,7 +86,7 @@ def measure(model: runs.Model, versions: Sequence[str]) -> dict[str, list[Differ
 
 
 def _llama_cpp(model: runs.Model, few: runs.Model, reference: Results) -> dict[str, list[Difference | str]]:
-    """vt on GGUF files, and llama.cpp left to itself on one of them."""
+    """Measures vt on GGUF files, and llama.cpp's own handling of video on one of them."""
     found: dict[str, list[Difference | str]] = {}
     for quant in QUANTS:
         checkpoint = open_checkpoint(runs.gguf(model, quant))

@@ -2,7 +2,7 @@
 
     python scripts/screenshot.py
 
-Nothing is drawn: what the command writes to a pseudo-terminal is shown as a terminal would, by Rich.
+Nothing is drawn by hand: Rich renders what the command writes to a pseudo-terminal as a terminal would show it.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ def terminal_output(command: list[str], folder: Path) -> bytes:
     try:
         while block := os.read(terminal, 1 << 16):
             written += block
-    except OSError:  # how Linux says that the other end is closed
+    except OSError:  # Linux reports a closed other end this way
         pass
     status = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
     if status:
@@ -43,10 +43,10 @@ def terminal_output(command: list[str], folder: Path) -> bytes:
 
 
 def picture(output: bytes, title: str) -> str:
-    """The SVG of a terminal showing `output`; lines that were erased are gone, fonts are the reader's own."""
+    """Returns the SVG of a terminal showing `output`, without erased lines; the viewer supplies the fonts."""
     text = output.decode().replace("\r\n", "\n")
     text = re.sub(r"[^\n]*\r\x1b\[2K", "", text)
-    # The trace is written word by word: runs of one style become one, or viewers place each word for itself.
+    # The trace is written word by word. Join neighbours of one style, or viewers position each word separately.
     again = re.compile(r"(\x1b\[[\d;]+m)([^\x1b\n]*)\x1b\[0m\1")
     while again.search(text):
         text = again.sub(r"\1\2", text)
@@ -54,7 +54,7 @@ def picture(output: bytes, title: str) -> str:
         console = Console(record=True, width=WIDTH, file=nowhere, force_terminal=True, color_system="truecolor")
         console.print(Text.from_ansi(text.rstrip("\n")), soft_wrap=False)
         svg = console.export_svg(title=title)
-    return re.sub(r"@font-face \{.*?\}\n?", "", svg, flags=re.DOTALL)  # they would be fetched from a network
+    return re.sub(r"@font-face \{.*?\}\n?", "", svg, flags=re.DOTALL)  # fonts would be fetched from the network
 
 
 def main() -> None:

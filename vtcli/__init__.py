@@ -1,3 +1,3 @@
-"""Questions about videos, answered on your own machine."""
+"""Answer questions about videos on your own machine."""
 
 __version__ = "0.1.0"

@@ -1,4 +1,4 @@
-"""Entry point of `vt` and `python -m vtcli`: runs the app and turns whatever went wrong into one line.
+"""Entry point of `vt` and `python -m vtcli`: runs the app and turns every failure into one line.
 
 Exit codes (docs/cli.md): 0 done, 1 failed, 2 wrong usage, 3 partly failed (batch, eval), 130 interrupted.
 """
@@ -22,26 +22,26 @@ def main() -> int:
     """Console script: runs `vt` with this process's arguments and returns its exit code."""
     _open_closed_streams()
     for stream in (sys.stdout, sys.stderr):
-        if hasattr(stream, "reconfigure"):  # a file name or an answer may hold what the locale cannot write
+        if hasattr(stream, "reconfigure"):  # the locale may not be able to encode a file name or an answer
             stream.reconfigure(errors="backslashreplace")
     status = run(sys.argv[1:])
     if status == INTERRUPTED or threading.active_count() > 1 or "torch" in sys.modules:
-        # Nothing is left to do, and somebody waits: taking torch down takes a second, and can crash under a thread
-        # that is still importing it.
+        # Exit without interpreter shutdown: the work is done and the user waits. Tearing torch down takes a second, and
+        # can crash while another thread is still importing torch.
         sys.stderr.flush()
         os._exit(status)
     return status
 
 
 def _open_closed_streams() -> None:
-    """Closed streams (`>&-`) lead nowhere instead: where there is no stderr, print would write errors to stdout."""
+    """Redirects closed streams (`>&-`) to the null device: without a stderr, print would write errors to stdout."""
     sys.stdin = sys.stdin or os.fdopen(os.open(os.devnull, os.O_RDONLY))
     sys.stdout = sys.stdout or os.fdopen(os.open(os.devnull, os.O_WRONLY), "w")
     sys.stderr = sys.stderr or os.fdopen(os.open(os.devnull, os.O_WRONLY), "w")
 
 
 def run(arguments: Sequence[str]) -> int:
-    """Runs `vt` with `arguments`, e.g. ["ask", "clip.mp4", "why?"]; prints what goes wrong, returns the exit code."""
+    """Runs `vt` with `arguments`, e.g. ["ask", "clip.mp4", "why?"]; prints any error and returns the exit code."""
     try:
         status = _invoke(arguments)
         sys.stdout.flush()
@@ -49,7 +49,7 @@ def run(arguments: Sequence[str]) -> int:
     except KeyboardInterrupt:
         return _interrupted()
     except BrokenPipeError:
-        # The reader (`vt ask … | head`) has seen enough. Nothing may be written at exit either.
+        # The reader (`vt ask … | head`) closed the pipe. The flush at exit must not write to it either.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
     except Exception as error:
@@ -84,7 +84,7 @@ def _explain(error: Exception, debug: bool) -> int:
         message, status = str(error), error.exit_code
     elif isinstance(error, typer.TyperException):
         message, status = _usage(error), error.exit_code
-    elif isinstance(error, OSError):  # a full disk under stdout, a name too long: the system's refusal, not a bug
+    elif isinstance(error, OSError):  # the system refused (disk of stdout full, name too long): not a bug
         message, status = f"{error.filename or 'input or output'}: {error.strerror or error}", 1
     else:
         hint = "" if debug else " (run again with --debug for the traceback)"
@@ -94,14 +94,14 @@ def _explain(error: Exception, debug: bool) -> int:
 
 
 def _usage(error: TyperException) -> str:
-    """The parser's message and where to read on."""
+    """Returns the parser's message and the `--help` command to read next."""
     message = error.format_message().replace("Value error, ", "").rstrip(".")
     context = getattr(error, "ctx", None)
     return f"{message} (see {context.command_path if context else 'vt'} --help)"
 
 
 def _one_line(message: str) -> str:
-    """`message` on one line and without control characters: it may quote a file name or a model's text."""
+    """Returns `message` on one line without control characters, since it may quote a file name or a model's text."""
     return "".join(c for c in " ".join(message.split()) if c.isprintable())
 
 

@@ -1,6 +1,6 @@
-"""The way of one question: file → frames → prompt → layout → engine → events → record.
+"""The pipeline of one question: file → frames → prompt → layout → engine → events → record.
 
-`prepare` goes as far as one can without weights (`vt ask --dry-run`); `ask` goes all the way. Library use:
+`prepare` runs the part that needs no weights (`vt ask --dry-run`); `ask` runs all of it. Library use:
 
     record = ask(Question(video="clip.mp4", question="what moves?", model="tiny"))
     print(record["answer"])
@@ -37,18 +37,24 @@ from vtcli.video.source import Source, resolve
 
 @dataclass(frozen=True)
 class Question:
-    """What is asked about which video, of which model, and how.
+    """One question: the video, the text, the model and all options.
 
-    `video` is a file, an address, "-" for standard input, or a folder of pictures; of a folder `fps` says how many a
-    second they are, and `frames` chooses. `stream` is the file's video stream, None for FFmpeg's choice. `choices` are
-    the options' texts without letters, () for an open question; `prompt` what the model is told, None for the
-    words around the two that it was trained with. `frames` or `fps` (frames a second) choose the frames;
-    `start` and `end` (seconds) bound the part looked at; `max_pixels` bounds one frame, None for the paper's
-    128·28·28. `model` is a folder, a GGUF file or a catalogue name; `projector` the GGUF file of its vision tower where
-    that does not lie beside it. `engine` is one of auto, transformers, llama-cpp; `device` one of auto, cuda, mps, cpu;
-    `compile` as of `TransformersEngine`; `store` keeps what is computed of videos between processes; `reader` one of
-    auto, pyav, decord, torchcodec. `read_timeout` (seconds, None for none) ends the reading of a video that takes
-    longer.
+    - `video`: a file, an address, "-" for standard input, or a folder of pictures.
+    - `choices`: the option texts without letters; () for an open question.
+    - `prompt`: the texts sent to the model; None puts `question` and `choices` into the model's training prompt.
+    - `frames` or `fps` (frames per second): which frames to sample. For a folder of pictures, `fps` is the pictures'
+      own frame rate, and only `frames` selects.
+    - `start` and `end`: bounds of the part of the video to sample, in seconds.
+    - `max_pixels`: the limit for one frame; None for the paper's 128·28·28.
+    - `stream`: the file's video stream; None for FFmpeg's choice.
+    - `reader`: one of auto, pyav, decord, torchcodec.
+    - `read_timeout`: seconds after which reading the video is aborted; None for no limit.
+    - `model`: a folder, a GGUF file or a catalogue name.
+    - `projector`: the GGUF file of the vision tower, if it is not beside the model's file.
+    - `engine`: one of auto, transformers, llama-cpp.
+    - `device`: one of auto, cuda, mps, cpu.
+    - `compile`: see `TransformersEngine`.
+    - `store`: keeps computed video prefixes between processes.
     """
 
     video: str | Path
@@ -72,13 +78,13 @@ class Question:
     sampling: SamplingOptions = field(default_factory=SamplingOptions)
 
     def wording(self, style: str = "video-thinker") -> Prompt:
-        """The texts the model is given, `style` as of `Checkpoint.prompt`. Raises UsageError for no real question."""
+        """Returns the prompt; `style` is a `Checkpoint.prompt`. Raises UsageError for invalid question or choices."""
         return self.prompt or build_prompt(self.question, self.choices, style)
 
 
 @dataclass(frozen=True, eq=False)
 class Plan:
-    """All that is decided before weights are needed. `prompt` is the text as the chat template renders it."""
+    """Everything decided before weights are needed. `prompt` is the text as the chat template renders it."""
 
     question: Question
     checkpoint: Checkpoint
@@ -90,12 +96,12 @@ class Plan:
     prompt_ids: tuple[int, ...]
 
     def asking(self, question: Question) -> Plan:
-        """The same frames for another question about them. Raises UsageError."""
+        """Returns a plan that asks another question about the same frames. Raises UsageError."""
         text, ids = _encode(self.checkpoint, self.tokenizer, question.wording(self.checkpoint.prompt))
         return replace(self, question=question, prompt=text, prompt_ids=ids)
 
     def layout(self, frames: FramePlan | None = None) -> Layout:
-        """Tokens and positions for `frames`, by default those planned (fewer may turn out to be readable)."""
+        """Returns tokens and positions for `frames`: by default the planned frames, though fewer may be readable."""
         frames = frames or self.frames
         checkpoint = self.checkpoint
         return build_layout(
@@ -108,14 +114,14 @@ class Plan:
         )
 
     def clip(self) -> Clip:
-        """What decides how much memory the question takes."""
+        """Returns the sizes that determine how much memory the question takes."""
         text = len(self.prompt_ids) - 1 + self.question.sampling.max_tokens
         return Clip(len(self.frames.indices), self.frames.height, self.frames.width, text)
 
 
 @dataclass(frozen=True)
 class Spent:
-    """Seconds that went into loading the model and reading the video, and when, on `perf_counter`, all began."""
+    """Seconds spent loading the model and reading the video, and the `perf_counter` value at the start."""
 
     load: float
     read: float
@@ -123,32 +129,32 @@ class Spent:
 
 
 class Listener(Protocol):
-    """Follows a question while it is answered; every method may do nothing."""
+    """Callbacks while a question is answered; every method may do nothing."""
 
     def planned(self, plan: Plan) -> None:
-        """The video is known and the frames are chosen; loading and reading go on."""
+        """Called when the frames are planned; loading the model and reading the video are still running."""
 
     def generating(self, engine: Engine, frames: Frames) -> None:
-        """The model is loaded, the frames are read; the first event follows."""
+        """Called when the model is loaded and the frames are read, before the first event."""
 
     def event(self, event: Event) -> None:
-        """A piece of the trace, as the model writes it."""
+        """Called for each piece of the trace as the model writes it."""
 
 
 def prepare(question: Question, guard: Guard | None = None, weights: bool = True) -> Plan:
-    """Checks the question and plans its frames and prompt, without torch; without `weights` these may be missing.
+    """Checks the question and plans its frames and prompt, without torch; with `weights` False, weights may be missing.
 
-    The file is probed by `guard`, or else in this process and for as long as it takes. Raises UsageError (question,
+    `guard` probes the file; without a guard, this process probes it with no time limit. Raises UsageError (question,
     flags), ModelError (checkpoint), VideoError (file).
     """
-    question.wording()  # before the model and the video are looked at in vain
+    question.wording()  # fail before opening the model and the video
     checkpoint = open_checkpoint(question.model, weights, question.projector)
     with resolve(question.video, question.fps, question.stream, question.read_timeout) as source:
         return make_plan(question, source, checkpoint, Tokenizer(checkpoint.path), guard)
 
 
 def dry_run(question: Question) -> dict[str, Any]:
-    """The plan as `vt ask --dry-run --json` prints it (docs/schema/plan.schema.json)."""
+    """Returns the plan as `vt ask --dry-run --json` prints it (docs/schema/plan.schema.json)."""
     with Guard(question.read_timeout) as guard:
         plan = prepare(question, guard, weights=False)
     memory = memory_by_part(plan.checkpoint, plan.clip())
@@ -158,8 +164,8 @@ def dry_run(question: Question) -> dict[str, Any]:
 def ask(question: Question, listener: Listener | None = None) -> dict[str, Any]:
     """Answers one question; returns the record `vt.answer/1` (docs/schema/answer.schema.json).
 
-    The model is loaded in the background while a process of its own probes and reads the video; what does not fit the
-    device is not begun. Raises VtError in its kinds, and KeyboardInterrupt as soon as it arrives.
+    The model is loaded in the background while a separate process probes and reads the video. A question that does not
+    fit on the device is not started. Raises every kind of VtError, and KeyboardInterrupt as soon as it arrives.
     """
     begin = perf_counter()
     question.wording()
@@ -177,7 +183,7 @@ def ask(question: Question, listener: Listener | None = None) -> dict[str, Any]:
                     listener.planned(plan)
                 frames, request = read(plan, guard)
         except BaseException:
-            planned.cancel()  # where planning failed, loading waits for nothing
+            planned.cancel()  # planning failed: the loading thread must not wait for a plan
             Background(partial(_discard, engine, loading))
             raise
     seconds_read = perf_counter() - begin
@@ -191,7 +197,7 @@ def ask(question: Question, listener: Listener | None = None) -> dict[str, Any]:
 def answer(
     engine: Engine, plan: Plan, frames: Frames, request: Request, spent: Spent, listener: Listener | None = None
 ) -> dict[str, Any]:
-    """Has an open engine answer a question whose frames are read; returns the record. Raises EngineError."""
+    """Answers a question whose frames are read with an open engine; returns the record. Raises EngineError."""
     if listener:
         listener.generating(engine, frames)
     trace, stats = reply(engine, request, listener)
@@ -209,7 +215,7 @@ def answer(
 
 
 def read(plan: Plan, guard: Guard | None = None) -> tuple[Frames, Request]:
-    """Reads the plan's frames, by `guard` or else in this process, and lays them out for an engine.
+    """Reads the plan's frames, with `guard` or otherwise in this process, and lays them out for an engine.
 
     Raises VideoError.
     """
@@ -219,13 +225,13 @@ def read(plan: Plan, guard: Guard | None = None) -> tuple[Frames, Request]:
 
 
 def lay_out(plan: Plan, frames: Frames) -> Request:
-    """The plan's question about `frames`, as engines take it."""
+    """Builds the engine request for the plan's question about `frames`."""
     layout = plan.layout(frames.plan)
     return Request(layout, frames.pixels, frames.plan.second_per_grid, plan.question.sampling)
 
 
 def reply(engine: Engine, request: Request, listener: Listener | None = None) -> tuple[Trace, StreamStats]:
-    """Has an open engine answer `request`; events go to `listener` as they arrive."""
+    """Answers `request` with an open engine; passes events to `listener` as they arrive."""
     parser, events = TraceParser(), list[Event]()
 
     def heard(new: list[Event]) -> None:
@@ -237,14 +243,14 @@ def reply(engine: Engine, request: Request, listener: Listener | None = None) ->
     for piece in engine.stream(request):
         heard(parser.feed(piece))
     heard(parser.close())
-    assert engine.stats is not None  # streamed to the end
+    assert engine.stats is not None  # set once the stream has ended
     return build_trace(events), engine.stats
 
 
 def choose_engine(checkpoint: Checkpoint, tokenizer: Tokenizer, question: Question) -> Engine:
-    """The engine that runs the checkpoint: llama.cpp for GGUF files, transformers for the rest.
+    """Returns the engine that runs the checkpoint: llama.cpp for GGUF files, transformers for checkpoint folders.
 
-    Raises UsageError where another is asked for, EngineError where its libraries are missing.
+    Raises UsageError if the question asks for the other engine, EngineError if the engine's libraries are missing.
     """
     if question.engine not in ("auto", "transformers", "llama-cpp"):
         raise UsageError(f"--engine {question.engine}: choose one of auto, transformers, llama-cpp")
@@ -256,7 +262,7 @@ def choose_engine(checkpoint: Checkpoint, tokenizer: Tokenizer, question: Questi
         from vtcli.engines.llama_cpp import LlamaCppEngine
         from vtcli.engines.llama_cpp.library import require_library
 
-        require_library()  # before the video is read in vain
+        require_library()  # fail before the video is read
         return LlamaCppEngine(checkpoint, tokenizer, question.device, question.store)
     if question.engine == "llama-cpp":
         raise UsageError(
@@ -265,14 +271,14 @@ def choose_engine(checkpoint: Checkpoint, tokenizer: Tokenizer, question: Questi
     from vtcli.engines.loading import require_libraries
     from vtcli.engines.transformers import TransformersEngine
 
-    require_libraries()  # before the video is read in vain
+    require_libraries()  # fail before the video is read
     return TransformersEngine(checkpoint, tokenizer, question.device, question.compile, question.store)
 
 
 def make_plan(
     question: Question, source: Source, checkpoint: Checkpoint, tokenizer: Tokenizer, guard: Guard | None = None
 ) -> Plan:
-    """As `prepare`, of a video and a model that are at hand."""
+    """Plans as `prepare` does, from an already resolved video and opened model."""
     prompt = question.wording(checkpoint.prompt)
     request = _frame_request(question, checkpoint, *source.sampling(question.frames, question.fps))
     info = guard.probe(source) if guard else probe(source)
@@ -282,7 +288,7 @@ def make_plan(
 
 
 def check_frames(question: Question, checkpoint: Checkpoint) -> None:
-    """Raises UsageError where the question asks for frames that no video has: none at all, or an end before a start."""
+    """Raises UsageError if no video can satisfy the frame request: no frames at all, or an end before the start."""
     check_request(_frame_request(question, checkpoint, question.frames, question.fps))
 
 
@@ -292,7 +298,7 @@ def _frame_request(question: Question, checkpoint: Checkpoint, frames: int | Non
 
 
 def _encode(checkpoint: Checkpoint, tokenizer: Tokenizer, prompt: Prompt) -> tuple[str, tuple[int, ...]]:
-    """The prompt as the model's template renders it, and its ids. Raises ModelError unless the video is in it once."""
+    """Returns the rendered prompt and its ids. Raises ModelError unless they hold exactly one video token."""
     text, ids = tokenizer.encode_prompt(prompt)
     video = checkpoint.video_token_id
     if (count := ids.count(video)) != 1:
@@ -304,7 +310,7 @@ def _encode(checkpoint: Checkpoint, tokenizer: Tokenizer, prompt: Prompt) -> tup
 
 
 def _notes(plan: Plan, frames: FramePlan) -> tuple[str, ...]:
-    """What the user must know about the video, the frames taken and the model, whatever it answers."""
+    """Returns warnings about the video, the sampled frames and the model, independent of the answer."""
     notes = [*plan.info.warnings, *frames.warnings]
     if plan.checkpoint.scope:
         notes.append(f"{plan.checkpoint.name}: {plan.checkpoint.scope}")
@@ -312,13 +318,13 @@ def _notes(plan: Plan, frames: FramePlan) -> tuple[str, ...]:
 
 
 def _discard(engine: Engine, loading: Background[None]) -> None:
-    """Frees what is still being loaded, for nobody."""
+    """Waits for an abandoned load to end and frees the engine."""
     loading.wait()
     engine.close()
 
 
 def _beyond(checkpoint: Checkpoint, request: Request) -> tuple[str, ...]:
-    """A warning where a reply may reach positions that the model was not made for."""
+    """Returns a warning if a reply may exceed the model's `max_position_embeddings`."""
     most = checkpoint.text_config.get("max_position_embeddings")
     last = request.layout.next_position + request.sampling.max_tokens
     if not isinstance(most, int) or last <= most:
@@ -327,7 +333,7 @@ def _beyond(checkpoint: Checkpoint, request: Request) -> tuple[str, ...]:
 
 
 def _load(engine: Engine, planned: Future[Plan]) -> None:
-    """Opens `engine` as soon as it is known that the planned question fits its device. Raises EngineError."""
+    """Opens `engine` once the plan is known and fits on the device. Raises EngineError."""
     engine.prepare()  # takes longer than planning
     plan = planned.result()
     check_fit(plan.checkpoint, plan.clip(), VALUE_BYTES[engine.dtype], engine.device, engine.free_memory())

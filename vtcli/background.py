@@ -1,4 +1,4 @@
-"""Work that goes on beside the rest."""
+"""Run a call in a background thread."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ T = TypeVar("T")
 
 
 class Background(Generic[T]):
-    """A call running in a thread of its own, a daemon so that an error or Ctrl-C elsewhere need not wait for it."""
+    """A call running in its own daemon thread, so that an error or Ctrl-C elsewhere need not wait for it."""
 
     def __init__(self, work: Callable[[], T]) -> None:
         self.seconds = 0.0
@@ -35,7 +35,7 @@ class Background(Generic[T]):
         return not self._thread.is_alive()
 
     def wait(self) -> None:
-        """Until the call has ended, well or not."""
+        """Waits until the call has ended, with or without an error."""
         self._thread.join()
 
     def result(self) -> T:

@@ -1,4 +1,4 @@
-"""Questions about one video, one after the other: it is read once, and what the model computed of it is kept."""
+"""Several questions about one video: the video is read once, and its computed prefix is kept between questions."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ from vtcli.video.source import resolve
 
 
 class Chat:
-    """A conversation about `question.video`; the question itself and its prompt are not asked.
+    """A conversation about `question.video`; the text and prompt of `question` itself are not used.
 
-    Making one reads the video and begins to load the model. Each question is asked by itself, as the paper's models
-    were trained and as `vtcli.ask.ask` does, unless `history`: then what was asked and answered before goes along, as
-    turns of the model's own template. `records` are the answers so far. Raises VtError in its kinds.
+    The constructor reads the video and starts loading the model. Each question is asked separately, as the paper's
+    models were trained and as `vtcli.ask.ask` does. With `history`, earlier questions and answers are included as turns
+    of the model's own template. `records` holds the answers so far. Raises every kind of VtError.
     """
 
     def __init__(self, question: Question, history: bool = False) -> None:
@@ -42,14 +42,14 @@ class Chat:
         self._read = perf_counter() - begin
 
     def wait(self) -> float:
-        """Until the model is loaded; the seconds that took, at the first call. Raises EngineError, ModelError."""
+        """Waits for the model; the first call returns the seconds loading took. Raises EngineError, ModelError."""
         return self._session.wait()
 
     def ask(self, text: str, listener: Listener | None = None) -> dict[str, Any]:
-        """The record `vt.answer/1` of a question, with its number in `turn`.
+        """Answers a question; returns the record `vt.answer/1` with the question's number in `turn`.
 
-        Raises UsageError, and EngineError where it does not fit into memory; the conversation can go on after either,
-        and after KeyboardInterrupt: what was broken off is no part of it.
+        Raises UsageError, and EngineError if the question does not fit in memory. The conversation can continue after
+        either, and after KeyboardInterrupt; an interrupted question is not part of the conversation.
         """
         begin = perf_counter()
         load = self.wait()
@@ -64,7 +64,7 @@ class Chat:
         return record
 
     def failure(self, text: str, error: Exception) -> dict[str, Any]:
-        """The record of a question that `ask` raised `error` for."""
+        """Returns the record of a question for which `ask` raised `error`."""
         session, info = self._session, self.plan.info
         asked = replace(self._base, question=text)
         return failed_record(asked, info.path, info, session.checkpoint, session.engine, error)
@@ -86,7 +86,7 @@ class Chat:
             return plan, read(plan, guard)[0]
 
     def _with_turns(self, prompt: Prompt) -> Prompt:
-        """`prompt` behind what was said before, where that goes along."""
+        """Returns `prompt` preceded by the earlier turns if `history` is set."""
         if not (self.history and self._turns):
             return prompt
         first, *later = [text for turn in self._turns for text in turn]

@@ -1,16 +1,16 @@
-"""How many processors there are to compute with."""
+"""The number of CPU cores available for computation."""
 
 from __future__ import annotations
 
 import os
 import sys
 
-#: Below this many parameters one thread is faster than several, and many times so on a busy machine.
+#: Below this many parameters one thread is faster than several, many times faster on a busy machine.
 ONE_THREAD = 20_000_000
 
 
 def cores() -> int:
-    """Processors this process may use."""
+    """Returns the number of CPU cores this process may use."""
     if sys.platform == "linux":
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1

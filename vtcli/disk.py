@@ -1,4 +1,4 @@
-"""The disk that a folder is on, or will be once it is made, and files on it that are whole."""
+"""Free space on the disk of a folder, existing or not yet created, and atomic file writes."""
 
 from __future__ import annotations
 
@@ -12,17 +12,17 @@ from vtcli.video.text import shown
 
 
 def free_bytes(folder: Path) -> int:
-    """What can still be written there."""
+    """Returns the free bytes on the disk of `folder`."""
     return shutil.disk_usage(existing(folder)).free
 
 
 def existing(folder: Path) -> Path:
-    """The folder, or the nearest one above it that is there already."""
+    """Returns the folder, or its nearest ancestor that exists."""
     return next(place for place in (folder, *folder.absolute().parents) if place.exists())
 
 
 def write_whole(path: Path, text: str) -> None:
-    """Writes a file that is there whole or not at all. Raises VtError."""
+    """Writes a file atomically: it appears complete or not at all. Raises VtError."""
     aside = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
         with open(aside, "w", encoding="utf-8", newline="\n") as file:

@@ -1,4 +1,4 @@
-"""What this machine can run, and the command that mends each lack. Nothing is loaded but the libraries themselves."""
+"""Report what this machine can run and the command that fixes each gap. Only libraries are loaded, no models."""
 
 from __future__ import annotations
 
@@ -23,14 +23,14 @@ from vtcli.models.reference import Reference
 
 DEVICES = ("cuda", "mps", "cpu")
 TEXT_TOKENS = 1500
-"""Tokens of a question that are not the video's: the paper's prompt, and the 1,024 a reply may have."""
+"""Text tokens of a question: the paper's prompt, and a reply of up to 1,024 tokens."""
 VIDEO_SIZE = (720, 1280)
-"""Height and width of the video that frames are counted for."""
+"""Height and width of the video for which fitting frames are counted."""
 
 
 @dataclass(frozen=True)
 class Finding:
-    """One thing vt can use: whether it is `ready`, what it is or why it is not, and the command that mends that."""
+    """A component vt can use: whether it is `ready`, its description or why it is not ready, and a command as fix."""
 
     name: str
     ready: bool
@@ -40,7 +40,7 @@ class Finding:
 
 @dataclass(frozen=True)
 class Device(Finding):
-    """`dtype`: what a 7B would run in; memory in bytes, None where the device is absent."""
+    """A device. `dtype` is the precision a 7B would run in; memory is in bytes, None if the device is absent."""
 
     dtype: str | None = None
     memory: int | None = None
@@ -49,7 +49,7 @@ class Device(Finding):
 
 @dataclass(frozen=True)
 class Model(Finding):
-    """`bytes`: the least it takes on `device` with two frames; `frames`: the most that fit there, 0 for none."""
+    """A model. `bytes`: memory that two frames take on `device`, the least. `frames`: the most that fit, 0 for none."""
 
     parameters: int | None = None
     bytes: int | None = None
@@ -58,7 +58,7 @@ class Model(Finding):
 
 
 def examine() -> dict[str, Any]:
-    """The record `vt.doctor/1` (docs/schema/doctor.schema.json) but for the terminal, which its owner knows."""
+    """Builds the record `vt.doctor/1` (docs/schema/doctor.schema.json) except `terminal`, which the caller adds."""
     devices = [_device(name) for name in DEVICES]
     return {
         "schema": "vt.doctor/1",
@@ -92,7 +92,7 @@ def _llama_cpp() -> Finding:
         from vtcli.engines.llama_cpp.library import library
 
         built = gpu_name(library()) or "the processor alone"
-    except Exception as error:  # libraries of C raise whatever they like when theirs do not go together
+    except Exception as error:  # C libraries raise arbitrary exceptions when their own libraries do not match
         return Finding("llama-cpp", False, f"cannot be imported: {first_line(error)}", install_command("gguf"))
     return Finding("llama-cpp", True, f"{_version('llama-cpp-python')} for GGUF files, built for {built}")
 
@@ -112,7 +112,7 @@ def _readers() -> Iterator[Finding]:
 def _usable(name: str, detail: str, module: str, fix: str | None) -> Finding:
     try:
         importlib.import_module(module)
-    except Exception as error:  # libraries of C raise whatever they like when theirs do not go together
+    except Exception as error:  # C libraries raise arbitrary exceptions when their own libraries do not match
         return Finding(name, False, f"{detail} cannot be imported: {first_line(error)}", fix)
     return Finding(name, True, detail)
 
@@ -140,7 +140,7 @@ def _device(name: str) -> Device:
     try:
         gpus = [torch.cuda.get_device_properties(gpu) for gpu in range(torch.cuda.device_count())]
         free = sum(gpu_memory())
-    except (EngineError, RuntimeError) as error:  # full to the last byte, or another process's alone
+    except (EngineError, RuntimeError) as error:  # memory full, or in exclusive use by another process
         return Device(name, False, first_line(error))
     names, total = ", ".join(gpu.name for gpu in gpus), sum(int(gpu.total_memory) for gpu in gpus)
     return _present(name, names, total, free)
@@ -165,10 +165,10 @@ def _main_memory() -> int:
 
 
 def _device_fix(name: str) -> str | None:
-    """The command that brings a torch with CUDA, where there is a GPU that could use it."""
+    """Returns the command that installs torch with CUDA, if this machine has a GPU that could use it."""
     if name != "cuda" or shutil.which("nvidia-smi") is None:
         return None
-    # PyPI has CUDA's build for Linux; for Windows it has none.
+    # PyPI hosts the CUDA build for Linux, but not for Windows.
     index = ["--index-url", "https://download.pytorch.org/whl/cu128"] if sys.platform == "win32" else []
     return pip_command("install", "--force-reinstall", "torch", *index)
 
@@ -187,7 +187,7 @@ def _models(devices: list[Device]) -> Iterator[Model]:
 
 
 def _model(checkpoint: Checkpoint, entry: catalogue.Entry, device: Device | None, fix: str | None, here: bool) -> Model:
-    """What running the model would take on the best device there is, whether or not its files are here."""
+    """Returns what running the model on the best device would take, whether or not its files are on this machine."""
     parameters = checkpoint.weights.parameters
     lacks = [] if here else ["not on this machine"]
     if device is None or device.free is None:
@@ -207,7 +207,7 @@ def _model(checkpoint: Checkpoint, entry: catalogue.Entry, device: Device | None
 
 
 def _pull(entry: catalogue.Entry, there: list[Place]) -> str | None:
-    """The command that brings the variant of the entry that serves best here, if any can run."""
+    """Returns the command that pulls the entry's best variant for this machine, if any variant can run."""
     found = choose.best(choose.variants(entry), there)
     return f"vt pull {found[0]}" if found else None
 
@@ -217,7 +217,7 @@ def _but(description: str, lacks: list[str]) -> str:
 
 
 def _frame_size(checkpoint: Checkpoint) -> tuple[int, int]:
-    """Height and width of a 16:9 frame as this checkpoint is shown it."""
+    """Returns height and width of a 16:9 frame after resizing for this checkpoint."""
     from vtcli.video.sampling import smart_resize
 
     low, high = checkpoint.frame_pixels()

@@ -1,12 +1,12 @@
-"""The one error tree: what can go wrong and the exit code each kind ends with.
+"""The exception hierarchy: what can go wrong, and the exit code of each kind.
 
 VtError
-├── UsageError    the command was given something that cannot mean anything (exit 2)
+├── UsageError    a command line that has no valid meaning (exit 2)
 ├── VideoError    a video that cannot be read as asked
 ├── ModelError    a checkpoint that is missing, incomplete, unsafe or of another kind
 ├── EngineError   an engine that is not installed or failed while running
-├── DataError     annotations, predictions or records that are not what their format says
-└── TrainError    a training run that cannot be begun, or cannot go on
+├── DataError     annotations, predictions or records that do not match their format
+└── TrainError    a training run that cannot start or cannot continue
 
 Every message is one line that says what is wrong and what to do.
 """
@@ -39,14 +39,14 @@ class EngineError(VtError):
 
 
 class DataError(VtError):
-    """A file or record of annotations, predictions or scores that is not what its format says."""
+    """A file or record of annotations, predictions or scores does not match its format."""
 
 
 class TrainError(VtError):
-    """A training run cannot be begun, or cannot go on."""
+    """A training run cannot start or cannot continue."""
 
 
 def first_line(error: BaseException) -> str:
-    """The first line of an error's message, or its type's name when it has none."""
+    """Returns the first line of an error's message, or its type's name if the message is empty."""
     lines = str(error).strip().splitlines()
     return lines[0] if lines else type(error).__name__

@@ -1,4 +1,4 @@
-"""Python's search for cycles of garbage, left out where there is none to find."""
+"""Switch off Python's cyclic garbage collector where it would find nothing."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from contextlib import contextmanager
 
 @contextmanager
 def without_collection() -> Iterator[None]:
-    """No garbage is looked for meanwhile: for imports, or records that pile up, each search would look at all of it."""
+    """Disables garbage collection: during imports, or while records accumulate, every pass would scan all objects."""
     enabled = gc.isenabled()
     gc.disable()
     try:

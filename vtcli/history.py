@@ -1,6 +1,6 @@
-"""What was asked and answered on this machine: the records of `vt ask` and `vt chat`, in one SQLite file.
+"""The history of questions and answers on this machine: the records of `vt ask` and `vt chat`, in one SQLite file.
 
-The file is its owner's alone to read. It is bounded, and nothing else than `vt history` reads it.
+Only the file's owner can read it. The number of records is bounded, and only `vt history` reads the file.
 """
 
 from __future__ import annotations
@@ -20,8 +20,8 @@ from vtcli.trace.text import dump_json
 from vtcli.video.text import shown
 
 KEPT = 10_000
-"""Answers that are kept; the oldest go first. One takes about 4 kB."""
-_WAIT = 5.0  # seconds for another process that writes
+"""Number of answers kept; the oldest are deleted first. One answer takes about 4 kB."""
+_WAIT = 5.0  # seconds to wait while another process writes
 _TABLE = """
 CREATE TABLE IF NOT EXISTS answers (
     id INTEGER PRIMARY KEY AUTOINCREMENT,
@@ -35,7 +35,7 @@ CREATE TABLE IF NOT EXISTS answers (
 
 @dataclass(frozen=True)
 class Entry:
-    """One answer: its number, when it was given (seconds since 1970), in which folder, and its record."""
+    """One answer: its number, its time (seconds since 1970), the working folder, and its record."""
 
     id: int
     time: float
@@ -43,20 +43,20 @@ class Entry:
     record: dict[str, Any]
 
     def as_json(self) -> dict[str, Any]:
-        """What a list shows of it."""
+        """Returns the fields that a listing shows."""
         record = self.record
         facts = {"video": record["video"]["path"], "question": record["question"], "answer": record["answer"]}
         return {"id": self.id, "time": round(self.time, 3), "folder": self.folder, **facts, "choice": record["choice"]}
 
 
 class History:
-    """The history in `file`, which is made when the first answer is added. Raises VtError where it cannot be used."""
+    """The history in `file`, created when the first answer is added. Raises VtError if the file cannot be used."""
 
     def __init__(self, file: Path) -> None:
         self.file = file
 
     def add(self, record: Mapping[str, Any]) -> None:
-        """Keeps a record."""
+        """Adds a record, and deletes the oldest beyond `KEPT`."""
         text = " ".join(str(record[key] or "") for key in ("question", "answer", "text"))
         words = f"{record['video']['path']} {text}".casefold().encode("utf-8", "replace").decode()
         folder = os.getcwd().encode("utf-8", "replace").decode()
@@ -66,29 +66,32 @@ class History:
             base.execute("DELETE FROM answers WHERE id <= (SELECT MAX(id) FROM answers) - ?", (KEPT,))
 
     def latest(self, count: int) -> list[Entry]:
-        """The last `count` answers, the oldest of them first."""
+        """Returns the last `count` answers, oldest first."""
         return self._select("ORDER BY id DESC LIMIT ?", (count,))[::-1]
 
     def search(self, words: Sequence[str], count: int) -> list[Entry]:
-        """The last `count` answers whose video, question or text holds all of `words`, in whatever case."""
+        """Returns the last `count` answers that contain all of `words`, ignoring case, oldest first.
+
+        The path of the video, the question, the answer and the text are searched together.
+        """
         holds = " AND ".join("instr(words, ?)" for _ in words)
         values = [word.casefold().encode("utf-8", "replace").decode() for word in words]
         return self._select(f"WHERE {holds} ORDER BY id DESC LIMIT ?", (*values, count))[::-1]
 
     def get(self, id: int | None = None) -> Entry:
-        """One answer, by default the last. Raises VtError where there is none of that number."""
+        """Returns one answer, by default the last. Raises VtError if no answer has that number."""
         found = self.latest(1) if id is None else self._select("WHERE id = ?", (id,))
         if not found:
             raise VtError("the history is empty" if id is None else f"the history has no answer {id}: see vt history")
         return found[0]
 
     def clear(self) -> int:
-        """Removes all of it; how many answers that were."""
+        """Deletes all answers; returns their number."""
         with self._open() as base:
             count = base.execute("DELETE FROM answers").rowcount if base else 0
         if count:
             with self._open() as base:
-                base.execute("VACUUM")  # what was removed is no longer in the file
+                base.execute("VACUUM")  # removes the deleted content from the file
         return count
 
     def _select(self, rest: str, values: Sequence[object]) -> list[Entry]:
@@ -100,7 +103,7 @@ class History:
 
     @contextmanager
     def _open(self, make: bool = False) -> Iterator[Any]:
-        """The data base, or None where there is no file and none is to be made."""
+        """Opens the database; yields None if the file does not exist and `make` is False."""
         try:
             if make:
                 self.file.parent.mkdir(parents=True, exist_ok=True)

@@ -1,7 +1,7 @@
-"""How vt was installed, and so the exact command that adds a missing extra.
+"""Detect how vt was installed, to give the exact command that adds a missing extra.
 
-Each installer keeps its own environment, so `pip install` is right for only one of them. The package is named as
-it was first installed (PEP 610 `direct_url.json`): a wheel file or a checkout is not looked for on an index.
+Each installer keeps its own environment, so `pip install` is right for only one of them. The command names the package
+as it was first installed (PEP 610 `direct_url.json`): a wheel file or a checkout is not looked up on an index.
 """
 
 from __future__ import annotations
@@ -22,24 +22,24 @@ PACKAGE = "vtcli"
 
 
 def require(what: str, extra: str, *modules: str) -> None:
-    """EngineError, with the command that helps, unless every module that `what` needs can be imported."""
+    """Raises EngineError with the install command unless every one of `modules`, which `what` needs, is installed."""
     missing = [name for name in modules if util.find_spec(name) is None]
     if missing:
         raise EngineError(f"{what} needs {' and '.join(missing)}: run {install_command(extra)}")
 
 
 def install_command(extra: str) -> str:
-    """The command line that adds `extra` ("torch", "gguf", …) to this installation, quoted for the shell."""
+    """Returns the command that adds `extra` ("torch", "gguf", …) to this installation, quoted for the shell."""
     return _quote(_command(extra, Path(sys.prefix), _direct_url()))
 
 
 def pip_command(*arguments: str) -> str:
-    """`pip` with `arguments` for the environment that vt lives in, quoted for the shell."""
+    """Returns the `pip` command with `arguments` for the environment of vt, quoted for the shell."""
     return _quote([*_pip(Path(sys.prefix), arguments[0]), *arguments[1:]])
 
 
 def _command(extra: str, prefix: Path, direct_url: dict[str, object]) -> list[str]:
-    # Both tools leave a receipt in the environment they own; the folder's place is the user's choice.
+    # pipx and uv leave a receipt in each environment they manage; its location is the user's choice.
     source = _source(extra, direct_url)
     package = _pip_requirement(extra, direct_url)
     if _is_pipx(prefix) and source is not None:
@@ -56,21 +56,21 @@ def _is_pipx(prefix: Path) -> bool:
 def _pip(prefix: Path, action: str) -> list[str]:
     if _is_pipx(prefix):
         return ["pipx", "runpip", prefix.name, action]
-    if util.find_spec("pip") is None:  # environments made by uv hold no pip
+    if util.find_spec("pip") is None:  # environments created by uv contain no pip
         return ["uv", "pip", action, "--python", sys.executable]
-    # `pip` alone is another environment's unless this one is active.
+    # A plain `pip` belongs to another environment unless this one is active.
     active = os.environ.get("VIRTUAL_ENV") == str(prefix)
     return [*(["pip"] if active else [sys.executable, "-m", "pip"]), action]
 
 
 def _suffix(prefix: Path) -> list[str]:
-    """`--suffix` of a pipx environment made with one, so that the command changes that one."""
+    """Returns `--suffix` for a pipx environment created with a suffix, so that the command changes that environment."""
     suffix = prefix.name.removeprefix(PACKAGE)
     return ["--suffix", suffix] if suffix and suffix != prefix.name else []
 
 
 def _source(extra: str, direct_url: dict[str, object]) -> str | None:
-    """`vtcli[extra]` to install afresh, with the address it came from unless that was an index; None if it is gone."""
+    """Returns `vtcli[extra]`, with its source address unless that was an index; None if the local source is gone."""
     name = f"{PACKAGE}[{extra}]"
     url = direct_url.get("url")
     if not isinstance(url, str):
@@ -87,12 +87,12 @@ def _pip_requirement(extra: str, direct_url: dict[str, object]) -> list[str]:
     info, url = direct_url.get("dir_info"), str(direct_url.get("url", ""))
     if isinstance(info, dict) and info.get("editable"):
         return ["-e", f"{_local(url)}[{extra}]"]
-    # pip and uv are content with the installed vtcli and add only what its extra asks for.
+    # pip and uv accept the installed vtcli and add only what the extra requires.
     return [f"{PACKAGE}[{extra}]"]
 
 
 def _local(url: str) -> str:
-    """The path of a `file:` address."""
+    """Returns the path of a `file:` address."""
     return url2pathname(urlsplit(url).path)
 
 

@@ -1,9 +1,9 @@
 """One clip and one prompt → token layout and M-RoPE positions; pure numpy, no engine.
 
-The rule is that of transformers 4.51.3 (`Qwen2_5_VLForConditionalGeneration.get_rope_index`), under which the
-checkpoints of this family were trained and which the vLLM engines still keep. Later transformers releases differ,
-each in its own way (huggingface/transformers#45381, #48669), so positions are computed here and given to every
-engine explicitly.
+Positions follow the rule of transformers 4.51.3 (`Qwen2_5_VLForConditionalGeneration.get_rope_index`). The checkpoints
+of this family were trained under this rule, and the vLLM engines still follow it. Later transformers releases differ,
+each in its own way (huggingface/transformers#45381, #48669), so positions are computed here and passed to every engine
+explicitly.
 """
 
 from __future__ import annotations
@@ -21,10 +21,10 @@ Ids = NDArray[np.int64]
 
 @dataclass(frozen=True, eq=False)
 class Layout:
-    """A prompt as the model sees it. L tokens, of which `video_tokens` are cells of the clip.
+    """A prompt as the model sees it: L tokens, `video_tokens` of them video cells.
 
-    input_ids (L,) and positions (3, L) — time, row, column — are int64; `grid` is (T, H, W) in patches, T frame
-    pairs. `next_position` is where the first generated token stands, the same on all three axes.
+    input_ids (L,) and positions (3, L) — time, row, column — are int64. `grid` is (T, H, W) in patches, with T frame
+    pairs. `next_position` is the position of the first generated token, the same on all three axes.
     """
 
     input_ids: Ids
@@ -36,7 +36,7 @@ class Layout:
 
 @dataclass(frozen=True)
 class Shape:
-    """Of one video in a prompt: its grid (T, H, W) in patches, and the seconds between frame pairs."""
+    """The shape of one video in a prompt: its grid (T, H, W) in patches, and the seconds between frame pairs."""
 
     grid: tuple[int, int, int]
     second_per_grid: float
@@ -51,7 +51,7 @@ def mrope_positions(
     merge_size: int = 2,
     tokens_per_second: float = 2,
 ) -> Ids:
-    """Positions (3, L) of a prompt with at most one video, whose tokens stand together; see `number`."""
+    """Returns positions (3, L) of a prompt with at most one video, its tokens contiguous; see `number`."""
     ids = np.asarray(input_ids, dtype=np.int64)
     shapes = [Shape(grid, second_per_grid)] if (ids == video_token_id).any() else []
     return number(
@@ -62,11 +62,12 @@ def mrope_positions(
 def number(
     ids: Ids, shapes: Sequence[Shape], *, video_token_id: int, merge_size: int = 2, tokens_per_second: float = 2
 ) -> Ids:
-    """Positions (3, L) of ids (L,) that hold the videos of `shapes`, each as one run of video tokens, in order.
+    """Returns positions (3, L) of ids (L,) with the videos of `shapes` in order, each as one run of video tokens.
 
-    Text counts up by one on all axes. With `start` the next free position, the video cell (i, row, column) stands at
-    (start + floor(i · second_per_grid · tokens_per_second), start + row, start + column), and the text after it
-    resumes at the maximum over all axes + 1. Raises ValueError when the video tokens do not match the grids.
+    Text positions increase by one per token on all axes. With `start` the next free position, the video cell
+    (i, row, column) has the position (start + floor(i · second_per_grid · tokens_per_second), start + row,
+    start + column). Text after a video resumes at the maximum over all axes + 1. Raises ValueError if the video tokens
+    do not match the grids.
     """
     where = np.flatnonzero(ids == video_token_id)
     counts = [video_token_count(shape.grid, merge_size) for shape in shapes]
@@ -88,9 +89,9 @@ def number(
 
 
 def expand(prompt_ids: Sequence[int], shapes: Sequence[Shape], video_token_id: int, merge_size: int = 2) -> Ids:
-    """`prompt_ids`, which hold one video token a video, with as many as each video has cells.
+    """Repeats the single video token of each video in `prompt_ids` once per cell of that video.
 
-    Raises ValueError unless there are as many video tokens as `shapes`.
+    Raises ValueError unless the number of video tokens equals the number of `shapes`.
     """
     ids = np.asarray(prompt_ids, dtype=np.int64)
     where = np.flatnonzero(ids == video_token_id)
@@ -112,10 +113,10 @@ def build_layout(
     merge_size: int = 2,
     tokens_per_second: float = 2,
 ) -> Layout:
-    """Expands the prompt's single video token to the clip's cells and numbers everything.
+    """Expands the prompt's single video token to the clip's cells and assigns all positions.
 
-    `prompt_ids` come from the chat template (one `<|video_pad|>`); `second_per_grid` is the seconds between
-    frame pairs, 2 / sampled fps. Raises ValueError unless there is exactly one video token.
+    `prompt_ids` come from the chat template (one `<|video_pad|>`). `second_per_grid` is the number of seconds between
+    frame pairs, 2 / sampled fps. Raises ValueError unless the prompt holds exactly one video token.
     """
     shapes = [Shape(grid, second_per_grid)]
     full = expand(prompt_ids, shapes, video_token_id, merge_size)
@@ -126,9 +127,9 @@ def build_layout(
 
 
 def _cells(shape: Shape, merge_size: int, tokens_per_second: float) -> Ids:
-    """Positions (3, cells) of a video's cells, from 0."""
+    """Returns positions (3, cells) of a video's cells, starting at 0."""
     t, h, w = shape.grid[0], shape.grid[1] // merge_size, shape.grid[2] // merge_size
-    # float32 and this order, as in 4.51: float64 gives other whole numbers (at 2.6 fps, grid 39: 60, not 59).
+    # float32 and this order of operations, as in 4.51: float64 gives other integers (at 2.6 fps, grid 39: 60, not 59).
     steps = np.arange(t).astype(np.float32) * np.float32(shape.second_per_grid) * np.float32(tokens_per_second)
     return np.stack(np.meshgrid(steps.astype(np.int64), np.arange(h), np.arange(w), indexing="ij")).reshape(3, -1)
 

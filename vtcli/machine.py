@@ -1,6 +1,7 @@
-"""Where models can run on this machine and how much memory is free there, found without importing an engine.
+"""Find where models can run on this machine and how much memory is free there, without importing an engine.
 
-`vt models` and the first `vt ask` use it: importing torch to ask it takes seconds. `vt doctor` asks the libraries.
+`vt models` and the first `vt ask` use this module, because importing torch takes seconds. `vt doctor` queries the
+libraries themselves.
 """
 
 from __future__ import annotations
@@ -17,14 +18,14 @@ from pathlib import Path
 
 from vtcli.engines.room import free_memory
 
-_METAL_SHARE = 2 / 3  # of main memory: what macOS lets the GPU have by default
+_METAL_SHARE = 2 / 3  # share of main memory that macOS gives the GPU by default
 
 
 @dataclass(frozen=True)
 class Place:
-    """An engine that is installed, a device it can use ("cuda", "mps", "cpu"), bytes free there.
+    """An installed engine, a device it can use ("cuda", "mps", "cpu"), and the bytes free there.
 
-    `value_bytes` is what a number takes where the engine keeps a checkpoint's own precision; llama.cpp has its own.
+    `value_bytes` is the size of one value in an engine that runs checkpoints unquantised; llama.cpp uses its own types.
     """
 
     engine: str
@@ -34,7 +35,7 @@ class Place:
 
 
 def places() -> list[Place]:
-    """The fastest device of each installed engine, and the processor."""
+    """Returns the fastest device of each installed engine, and the CPU."""
     return [*_transformers(), *_llama_cpp()]
 
 
@@ -65,7 +66,7 @@ def _libraries(package: str) -> Iterator[Path]:
 
 
 def _torch_has_cuda() -> bool:
-    """As torch/version.py says; importing it takes two seconds."""
+    """Whether torch has CUDA or ROCm, read from torch/version.py because importing torch takes two seconds."""
     spec = util.find_spec("torch")
     if spec is None or spec.origin is None:
         return False
@@ -77,7 +78,7 @@ def _torch_has_cuda() -> bool:
 
 
 def _nvidia_memory() -> int:
-    """Bytes free on all GPUs that CUDA may see, by the driver's own library; 0 without one."""
+    """Returns the bytes free on all GPUs visible to CUDA, from the driver's NVML library; 0 without that library."""
     name = "nvml.dll" if sys.platform == "win32" else "libnvidia-ml.so.1"
     try:
         library = ctypes.CDLL(name)
@@ -102,9 +103,9 @@ def _nvidia_memory() -> int:
 
 
 def _is_visible(number: int, count: int, name: str, visible: str) -> bool:
-    """Whether CUDA_VISIBLE_DEVICES, `visible`, lets a GPU of `count` be seen: by its number or how its `name` begins.
+    """Whether `visible`, the value of CUDA_VISIBLE_DEVICES, includes one of `count` GPUs, by number or UUID prefix.
 
-    What comes after a number that is none counts no more, as for CUDA. A slice (MIG) may be any GPU's.
+    `name` is the GPU's UUID. Entries after an invalid one are ignored, as in CUDA. A MIG entry may belong to any GPU.
     """
     for listed in (part.strip() for part in visible.split(",")):
         if (
@@ -129,7 +130,7 @@ def _metal_memory() -> int:
 
 
 def _has_bfloat16() -> bool:
-    """Whether the processor multiplies bfloat16, as Linux tells; elsewhere only Apple's are taken to."""
+    """Whether the CPU multiplies bfloat16, according to Linux; on other systems, assumed for Apple silicon only."""
     try:
         flags = Path("/proc/cpuinfo").read_text(encoding="utf-8")
     except OSError:

@@ -1,6 +1,6 @@
-"""How much memory one question takes, from the checkpoint's sizes alone, and what would fit where it does not.
+"""Estimate the memory of one question from the checkpoint's sizes alone, and suggest what would fit if it does not.
 
-Nothing is loaded to find out: the numbers come from config.json, the headers of the weights and the planned frames.
+Nothing is loaded: the numbers come from config.json, the headers of the weights and the planned frames.
 """
 
 from __future__ import annotations
@@ -16,9 +16,9 @@ from vtcli.tokens import FRAME_FACTOR, IMAGE_FACTOR, video_token_count
 
 @dataclass(frozen=True)
 class Clip:
-    """What of a question decides its memory: frames of `height` x `width` pixels, and tokens that are not video's.
+    """The sizes that determine a question's memory: frames of `height` x `width` pixels, and text tokens.
 
-    `text` counts the prompt's and as many as the reply may have.
+    `text` counts the prompt's text tokens and the maximum number of reply tokens.
     """
 
     frames: int
@@ -30,13 +30,13 @@ class Clip:
 def memory_by_part(
     checkpoint: Checkpoint, clip: Clip, value_bytes: int | None = None, device: str = "cuda"
 ) -> dict[str, int]:
-    """Bytes of `weights`, `kv` (keys and values of all tokens), `vision` and their `total`.
+    """Returns the bytes of `weights`, `kv` (the KV cache of all tokens), `vision` and their `total`.
 
-    `value_bytes` a number, by default 2, or 4 in a small model, which runs in float32 everywhere; a GGUF file has its
-    own. `vision` is the peak inside one layer of the vision tower, which is above that of reading the clip's tokens:
-    the patches, and the wider of feed-forward and attention, which in half precision rotates queries and keys in
-    float32, on a processor a few at a time. Frameworks add workspace of their own. Raises ModelError where config.json
-    lacks a size.
+    `value_bytes` is the size of one value: by default 2, or 4 for a small model, which runs in float32 everywhere. GGUF
+    files use their own types instead. `vision` is the peak inside one layer of the vision tower, which exceeds the peak
+    of prefill over the clip's tokens: the patches, plus the larger of feed-forward and attention. In half precision,
+    attention rotates queries and keys in float32; on a CPU, a few patches at a time. Frameworks need workspace in
+    addition. Raises ModelError if config.json lacks a size.
     """
     each = value_bytes or (4 if checkpoint.weights.parameters <= SMALL else 2)
     try:
@@ -44,14 +44,14 @@ def memory_by_part(
     except (KeyError, TypeError, ValueError) as error:
         raise ModelError(f"{checkpoint.name}: config.json lacks a usable size ({error})") from error
     parts = {name: count * each for name, count in values.items()}
-    if checkpoint.is_gguf:  # weights as they lie in the files, keys and values in float16, the rest in float32
+    if checkpoint.is_gguf:  # weights as stored, KV cache in float16 (float32 for F32), the rest in float32
         kv = values["kv"] * (4 if checkpoint.quant == "F32" else 2)
         parts = {"weights": checkpoint.weights.bytes, "kv": kv, "vision": 4 * values["vision"]}
     return parts | {"total": sum(parts.values())}
 
 
 def check_fit(checkpoint: Checkpoint, clip: Clip, value_bytes: int, device: str, free: int) -> None:
-    """Raises EngineError where the question takes more than the `free` bytes of `device`, with what would fit."""
+    """Raises EngineError, naming what would fit, if the question needs more than the `free` bytes of `device`."""
     parts = memory_by_part(checkpoint, clip, value_bytes, device)
     if parts["total"] > free:
         need = f"weights {_gb(parts['weights'])}, keys and values {_gb(parts['kv'])}, vision {_gb(parts['vision'])}"
@@ -62,7 +62,7 @@ def check_fit(checkpoint: Checkpoint, clip: Clip, value_bytes: int, device: str,
 
 
 def advice(checkpoint: Checkpoint, clip: Clip, value_bytes: int, device: str, free: int) -> str:
-    """What to do where memory does not suffice: fewer frames, smaller ones, or another model or device."""
+    """Returns a remedy for insufficient memory: fewer or smaller frames, or another model or device."""
 
     def fits(other: Clip) -> bool:
         return memory_by_part(checkpoint, other, value_bytes, device)["total"] <= free
@@ -79,7 +79,7 @@ def advice(checkpoint: Checkpoint, clip: Clip, value_bytes: int, device: str, fr
 
 
 def most_frames(checkpoint: Checkpoint, clip: Clip, value_bytes: int, device: str, free: int, limit: int = 768) -> int:
-    """The most frames of this size that `free` bytes of `device` hold, an even number up to `limit`; 0 for none."""
+    """Returns the most frames of this size that fit in `free` bytes of `device`: even, at most `limit`, 0 if none."""
     low, high = 0, limit // FRAME_FACTOR
     while low < high:
         middle = (low + high + 1) // 2
@@ -92,7 +92,7 @@ def most_frames(checkpoint: Checkpoint, clip: Clip, value_bytes: int, device: st
 
 
 def _smaller(clip: Clip) -> Iterator[Clip]:
-    """Halves the picture's area until it is one token."""
+    """Yields clips with the frame area halved repeatedly, down to one token."""
     height, width = clip.height, clip.width
     while max(height, width) > IMAGE_FACTOR:
         scale = 0.5**0.5
@@ -101,7 +101,7 @@ def _smaller(clip: Clip) -> Iterator[Clip]:
 
 
 def _values(checkpoint: Checkpoint, clip: Clip, wide: bool) -> dict[str, int]:
-    """How many numbers each part has; `wide`: attention of the vision tower rotates all at once, in float32."""
+    """Returns the number of values of each part. `wide`: vision attention rotates all patches at once, in float32."""
     text, vision = checkpoint.text_config, checkpoint.vision_config
     heads = int(text["num_attention_heads"])
     head_size = int(text.get("head_dim") or int(text["hidden_size"]) // heads)
@@ -110,7 +110,7 @@ def _values(checkpoint: Checkpoint, clip: Clip, wide: bool) -> dict[str, int]:
     patch = 3 * checkpoint.temporal_patch_size * checkpoint.patch_size**2
     grid = checkpoint.grid(clip.frames, clip.height, clip.width)
     tokens = clip.text + video_token_count(grid, checkpoint.merge_size)
-    # Counted while they ran, tensor by tensor; llama.cpp rotates in place.
+    # Counted tensor by tensor during runs; llama.cpp rotates in place.
     widest = 4 * hidden + 3 * inner
     if checkpoint.is_gguf:
         widest = 2 * hidden + max(4 * hidden, 2 * inner)

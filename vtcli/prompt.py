@@ -1,8 +1,8 @@
-"""The prompts that models were trained with, byte for byte, and the one message layout they are sent in.
+"""The prompts that models were trained with, byte for byte, and the message layout that carries them.
 
-Texts: Video-R1 as its evaluation sends them (tulerfeng/Video-R1); Video-Thinker (arXiv 2510.23473, appendix D.1) as
-its training and evaluation scripts send them, which differs from the paper's typesetting: backticks, the doubled
-"such as" and the missing blank in "tags.Follow" are what the weights were trained on and so are kept.
+Sources: Video-R1 as its evaluation sends it (tulerfeng/Video-R1); Video-Thinker (arXiv 2510.23473, appendix D.1) as its
+training and evaluation scripts send it. The scripts differ from the paper's typesetting: the weights were trained with
+the backticks, the doubled "such as" and the missing space in "tags.Follow", so all three are kept.
 """
 
 from __future__ import annotations
@@ -41,11 +41,11 @@ USER_TEMPLATE = (
 
 _LETTER_REQUEST = "provide only the single option letter (e.g., A, B, C, D, E, F etc.)"
 
-#: The paper has no template for open questions: its own asks for an option letter even where there is none.
+#: The paper has no template for open questions: its template asks for an option letter even without options.
 #: Only those words are replaced; everything else is the trained text.
 OPEN_USER_TEMPLATE = USER_TEMPLATE.replace(_LETTER_REQUEST, "provide your answer")
 
-#: Video-R1's text behind every question; what kind of answer is wanted follows. The missing full stop is its own.
+#: Video-R1's text after every question, followed by the requested kind of answer. The missing full stop is Video-R1's.
 VIDEO_R1_USER_TEMPLATE = (
     "{Question}\nPlease think about this question as if you were a human pondering deeply. Engage in an internal "
     "dialogue using expressions such as 'let me think', 'wait', 'Hmm', 'oh, I see', 'let's break it down', etc, or "
@@ -63,9 +63,9 @@ VIDEO_R1_TEXT = " Please provide your text answer within the <answer> </answer> 
 class Prompt:
     """The texts of one question, before the chat template: `user` (question and instructions) and `system`.
 
-    Without a system text the template puts in its own. `later` holds what followed in a conversation: what the model
-    wrote, then the next question, and so on in turns. The paper knows none. `videos`, or `pictures`, stand before the
-    user's text.
+    Without a system text, the template inserts its own. `later` holds the rest of a conversation: the model's reply,
+    the next question, and so on in turns; the paper has no conversations. `videos`, then `pictures`, precede the user's
+    text.
     """
 
     system: str | None
@@ -75,7 +75,7 @@ class Prompt:
     pictures: int = 0
 
     def messages(self) -> list[dict[str, Any]]:
-        """The chat messages as trained: system if any, then one user turn with the video first, the text second."""
+        """Returns the chat messages as trained: system, if any, then a user turn with the video before the text."""
         shown = [{"type": "video"}] * self.videos + [{"type": "image"}] * self.pictures
         user = {"role": "user", "content": [*shown, {"type": "text", "text": self.user}]}
         later = [
@@ -88,18 +88,18 @@ class Prompt:
 
 
 def build_prompt(question: str, choices: Sequence[str] = (), style: str = "video-thinker") -> Prompt:
-    """The prompt of one question, open or multiple choice, in a `style` of PROMPTS.
+    """Builds the prompt of one question, open or multiple choice, in a `style` of PROMPTS.
 
-    `choices` are the option texts without letters; "A. ", "B. " … are added here and the block is laid out as
-    the paper's evaluation does (`"\\nOptions:\\n"`, one option a line). The question is kept as it is given.
-    Raises UsageError for an empty question or option, a single option, more than 26, or text that is not Unicode.
+    `choices` are the option texts without letters. "A. ", "B. " … are added here, in the layout of the paper's
+    evaluation (`"\\nOptions:\\n"`, one option per line). The question stays as given. Raises UsageError for an empty
+    question or option, a single option, more than 26 options, or text that is not valid Unicode.
     """
     _check(question, choices)
     return PROMPTS[style](question, option_lines(choices))
 
 
 def option_lines(texts: Sequence[str]) -> str:
-    """The options' texts with their letters, a line each."""
+    """Returns the option texts with their letters, one per line."""
     return "".join(f"{letter}. {text}\n" for letter, text in zip(ascii_uppercase, texts, strict=False))
 
 
@@ -111,7 +111,7 @@ def _video_thinker(question: str, options: str) -> Prompt:
 
 def _video_r1(question: str, options: str) -> Prompt:
     template = VIDEO_R1_USER_TEMPLATE + (VIDEO_R1_LETTER if options else VIDEO_R1_TEXT)
-    asked = f"{question}Options:\n{options}" if options else question  # no newline before: its own way
+    asked = f"{question}Options:\n{options}" if options else question  # no newline before "Options:", as in Video-R1
     return Prompt(None, template.replace("{Question}", asked))
 
 
@@ -119,7 +119,7 @@ def _plain(question: str, options: str) -> Prompt:
     return Prompt(None, f"{question}\n{options}Answer with the option's letter." if options else question)
 
 
-#: What a catalogue entry's `prompt` may name: the text a model was trained to follow, or the question alone.
+#: The values of a catalogue entry's `prompt`: the text a model was trained with, or ("plain") the question alone.
 PROMPTS: Mapping[str, Callable[[str, str], Prompt]] = {
     "video-thinker": _video_thinker,
     "video-r1": _video_r1,
@@ -128,7 +128,7 @@ PROMPTS: Mapping[str, Callable[[str, str], Prompt]] = {
 
 
 def known_style(named: object) -> str:
-    """`named` if it is one of PROMPTS, else the paper's."""
+    """Returns `named` if it is one of PROMPTS, otherwise the paper's style."""
     return named if isinstance(named, str) and named in PROMPTS else "video-thinker"
 
 
@@ -141,7 +141,7 @@ def _check(question: str, choices: Sequence[str]) -> None:
         raise UsageError(f"{len(choices)} choices: at most {len(ascii_uppercase)}, one for each letter A-Z")
     if not all(text.strip() for text in choices):
         raise UsageError("a choice is empty: give each --choice a text")
-    try:  # bytes of another encoding arrive from the command line as lone surrogates
+    try:  # invalid bytes on the command line arrive as lone surrogates
         "".join((question, *choices)).encode()
     except UnicodeEncodeError:
         raise UsageError("the question or a choice is not valid UTF-8 text") from None

@@ -1,4 +1,4 @@
-"""The records scripts read: `vt.answer/1` and `vt.plan/1`, field by field as in docs/schema/."""
+"""Build the JSON records for scripts: `vt.answer/1` and `vt.plan/1`, field by field as in docs/schema/."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def answer_record(
     timing: Mapping[str, float],
     warnings: Sequence[str],
 ) -> dict[str, Any]:
-    """`vt.answer/1`. Times of segments are seconds of the file: a window's start is added to what the model wrote."""
+    """Builds `vt.answer/1`. Segment times are seconds in the file: the window's start is added to the model's times."""
     question, offset = plan.question, frames.plan.offset
     answer, choice = settle(trace, question.choices)
     return {
@@ -62,7 +62,7 @@ def answer_record(
 def failed_record(
     question: Question, name: str, info: VideoInfo | None, checkpoint: Checkpoint, engine: Engine, error: Exception
 ) -> dict[str, Any]:
-    """What stands for an answer where there is none. `name` is the video's, `info` what is known of it."""
+    """Builds the record of a failed question. `name` is the video's path; `info` is None if it was not probed."""
     unknown = dict.fromkeys(("duration", "fps", "width", "height", "frames"))
     return {
         "schema": "vt.answer/1",
@@ -97,7 +97,7 @@ def _model(checkpoint: Checkpoint, engine: Engine) -> dict[str, Any]:
 
 
 def plan_record(plan: Plan, layout: Layout, memory: Mapping[str, int], warnings: Sequence[str]) -> dict[str, Any]:
-    """`vt.plan/1`: what `ask` would show the model. Raises as `choose_reader` does."""
+    """Builds `vt.plan/1`: what `ask` would send to the model. Raises the errors of `choose_reader`."""
     times = tuple(plan.info.times[index] for index in plan.frames.indices)
     return {
         "schema": "vt.plan/1",
@@ -125,14 +125,14 @@ def _reader(plan: Plan) -> str:
 
 
 def _moved(segment: Segment, offset: float) -> Segment:
-    """`segment` on the file's clock; microseconds, so that the sum shows no rounding error."""
+    """Returns `segment` in file time, rounded to microseconds so that the sum shows no rounding error."""
     if segment.start is None or segment.end is None:
         return segment
     return replace(segment, start=round(segment.start + offset, 6), end=round(segment.end + offset, 6))
 
 
 def _outcome(trace: Trace, answer: str, choice: str | None, stats: StreamStats, plan: Plan) -> list[str]:
-    """Warnings about the answer itself."""
+    """Returns warnings about the answer itself."""
     notes = []
     if stats.finish == "length":
         notes.append(f"the output was cut at {stats.completion_tokens} tokens; raise --max-tokens")

@@ -1,4 +1,4 @@
-"""A model that stays open over many questions: loaded in the background, once, and asked in turn."""
+"""A model that stays open for many questions: it is loaded once, in the background."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from vtcli.tokens import FRAME_FACTOR, IMAGE_FACTOR
 from vtcli.video.reader import Frames
 
 _LEAST = Clip(FRAME_FACTOR, IMAGE_FACTOR, IMAGE_FACTOR, 1)
-"""The smallest question there is: where it does not fit, no other does."""
+"""The smallest possible question: if it does not fit, no other does."""
 
 
 class Session:
-    """The model that `question` names, and its engine. Used by one thread.
+    """The model that `question` names, and its engine. For use from one thread.
 
-    Raises ModelError, EngineError and UsageError as `vtcli.ask.ask` does, before anything is loaded.
+    The constructor raises ModelError, EngineError and UsageError as `vtcli.ask.ask` does, before anything is loaded.
     """
 
     def __init__(self, question: Question) -> None:
@@ -32,12 +32,12 @@ class Session:
         self._loaded = False
 
     def start(self) -> None:
-        """Begins to load; a second call does nothing."""
+        """Starts loading; a second call does nothing."""
         if self._loading is None:
             self._loading = Background(self._load)
 
     def wait(self) -> float:
-        """Until the model is loaded: the seconds that took, at the first call. Raises EngineError, ModelError."""
+        """Waits for the model; the first call returns the seconds loading took. Raises EngineError, ModelError."""
         self.start()
         assert self._loading is not None
         self._loading.result()
@@ -45,19 +45,19 @@ class Session:
         return self._loading.seconds if first else 0.0
 
     def check_fit(self, plan: Plan) -> None:
-        """Raises EngineError where a question takes more memory than was free for all before the model was loaded."""
+        """Raises EngineError if a question, weights included, needs more memory than was free before loading."""
         self.wait()
         assert self._loading is not None
         engine, free = self.engine, self._loading.result()
         check_fit(self.checkpoint, plan.clip(), VALUE_BYTES[engine.dtype], engine.device, free)
 
     def answer(self, plan: Plan, frames: Frames, spent: Spent, listener: Listener | None = None) -> dict[str, Any]:
-        """The record of a question whose frames are read. Raises EngineError."""
+        """Returns the record of a question whose frames are read. Raises EngineError."""
         self.wait()
         return answer(self.engine, plan, frames, lay_out(plan, frames), spent, listener)
 
     def close(self) -> None:
-        """Frees the model; what is still being loaded is freed when it is."""
+        """Frees the model; a model that is still loading is freed once loaded."""
         if self._loading is not None and not self._loading.done:
             Background(self._discard)
         else:
@@ -70,7 +70,7 @@ class Session:
         self.close()
 
     def _load(self) -> int:
-        """Opens the engine; the bytes that its device had free before."""
+        """Opens the engine; returns the bytes that were free on its device before."""
         engine = self.engine
         engine.prepare()
         free = engine.free_memory()

@@ -1,7 +1,7 @@
-"""Where vt keeps its own files, and the defaults a user may set in config.toml.
+"""The folders of vt's own files, and the defaults a user may set in config.toml.
 
-Order of precedence for `model` and `device`: the flag, then VT_MODEL / VT_DEVICE (read by the command
-line), then config.toml. What is downloaded never lives here: it stays in the Hugging Face cache.
+Order of precedence for `model` and `device`: the flag, then VT_MODEL / VT_DEVICE (read by the command line), then
+config.toml. Downloads are never stored in these folders; they stay in the Hugging Face cache.
 """
 
 from __future__ import annotations
@@ -20,12 +20,12 @@ if TYPE_CHECKING:
     from vtcli.history import History
 
 CACHE = "4 GB"
-"""Of a 7B in bfloat16, 16 frames take about 80 MB."""
+"""Default limit of the prefix store. For a 7B in bfloat16, 16 frames take about 80 MB."""
 
 
 @dataclass(frozen=True)
 class Settings:
-    """The keys config.toml may hold; None where the user set nothing.
+    """The keys of config.toml; None for a key that the user did not set.
 
     `cache` is a size such as "4 GB", `history` "on" or "off".
     """
@@ -37,16 +37,16 @@ class Settings:
 
 
 def config_file() -> Path:
-    """config.toml in VT_HOME, or in the platform's folder for settings (~/.config/vt on Linux)."""
+    """Returns config.toml in VT_HOME, or in the platform's settings folder (~/.config/vt on Linux)."""
     if home := os.environ.get("VT_HOME"):
         return Path(home) / "config.toml"
-    from platformdirs import user_config_path  # here: `vt --help` has no use for it
+    from platformdirs import user_config_path  # imported here because `vt --help` does not need it
 
     return user_config_path("vt", appauthor=False) / "config.toml"
 
 
 def cache_folder() -> Path:
-    """Where what can be computed again is kept: `cache` in VT_HOME, or the platform's folder (~/.cache/vt on Linux)."""
+    """Returns the folder of recomputable files: `cache` in VT_HOME, or the platform's (~/.cache/vt on Linux)."""
     if home := os.environ.get("VT_HOME"):
         return Path(home) / "cache"
     from platformdirs import user_cache_path
@@ -55,7 +55,7 @@ def cache_folder() -> Path:
 
 
 def data_folder() -> Path:
-    """Where what vt made for the user is kept: VT_HOME, or the platform's folder (~/.local/share/vt on Linux)."""
+    """Returns the folder of data vt made for the user: VT_HOME, or the platform's (~/.local/share/vt on Linux)."""
     if home := os.environ.get("VT_HOME"):
         return Path(home)
     from platformdirs import user_data_path
@@ -64,7 +64,7 @@ def data_folder() -> Path:
 
 
 def history() -> History | None:
-    """The history, None where config.toml switches it off. Raises UsageError for another setting than on and off."""
+    """Returns the history, or None if config.toml disables it. Raises UsageError for a value other than on or off."""
     from vtcli.history import History
 
     chosen = load_settings().history or "on"
@@ -74,7 +74,7 @@ def history() -> History | None:
 
 
 def prefix_store() -> PrefixStore:
-    """Where video prefixes are kept, of the size that config.toml allows. Raises UsageError for one that is none."""
+    """Returns the store of video prefixes, limited by config.toml's `cache`. Raises UsageError for an invalid size."""
     from vtcli.engines.prefix import PrefixStore
 
     return PrefixStore(cache_folder() / "prefixes", _bytes(load_settings().cache or CACHE))
@@ -90,8 +90,8 @@ def _bytes(size: str) -> int:
 def load_settings() -> Settings:
     """Reads config.toml; a missing file means no defaults.
 
-    Raises UsageError where the file is not TOML, has an unknown key or a value that is not text: a
-    misspelt key would otherwise be ignored without a word.
+    Raises UsageError if the file is not TOML, or has an unknown key or a value that is not text: a misspelt key would
+    otherwise be ignored silently.
     """
     path = config_file()
     try:

@@ -1,7 +1,7 @@
 """Completions by transformers' generate, called as TRL's GRPOTrainer calls it, with vt's ids, patches and positions.
 
-A row a completion, each with its prompt and its video; every row is computed until the last has ended. As of TRL 1.16
-(`GRPOTrainer._generate_single_turn`) and transformers 5.24. Greedily it writes what vt's own rollouts write.
+One row per completion, each with its prompt and its video; every row is computed until the last one has ended. Follows
+TRL 1.16 (`GRPOTrainer._generate_single_turn`) and transformers 5.24. Greedily it writes what vt's own rollouts write.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from vtcli.train.rollout import Drawing
 def generate(
     model: Any, prompts: Sequence[Encoded], copies: int, drawing: Drawing, _: object = None, precision: Any = None
 ) -> list[list[int]]:
-    """Stands where `vtcli.train.rollout.roll_out` does; draws by torch's dice, not by the numbers given."""
+    """Takes the place of `vtcli.train.rollout.roll_out`; draws with torch's generator, not with the given numbers."""
     from transformers import GenerationConfig
 
     rows = [prompt for prompt in prompts for _ in range(copies)]

@@ -1,4 +1,4 @@
-"""The rate at which the GPU copies its memory, and so the most tokens a second that reading all weights once allows.
+"""Measures how fast the GPU copies memory, and so the most tokens a second if each token reads all weights once.
 
 python benchmarks/gpu/bandwidth.py
 """
@@ -19,7 +19,7 @@ def main() -> None:
 
 
 def copied() -> float:
-    """Bytes a second that are read and written when memory is copied."""
+    """Returns the bytes per second that are read and written when memory is copied."""
     import torch
 
     source = torch.empty(GIGABYTES * 10**9, dtype=torch.uint8, device="cuda")

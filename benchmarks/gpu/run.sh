@@ -1,11 +1,11 @@
 #!/usr/bin/env bash
-# vt on a machine with an NVIDIA GPU: does it answer there as on the CPU, and how fast is the whole 7B?
+# Checks on an NVIDIA GPU that vt answers as on the CPU, and measures the speed of the whole 7B.
 #
 #     benchmarks/gpu/run.sh [WHEELS]
 #
-# python3 must have torch with CUDA, transformers and torchvision. The rest is installed from the folder WHEELS, or
-# from the index where none is given; `pip download -d WHEELS av psutil typer rich platformdirs accelerate` fills one
-# elsewhere.
+# python3 must have torch with CUDA, transformers and torchvision. The other packages are installed from the folder
+# WHEELS, or from the package index if none is given. To fill the folder on another machine:
+# `pip download -d WHEELS av psutil typer rich platformdirs accelerate`.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 venv=${VENV:-build/gpu-venv}

@@ -1,14 +1,17 @@
-"""How fast training steps are: SFT (all weights, LoRA) and GRPO, its prompts shared by their groups and not.
+"""How fast training steps are: SFT (all weights, LoRA) and GRPO, with prompts shared by their groups and not.
 
     python benchmarks/gpu/train.py               # tiny, on what there is
     python benchmarks/gpu/train.py --seven       # the 7B's shape, random weights, one H200
 
-Every case is a process of its own and runs `vt train`'s own trainers; the first two steps are not counted, figures are
-medians of the rest. "not shared": every completion computes its prompt, and its video, for itself, when it is drawn and
-in every pass over it, and each kernel of a step is launched by itself; "by generate" is TRL's way, which moreover draws
-by transformers' generate, given vt's positions; "shared, not captured" differs from "shared" in the launching alone.
-Utilisation counts six operations a trained weight and token, four a frozen one. SFT keeps what it computed for the way
-back; GRPO's rows compute it again. Nothing is written but the log.
+Every case is a process of its own and runs `vt train`'s own trainers. The first two steps are not counted; figures are
+medians of the rest.
+
+"not shared": every completion computes its own prompt and video, when it is drawn and in every pass over it, and each
+kernel of a step is launched separately. "by generate" is TRL's way, which also draws with transformers' generate, given
+vt's positions. "shared, not captured" differs from "shared" only in how kernels are launched.
+
+Utilisation counts six operations per trained weight and token, four per frozen one. With --seven, SFT keeps activations
+for the backward pass and GRPO's rows recompute them. Nothing is written but the log.
 """
 
 from __future__ import annotations
@@ -32,7 +35,7 @@ TRL = "by generate"
 
 
 def settings(options: argparse.Namespace, case: str) -> list[str]:
-    """What of the recipe the case changes."""
+    """Returns the recipe settings that the case changes."""
     stage, _, kind = case.partition(" ")
     steps = f"{stage}.max_steps={SKIPPED + options.steps}"
     common = [steps, f"{stage}.log_every=1", f"{stage}.save_every=100000", "data.held_out=0"]
@@ -46,7 +49,7 @@ def settings(options: argparse.Namespace, case: str) -> list[str]:
             "sft.max_tokens=16384",
             "compute=bfloat16",
         ]
-        # Weights in float32 with AdamW are 122 GB alone. SFT has room for what it computed, GRPO's rows have not.
+        # Weights in float32 with AdamW take 122 GB alone. SFT has room for activations, GRPO's rows have not.
         common += [f"{stage}.gradient_checkpointing={str(stage == 'grpo').lower()}", "weights=bfloat16"]
         common += ["sft.optimizer=adamw_torch_fused", "grpo.optimizer=adamw_torch_fused"]
     if kind == "LoRA":
@@ -59,7 +62,7 @@ def settings(options: argparse.Namespace, case: str) -> list[str]:
 
 
 def once(options: argparse.Namespace, model: Path | str, case: str, folder: Path) -> dict[str, float]:
-    """The figures of one case; {} where it fails, after saying why."""
+    """Returns the figures of one case; {} if it fails, after printing why."""
     code = Path(__file__).with_name("_train_once.py")
     arguments = [sys.executable, str(code), str(model), case, str(folder), *settings(options, case)]
     done = subprocess.run(arguments, capture_output=True, encoding="utf-8")

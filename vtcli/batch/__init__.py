@@ -1,1 +1,1 @@
-"""Many questions about many videos: read ahead, answered by one open model, written down so that nothing is lost."""
+"""Many questions about many videos: read ahead, answered by one loaded model, and recorded so that nothing is lost."""

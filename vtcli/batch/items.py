@@ -18,7 +18,10 @@ _DIGITS = 16
 
 @dataclass(frozen=True)
 class Item:
-    """One question about one video. `id` names it in every run; `extra` goes into its line as it is (JSON)."""
+    """One question about one video.
+
+    `id` identifies the item in every run; `extra` is copied unchanged into its output line (JSON).
+    """
 
     id: str
     question: Question
@@ -27,7 +30,7 @@ class Item:
 
 @dataclass(frozen=True)
 class Clip:
-    """Items about the same frames, which are read once."""
+    """Items about the same frames; the frames are read once."""
 
     items: tuple[Item, ...]
 
@@ -45,20 +48,21 @@ class Shard:
 
 
 def content_id(question: Question) -> str:
-    """An id made of what is asked about which video: the same in every run, another where either changes."""
+    """Returns an id derived from the video, question, choices and time range: equal for equal content in every run."""
     facts = (str(question.video), question.question, question.choices, question.start, question.end)
     return digest(facts)
 
 
 def digest(value: object) -> str:
-    """16 hex digits of a value that JSON can hold. File names that are not UTF-8 have theirs too."""
+    """Returns a hash, 16 hex digits, of a value that JSON can hold. File names that are not UTF-8 are accepted."""
     return hashlib.sha256(json.dumps(value).encode()).hexdigest()[:_DIGITS]
 
 
 def settings_of(item: Item, weights: str, engine: str, style: str) -> dict[str, Any]:
-    """What, besides question and video, decides the answer. `weights`: the model's fingerprint; `style`: its prompt's.
+    """Returns the settings that, besides question and video, decide the answer.
 
-    The device is not among them: a run may go on on another machine, and each line says where it was answered.
+    `weights`: the model's fingerprint; `style`: the style of its prompt. The device is not included: a run may continue
+    on another machine, and each line records where it was answered.
     """
     asked, sampling = item.question, item.question.sampling
     return {
@@ -80,7 +84,7 @@ def settings_of(item: Item, weights: str, engine: str, style: str) -> dict[str, 
 
 
 def settings_by_id(items: Iterable[Item], weights: str, engine: str, style: str) -> dict[str, dict[str, Any]]:
-    """The settings of each item; those that are equal are one object."""
+    """Returns the settings of each item by id; equal settings share one object."""
     known: dict[tuple[Any, ...], dict[str, Any]] = {}
     of = {}
     for item in items:
@@ -90,7 +94,7 @@ def settings_by_id(items: Iterable[Item], weights: str, engine: str, style: str)
 
 
 def video_name(item: Item) -> str:
-    """The video's name as records have it: of an address, without its secrets."""
+    """Returns the video's name as it appears in records; an address appears without its secrets."""
     name = str(item.question.video)
     if not is_address(name):
         return name
@@ -109,9 +113,9 @@ def check_ids(items: Iterable[Item]) -> None:
 
 
 def in_turn(items: Sequence[Item]) -> list[Clip]:
-    """The items in the order they are asked: as given, but all about one video, and of these all of one clip, in a row.
+    """Returns the items in the order they are asked: as given, but grouped by video and, within a video, by clip.
 
-    So a video is read once for every choice of frames, and what a model has computed of it serves all its questions.
+    A video is thus read once per choice of frames, and the model's results for those frames serve all their questions.
     """
     videos: dict[str, dict[object, list[Item]]] = {}
     for item in items:
@@ -123,7 +127,7 @@ def in_turn(items: Sequence[Item]) -> list[Clip]:
 
 
 def share(items: Sequence[Item], shard: Shard | None) -> list[Item]:
-    """The items of one part, in their order; all items about a video are of the same part."""
+    """Returns the items of one shard, in their order; all items about a video belong to the same shard."""
     if shard is None:
         return list(items)
     numbers: dict[str, int] = {}

@@ -1,4 +1,4 @@
-"""Puts the outputs of a run's shards together: as if it had been one run."""
+"""Merges the outputs of a run's shards, as if it had been one run."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from vtcli.video.text import shown
 
 @dataclass(frozen=True)
 class Merged:
-    """What a merge wrote: lines, those of them with errors, and how many items have none."""
+    """The counts of a merge: lines written, lines among them with errors, and items without a line."""
 
     lines: int
     failed: int
@@ -28,8 +28,8 @@ class Merged:
 def merge(parts: Sequence[Path], into: Path, gaps: bool = False) -> Merged:
     """Writes the lines of `parts` to the new file `into`, in the order of the items.
 
-    Raises VtError where they are not parts of one run, hold an item twice or, unless `gaps`, lack one; UsageError where
-    `into` is there.
+    Raises VtError where the files are not shards of one run, hold an item twice or, unless `gaps`, miss an item;
+    UsageError where `into` exists or a file is given twice.
     """
     if os.path.lexists(into):
         raise UsageError(f"{shown(into)} exists: give --output the name of a new file")
@@ -68,7 +68,7 @@ def merge(parts: Sequence[Path], into: Path, gaps: bool = False) -> Merged:
 
 
 def _place(record: dict[str, Any], where: str) -> dict[str, Any]:
-    """Where the line says it stands among all."""
+    """Returns the line's shard record: its position among all items. Raises VtError if that is missing or damaged."""
     place = record.get("shard")
     if not isinstance(place, dict):
         raise VtError(f"{where} is not of a shard: only outputs of --shard can be merged")
@@ -81,7 +81,7 @@ def _place(record: dict[str, Any], where: str) -> dict[str, Any]:
 
 
 def _write(into: Path, lines: Sequence[tuple[Output, str]]) -> None:
-    """The file appears when it is whole, without the shards' own marks: a run without --shard can go on with it."""
+    """Writes the file atomically and without the shard records, so that a run without --shard can continue it."""
     aside = into.with_name(f".{into.name}.{os.getpid()}.part")
     try:
         with open(aside, "xb") as file:

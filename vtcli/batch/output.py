@@ -1,8 +1,8 @@
-"""The file answers are written to: JSON lines, each whole or not there, under a lock, from run to run.
+"""The output file: JSON lines, each complete or absent, under a lock, continued from run to run.
 
-A line goes to the system in one piece as soon as it is known, so that ending the process at any moment loses nothing.
-It is made sure to be on the disk at most once a second: a power cut costs the answers of one second, which the next run
-gives again. What a run that was cut off left of a last line is removed; any other line that is none is refused.
+A line goes to the operating system in one piece as soon as it is known, so killing the process at any moment loses
+nothing. The file is synced to disk at most once a second: a power cut costs the answers of one second, which the next
+run produces again. An incomplete last line, left by an interrupted run, is removed; any other invalid line is an error.
 """
 
 from __future__ import annotations
@@ -26,8 +26,8 @@ from vtcli.trace.text import dump_json
 from vtcli.video.text import shown
 
 OPENING = b'{"schema": "vt.answer/1", "id": '
-"""How every line begins, and so what tells the rest of one from a file that is something else."""
-_LONGEST = 1 << 26  # bytes of a line
+"""The beginning of every line; it distinguishes an incomplete line from the content of an unrelated file."""
+_LONGEST = 1 << 26  # bytes per line
 _SYNC = 1.0  # seconds
 _PART = ".part"
 _BINARY = getattr(os, "O_BINARY", 0) | getattr(os, "O_CLOEXEC", 0)
@@ -35,7 +35,7 @@ _BINARY = getattr(os, "O_BINARY", 0) | getattr(os, "O_CLOEXEC", 0)
 
 @dataclass(frozen=True)
 class Line:
-    """Where a line lies in the file, its newline included, and whether it holds an error instead of an answer."""
+    """A line's position and size in the file (bytes, with newline), and whether it holds an error, not an answer."""
 
     offset: int
     size: int
@@ -43,15 +43,16 @@ class Line:
 
 
 class Output:
-    """An output file, this process's alone until it is closed; made where there is none, unless `there` says it is.
+    """An output file, locked for this process until it is closed; created if missing, unless `there` is set.
 
-    Raises VtError where it cannot be had: another run has it, it is no file, or cannot be written.
+    Raises VtError where the file cannot be used: another run holds it, it is not a regular file, or it cannot be opened
+    for writing.
     """
 
     def __init__(self, path: Path, there: bool = False) -> None:
         self.lines: dict[str, Line] = {}
-        """What has been read or written, by id."""
-        self._place = os.path.realpath(path)  # a link stays one when the file behind it is replaced
+        """The lines read or written so far, by id."""
+        self._place = os.path.realpath(path)  # a symbolic link survives when its target is replaced
         self._name = shown(path)
         self._fresh = not os.path.exists(self._place)
         self._create = 0 if there else os.O_CREAT
@@ -61,7 +62,7 @@ class Output:
         self._sweep()
 
     def read(self) -> Iterator[tuple[int, dict[str, Any]]]:
-        """Every line's number and record; mends the end of the file and fills `lines`. Raises VtError."""
+        """Yields every line's number and record; repairs the end of the file and fills `lines`. Raises VtError."""
         end = os.fstat(self._file).st_size
         with open(self._file, "rb", closefd=False) as file:
             file.seek(0)
@@ -86,7 +87,7 @@ class Output:
                 yield number, record
 
     def get(self, id: str) -> dict[str, Any]:
-        """The record of a line that was read or written."""
+        """Returns the record of a line that was read or written."""
         line = self.lines[id]
         with open(self._file, "rb", closefd=False) as file:
             file.seek(line.offset)
@@ -94,9 +95,9 @@ class Output:
         return record
 
     def append(self, record: Mapping[str, Any]) -> None:
-        """Adds a line; `record` begins with schema and id. Raises VtError; the file is then as it was before.
+        """Adds a line; `record` begins with schema and id. Raises VtError, with the file as it was before.
 
-        Interrupted by Ctrl-C, the line is there whole or not at all, and counted if it is.
+        After Ctrl-C the line is either complete and counted, or absent.
         """
         data = dump_json(record).encode() + b"\n"
         assert data.startswith(OPENING)
@@ -124,7 +125,7 @@ class Output:
         self._size = line.offset + line.size
 
     def drop_failed(self) -> int:
-        """Removes the lines that hold errors; how many they were. Raises VtError."""
+        """Removes the lines that hold errors and returns their number. Raises VtError."""
         kept = [id for id, line in self.lines.items() if not line.failed]
         dropped = len(self.lines) - len(kept)
         if dropped:
@@ -135,7 +136,7 @@ class Output:
         return dropped
 
     def put_in_order(self, ids: Iterable[str]) -> str | None:
-        """Puts the lines into the order of `ids`, which are all of them; a warning where there is no room to."""
+        """Sorts the lines by `ids`, which names all of them; returns a warning where the file cannot be rewritten."""
         order = list(ids)
         if order == list(self.lines):
             return None
@@ -147,19 +148,19 @@ class Output:
         return None
 
     def close(self) -> None:
-        """What was written is on the disk, and the file another's to have."""
+        """Syncs the file to disk and unlocks it; removes a file that this run created and left empty."""
         if self._file < 0:
             return
         with contextlib.suppress(OSError):
             os.fsync(self._file)
-            # Its own word, not `_size`: Ctrl-C may have come just after a line was written.
+            # The size on disk, not `_size`: Ctrl-C may have come just after a line was written.
             if self._fresh and os.fstat(self._file).st_size == 0 and self._is_ours():
                 os.unlink(self._place)
         os.close(self._file)
         self._file = -1
 
     def _open(self) -> int:
-        """A locked file that is still the one of that name: another run may have put a new one there meanwhile."""
+        """Opens and locks the file; tries again where another run has replaced it in the meantime."""
         while True:
             try:
                 file = os.open(self._place, os.O_RDWR | self._create | _BINARY, 0o666)
@@ -177,14 +178,14 @@ class Output:
             os.close(file)
 
     def _sweep(self) -> None:
-        """Removes what a run that was killed while it rewrote the file left: under the lock it is no one's."""
+        """Removes the temporary files of runs killed while rewriting; under the lock no other run can be using them."""
         folder, name = os.path.split(self._place)
         for part in Path(folder).glob(f"{glob.escape(_aside(name))}*{_PART}"):
             with contextlib.suppress(OSError):
                 part.unlink()
 
     def _is_ours(self) -> bool:
-        """Whether the open file is the one of that name."""
+        """Whether the open file is still the one at its path."""
         try:
             there, ours = os.stat(self._place), os.fstat(self._file)
         except FileNotFoundError:
@@ -198,7 +199,7 @@ class Output:
             self._synced = now
 
     def _mend(self, offset: int, raw: bytes, record: object) -> None:
-        """The last line lacks its end: it gets its newline where that is all, else it goes."""
+        """Repairs a last line without a newline: completes a whole record, removes anything else."""
         try:
             if record is None:
                 os.ftruncate(self._file, offset)
@@ -209,7 +210,7 @@ class Output:
             raise self._unwritable(error, "it is as it was") from error
 
     def _rewrite(self, order: Iterable[str]) -> None:
-        """The lines of these ids and no others, in this order, in one step: at every moment the file is whole."""
+        """Replaces the file in one step with only the lines of these ids, in this order; it is never incomplete."""
         folder, name = os.path.split(self._place)
         handle, aside = tempfile.mkstemp(prefix=_aside(name), suffix=_PART, dir=folder)
         lines: dict[str, Line] = {}
@@ -235,8 +236,8 @@ class Output:
         _sync_folder(folder)
 
     def _replace(self, handle: int, aside: str) -> int:
-        """Puts the file `aside`, open as `handle`, in the place of ours; the handle it is locked by."""
-        if sys.platform == "win32":  # where a file that is open cannot be replaced
+        """Replaces our file with `aside`, which is open as `handle`; returns the handle that holds the lock."""
+        if sys.platform == "win32":  # an open file cannot be replaced there
             os.close(handle)
             os.close(self._file)
             try:
@@ -244,7 +245,7 @@ class Output:
             finally:
                 self._file = self._open()
             return self._file
-        _lock(handle)  # before it has the name under which another run may find it
+        _lock(handle)  # before the rename, after which another run may open it
         os.replace(aside, self._place)
         os.close(self._file)
         return handle
@@ -260,12 +261,12 @@ class Output:
 
 
 def _aside(name: str) -> str:
-    """How the names begin of files that take the place of `name` when they are whole."""
+    """Returns the name prefix of the temporary files that replace `name` once they are complete."""
     return f".{name}."
 
 
 def _record(raw: bytes) -> dict[str, Any] | None:
-    """The record of a line, None where it is none."""
+    """Returns the record of a line, None where the line is not one."""
     try:
         record = json.loads(raw)
     except (ValueError, RecursionError):
@@ -276,7 +277,7 @@ def _record(raw: bytes) -> dict[str, Any] | None:
 
 
 def _torn(raw: bytes) -> bool:
-    """Whether `raw` may be the beginning of a line, or room for one that a power cut left empty."""
+    """Whether `raw` may be the beginning of a line, or NULs that a power cut left in place of one."""
     return raw.startswith(OPENING) or OPENING.startswith(raw) or not raw.strip(b"\0")
 
 
@@ -287,7 +288,7 @@ def _write(file: int, data: bytes) -> None:
 
 
 def _sync_folder(folder: str) -> None:
-    """Has a file's new name outlast a power cut, where the system can do that."""
+    """Makes a file's new name survive a power cut, where the system supports that."""
     with contextlib.suppress(OSError):
         handle = os.open(folder, os.O_RDONLY)
         try:
@@ -299,7 +300,7 @@ def _sync_folder(folder: str) -> None:
 if sys.platform == "win32":
     import msvcrt
 
-    _BEYOND = 1 << 40  # a byte no file has: others may still read all of it
+    _BEYOND = 1 << 40  # an offset beyond any file's end: others can still read the whole file
 
     def _lock(file: int) -> bool:
         os.lseek(file, _BEYOND, os.SEEK_SET)
@@ -313,11 +314,11 @@ else:
     import fcntl
 
     def _lock(file: int) -> bool:
-        """Whether the file is this process's now, or lies where files cannot be locked."""
+        """Locks the file; True on success, and where the file system does not support locks."""
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             return False
-        except OSError:  # some network disks
+        except OSError:  # no locks, as on some network file systems
             pass
         return True

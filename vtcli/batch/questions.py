@@ -1,7 +1,7 @@
-"""Files of questions: CSV, TSV or JSON lines → what to ask about which video.
+"""Reads question files: CSV, TSV or JSON lines with the questions to ask about each video.
 
-Columns: `question`; `video`, where the questions are not asked of every SOURCE; `choices` (or `options`), a list, in
-CSV as JSON or with | between; `id`; `start` and `end`, seconds. Any others go into the output's `extra`.
+Columns: `question`; `video`, unless the questions are asked of every SOURCE; `choices` (or `options`), a list, in CSV
+as JSON or separated by |; `id`; `start` and `end`, in seconds. All other columns go into the output's `extra`.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ _LONGEST_CELL = 1 << 24  # characters
 
 @dataclass(frozen=True)
 class Asked:
-    """A question, about one video or (None) about every one; `where` it stands, for messages."""
+    """A question about one video, or about every video (`video` is None). `where`: its place, for messages."""
 
     question: str
     choices: tuple[str, ...] = ()
@@ -43,7 +43,7 @@ class Asked:
 
 
 def read_questions(path: Path) -> list[Asked]:
-    """The questions of a file, in its order. Raises UsageError naming the line and the column that is wrong."""
+    """Returns the questions of a file, in its order. Raises UsageError that names the faulty line and column."""
     suffix = path.suffix.lower()
     if suffix not in _DELIMITERS and suffix not in _JSON_LINES:
         raise UsageError(f"{shown(path)}: questions are read from .csv, .tsv and .jsonl files")
@@ -61,10 +61,10 @@ def read_questions(path: Path) -> list[Asked]:
 
 
 def make_items(asked: Sequence[Asked], videos: Sequence[str], base: Question) -> tuple[list[Item], int]:
-    """The items of these questions, `base` with each filled in, and how many were left out as asked already.
+    """Returns an item per question, made by filling the question into `base`, and how many duplicates were left out.
 
     Questions that name no video are asked of all `videos`, video by video. Raises UsageError for a question that cannot
-    be asked, and where an id is given to two questions.
+    be asked, and where two questions have the same id.
     """
     items: dict[str, Item] = {}
     again = 0
@@ -107,7 +107,7 @@ def _pairs(asked: Sequence[Asked], videos: Sequence[str]) -> Iterator[tuple[Aske
 
 
 def _of_any_video(asked: Asked) -> Asked:
-    """A question's own id does not name what it is asked of several videos: it becomes a column like others."""
+    """Moves the question's id to `extra`: asked of several videos, the id does not identify one item."""
     return replace(asked, id=None, extra={"id": asked.id, **asked.extra}) if asked.id else asked
 
 

@@ -1,11 +1,11 @@
-"""The one runner over (video, question) items: goes on where it was, asks, and writes down.
+"""The only runner over (video, question) items: resumes a run, asks the questions and records the answers.
 
     with Batch(items, session, Path("answers.jsonl")) as batch:
         for record in batch:
             print(record["id"], record["answer"])
 
-Each record is in the file before it is handed out. An item that cannot be answered costs that item: its record has an
-`error`. What would keep every item from being answered ends the run instead, and the items it hit are left to the next.
+Each record is in the file before it is yielded. An item that cannot be answered costs only that item: its record has an
+`error`. A failure that would affect every item ends the run instead, and the items it hit are left to the next run.
 """
 
 from __future__ import annotations
@@ -28,16 +28,17 @@ from vtcli.video.reader import choose_reader
 from vtcli.video.text import shown
 
 IN_A_ROW = 3
-"""Items that the engine fails on, one after the other, until the run is taken to be the reason."""
+"""After this many consecutive items on which the engine fails, the run itself counts as the cause."""
 
 
 class Batch:
-    """A run of `items` with one model into one file. Iterating over it answers what is left, once.
+    """A run of `items` with one model into one file. Iterating over it answers the remaining items, once.
 
-    What the file already holds of these items counts as done; errors do too, unless `retry_failed`. `shard` leaves the
-    other parts' items to other runs with files of their own. `readers` are the processes that read ahead, None for a
-    number that suits the machine. Raises VtError where the file is another run's, or holds answers of other items, of
-    another model or of other settings; UsageError where items share an id, or ask for frames that no video has.
+    Items that the file already holds count as done, including those with errors unless `retry_failed`. `shard` leaves
+    the items of other shards to other runs with files of their own. `readers`: number of processes that read ahead,
+    None for a number that suits the machine. Raises VtError where another run holds the file, or where the file has
+    answers of other items, of another model or with other settings; UsageError where items share an id, or request
+    frames that no video can have.
     """
 
     def __init__(
@@ -52,7 +53,7 @@ class Batch:
     ) -> None:
         check_ids(items)
         for reader in sorted({item.question.reader for item in items}):
-            choose_reader(reader)  # one that is missing would fail every item
+            choose_reader(reader)  # a reader that is not installed would fail every item
         for item in items:
             check_frames(item.question, session.checkpoint)
         self._session = session
@@ -96,7 +97,7 @@ class Batch:
             self.warnings.append(warning)
 
     def close(self) -> None:
-        """Reads no more; the file is complete as far as the run went, and free for the next."""
+        """Stops reading; the file is complete as far as the run went, and unlocked for the next run."""
         if self._reads is not None:
             self._reads.close()
         self._output.close()
@@ -108,7 +109,7 @@ class Batch:
         self.close()
 
     def _answers(self, reads: ReadAhead) -> Iterator[tuple[dict[str, Any], Exception | None]]:
-        """Each item's record, and the engine's error where that is why there is no answer."""
+        """Yields each item's record, and the engine's error where that is the reason for a missing answer."""
         begin = perf_counter()
         for read in reads:
             seconds = read.seconds
@@ -151,7 +152,7 @@ class Batch:
         return line
 
     def _check(self, path: Path) -> None:
-        """Raises VtError unless every line of the file is of this run."""
+        """Raises VtError unless every line of the file belongs to this run."""
         items = {item.id: item for item in self._items}
         for number, record in self._output.read():
             item = items.get(record["id"])
@@ -168,7 +169,7 @@ class Batch:
 
 
 class _Place:
-    """Where items of a part stand in the whole, for putting the parts together."""
+    """The positions of a shard's items among all items, for merging the shards."""
 
     def __init__(self, shard: Shard, items: Sequence[Item], settings: Mapping[str, Mapping[str, Any]]) -> None:
         self._numbers = {item.id: number for number, item in enumerate(items)}
@@ -180,15 +181,15 @@ class _Place:
 
 
 def _part(record: Mapping[str, Any]) -> dict[str, Any]:
-    """Which part of what a line says it is of, whichever item it is; {} for none."""
+    """Returns the shard that a line names, without the number of its item; {} for none."""
     place = record.get("shard")
     return {key: place[key] for key in place if key != "item"} if isinstance(place, dict) else {}
 
 
 def _hold_back(answers: Iterable[tuple[dict[str, Any], Exception | None]]) -> Iterator[dict[str, Any]]:
-    """Records as they come, but those the engine failed on only when it has answered another item.
+    """Yields records as they come, but holds back those the engine failed on until it has answered another item.
 
-    Where it fails on `IN_A_ROW` items without answering one, EngineError is raised, and they are left to the next run.
+    Raises EngineError where the engine fails on `IN_A_ROW` items without answering one; they are left to the next run.
     """
     held: list[dict[str, Any]] = []
     for record, broken in answers:
@@ -209,7 +210,7 @@ def _told(error: Exception) -> str:
 
 
 def _difference(record: Mapping[str, Any], item: Item, settings: Mapping[str, Any]) -> str:
-    """What a line says otherwise than its item; "" for nothing."""
+    """Describes how a line differs from its item; "" if it does not."""
     asked, there = item.question, record.get("settings")
     if not isinstance(there, dict):
         return "it does not say with which settings"

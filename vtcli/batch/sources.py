@@ -1,8 +1,8 @@
-"""What a user names as SOURCE → the videos, each once, in an order that is the same every time.
+"""Finds the videos that SOURCE arguments name, each once, in a reproducible order.
 
-A source is a video, an http(s) address, a folder (searched with all below it, by what the names end with), a pattern,
-`@FILE` for a list of names, or `-` for a list on standard input. Lists hold a name a line, or, as `find -print0` writes
-them, with NULs between.
+A source is a video, an http(s) address, a folder (searched recursively, by file suffix), a glob pattern, `@FILE` for a
+list of names, or `-` for a list on standard input. A list holds one name per line, or names separated by NULs, as
+`find -print0` writes them.
 """
 
 from __future__ import annotations
@@ -29,9 +29,9 @@ _LIST_STDIN = (STDIN, f"@{STDIN}")
 
 @dataclass(frozen=True)
 class Found:
-    """The videos that were found, as they were named, and what the user must know of the search.
+    """The videos found, named as given, and warnings about the search.
 
-    `unread` counts the folders that could not be looked into: some videos may be missing.
+    `unread` counts the folders that could not be listed: some videos may be missing.
     """
 
     videos: tuple[str, ...]
@@ -40,7 +40,10 @@ class Found:
 
 
 def find_videos(sources: Iterable[str]) -> Found:
-    """The videos that `sources` name. Raises UsageError for a list or pattern that gives none, or where none does."""
+    """Returns the videos that `sources` name.
+
+    Raises UsageError for a list or pattern that gives nothing, or where no source gives a video.
+    """
     search = _Search()
     names: dict[str, str] = {}
     again = 0
@@ -64,7 +67,7 @@ class _Search:
         for source in sources:
             if source in _LIST_STDIN or source.startswith("@"):
                 for name in _listed(source):
-                    # A file of that name: in a list it does not stand for standard input.
+                    # In a list, "-" is a file of that name, not standard input.
                     yield from self._named(os.path.join(os.curdir, name) if name == STDIN else name)
             elif glob.has_magic(source) and not (is_address(source) or os.path.lexists(source)):
                 for name in _matching(source):
@@ -76,10 +79,10 @@ class _Search:
         if os.path.isdir(name) and not is_address(name):
             yield from self._folder(name)
         else:
-            yield name  # also where there is no such file: its line will say so
+            yield name  # even if no such file exists: its output line will say so
 
     def _folder(self, folder: str) -> Iterator[str]:
-        """Videos in `folder` and below. Links to folders are not followed: they may lead in circles."""
+        """Yields the videos in `folder` and below. Links to folders are not followed: they may form cycles."""
         count = 0
         for place, folders, files in os.walk(folder, onerror=self._unreadable):
             folders[:] = sorted(each for each in folders if not each.startswith("."))
@@ -100,7 +103,7 @@ def _is_video(path: str) -> bool:
     suffix = os.path.splitext(path)[1].lower()
     if suffix != ".ts":
         return suffix in SUFFIXES
-    try:  # TypeScript is called so too
+    try:  # TypeScript files have this suffix too
         with open(path, "rb") as file:
             return file.read(1) == b"G"  # an MPEG transport stream's sync byte
     except OSError:
@@ -108,7 +111,7 @@ def _is_video(path: str) -> bool:
 
 
 def _matching(pattern: str) -> list[str]:
-    """What has a name of that pattern, sorted; ** follows no links to folders: they may lead in circles."""
+    """Returns the paths that match the pattern, sorted; ** does not follow links to folders: they may form cycles."""
     path = Path(pattern)
     try:
         found = list(Path(path.anchor).glob(str(path.relative_to(path.anchor))))
@@ -122,7 +125,7 @@ def _matching(pattern: str) -> list[str]:
 
 
 def _listed(source: str) -> list[str]:
-    """The names in a list, relative to the current folder as everywhere on a command line."""
+    """Returns the names in a list; they are relative to the current folder, as everywhere on a command line."""
     try:
         if source in _LIST_STDIN:
             if sys.stdin.isatty():

@@ -20,12 +20,14 @@ if TYPE_CHECKING:
 @asks_a_model()
 def ask(
     video: options.VideoArgument,
-    question: Annotated[str, typer.Argument(metavar="QUESTION", help="What to find out.", show_default=False)],
+    question: Annotated[str, typer.Argument(metavar="QUESTION", help="Question to ask.", show_default=False)],
     asking: Asking,
     dry_run: Annotated[
         bool,
         typer.Option(
-            "--dry-run", help="Print what the model would be shown; load nothing.", rich_help_panel=options.OUTPUT_PANEL
+            "--dry-run",
+            help="Print the frames, prompt and memory estimate without loading the weights.",
+            rich_help_panel=options.OUTPUT_PANEL,
         ),
     ] = False,
     json: options.JsonOption = False,
@@ -34,7 +36,10 @@ def ask(
     color: options.ColorOption = "auto",
     debug: options.DebugOption = False,
 ) -> None:
-    """Ask one question about a video: the trace goes to stderr, the answer to stdout."""
+    """Ask one question about a video.
+
+    The trace goes to stderr, the answer to stdout.
+    """
     if html is not None:
         from vtcli.errors import VtError
 
@@ -49,9 +54,9 @@ def ask(
 
 
 def show_answer(question: Question, json: bool, quiet: bool, color: options.Color, past: History | None = None) -> None:
-    """Answers `question`: trace and warnings on stderr unless `quiet`, the answer or the record on stdout.
+    """Answers `question`; prints trace and warnings to stderr unless `quiet`, and the answer or record to stdout.
 
-    The record is kept in `past`.
+    Adds the record to the history `past`, if there is one.
     """
     from vtcli.ask import ask as run
     from vtcli.cli.console import make_console
@@ -76,15 +81,15 @@ def show_answer(question: Question, json: bool, quiet: bool, color: options.Colo
 
 
 def print_answer(answer: str, console: Console) -> None:
-    """Prints an answer that is safe to print."""
+    """Prints an answer, which must already be sanitised."""
     if console.is_terminal:
         console.print(answer, style="bold green", soft_wrap=True)
-    else:  # to the character: Rich expands tabs
+    else:  # unchanged: Rich would expand tabs
         print(answer)
 
 
 def show_plan(question: Question, json: bool) -> None:
-    """Prints the plan of `question` on stdout."""
+    """Prints the plan of `question` to stdout."""
     from vtcli.ask import dry_run
     from vtcli.cli.console import warn
     from vtcli.trace.text import dump_json, sanitise

@@ -1,4 +1,4 @@
-"""The flags of every command that asks a model, declared once, and the question they come to."""
+"""The flags of all commands that ask a model, declared once, and the `Question` built from them."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Asking:
-    """What was given of these flags, a field a flag, in the order of --help."""
+    """The values of these flags, one field per flag, in the order of --help."""
 
     model: options.ModelOption = None
     mmproj: options.ProjectorOption = None
@@ -44,9 +44,10 @@ class Asking:
 
 
 def asks_a_model(without: tuple[str, ...] = ()) -> Callable[[Callable[..., None]], Callable[..., None]]:
-    """Gives a command the flags of `Asking`, but for some, in place of its parameter `asking`, which gets their values.
+    """Replaces a command's parameter `asking` with the flags of `Asking`, except those in `without`.
 
-    A parameter of the command with a flag's name is shown in the flag's place, and goes to the command itself.
+    The command receives the flags' values as `asking`. If the command has a parameter with a flag's name, --help shows
+    that parameter in the flag's place, and its value goes to the command itself.
     """
     hints = get_type_hints(Asking, include_extras=True)
     flags = {
@@ -80,9 +81,10 @@ def asks_a_model(without: tuple[str, ...] = ()) -> Callable[[Callable[..., None]
 def make_question(
     asking: Asking, video: str, question: str, *, keep: bool, quiet: bool, color: options.Color
 ) -> Question:
-    """What the flags come to, with the user's defaults. `keep`: what is computed of a video, between processes.
+    """Builds the question from the flags and the user's defaults.
 
-    The model is on this machine afterwards: with --yes, or when agreed to on the terminal, it is pulled.
+    `keep` caches the video prefix on disk for later processes. A model that is not on this machine is pulled first, if
+    --yes or the user's confirmation on the terminal allows it.
     """
     _refuse_what_is_missing(asking)
     from vtcli.engines.base import SamplingOptions
@@ -128,7 +130,7 @@ def make_question(
 
 
 def _store() -> PrefixStore | None:
-    """Where what is computed of videos is kept; None where config.toml allows no space."""
+    """The cache of video prefixes, or None if config.toml allows it no space."""
     from vtcli.settings import prefix_store
 
     store = prefix_store()

@@ -30,7 +30,7 @@ def batch(
         list[str] | None,
         typer.Argument(
             metavar="SOURCE",
-            help="Videos, addresses, folders (with all below), patterns, @FILE or - for a list of names.",
+            help="Videos, URLs, folders (searched recursively), glob patterns, or lists of names (@FILE, - for stdin).",
             show_default=False,
         ),
     ] = None,
@@ -38,13 +38,17 @@ def batch(
     output: Annotated[
         Path,
         typer.Option(
-            "--output", "-o", metavar="FILE", help="Where the answers go, a line of JSON each.", show_default=False
+            "--output", "-o", metavar="FILE", help="File for the answers, one JSON object per line.", show_default=False
         ),
     ],
     question: Annotated[
         list[str] | None,
         typer.Option(
-            "--question", "-q", metavar="TEXT", help="What to ask of every video; repeat.", show_default=False
+            "--question",
+            "-q",
+            metavar="TEXT",
+            help="Question to ask about every video; repeat for several.",
+            show_default=False,
         ),
     ] = None,
     questions: Annotated[
@@ -52,43 +56,52 @@ def batch(
         typer.Option(
             "--questions",
             metavar="FILE",
-            help="CSV, TSV or JSON lines with question, video, choices, id, start, end.",
+            help="CSV, TSV or JSON Lines file with the fields question, video, choices, id, start and end.",
             show_default=False,
         ),
     ] = None,
     retry_failed: Annotated[
         bool,
-        typer.Option("--retry-failed", help="Ask again what failed in an earlier run.", rich_help_panel=RUN_PANEL),
+        typer.Option(
+            "--retry-failed", help="Retry the questions that failed in an earlier run.", rich_help_panel=RUN_PANEL
+        ),
     ] = False,
     shard: Annotated[
         str | None,
         typer.Option(
             "--shard",
             metavar="I/N",
-            help="Do the I-th of N parts, 1/N to N/N, each with an --output of its own.",
+            help="Run only part I of N, from 1/N to N/N; give each part its own --output.",
             show_default=False,
             rich_help_panel=RUN_PANEL,
         ),
     ] = None,
     merge: Annotated[
         bool,
-        typer.Option("--merge", help="Put the shards' outputs, named as SOURCE, together.", rich_help_panel=RUN_PANEL),
+        typer.Option(
+            "--merge", help="Merge the shards' outputs, given as SOURCE, into --output.", rich_help_panel=RUN_PANEL
+        ),
     ] = False,
     gaps: Annotated[
         bool,
-        typer.Option("--gaps", help="Merge though some items are in none of them.", rich_help_panel=RUN_PANEL),
+        typer.Option(
+            "--gaps", help="With --merge, allow items that are missing from all outputs.", rich_help_panel=RUN_PANEL
+        ),
     ] = False,
     asking: Asking,
     json: Annotated[
-        bool, typer.Option("--json", help="Print what became of it as JSON.", rich_help_panel=options.OUTPUT_PANEL)
+        bool, typer.Option("--json", help="Print a JSON summary to stdout.", rich_help_panel=options.OUTPUT_PANEL)
     ] = False,
     quiet: Annotated[
-        bool, typer.Option("--quiet", help="Print errors only.", rich_help_panel=options.OUTPUT_PANEL)
+        bool, typer.Option("--quiet", help="Print only errors.", rich_help_panel=options.OUTPUT_PANEL)
     ] = False,
     color: options.ColorOption = "auto",
     debug: options.DebugOption = False,
 ) -> None:
-    """Ask about many videos; the answers go into a file, a line each. The same command again goes on where it was."""
+    """Ask about many videos and write the answers to a file, one per line.
+
+    Running the same command again resumes where the last run stopped.
+    """
     from vtcli.cli.console import make_console
     from vtcli.errors import UsageError
 
@@ -104,7 +117,7 @@ def batch(
         replace(asking, choice=None),
         "",
         "",
-        keep=False,  # in memory, from one question about a video to the next; a run would fill the disk with the rest
+        keep=False,  # prefixes stay in memory between questions about a video; a whole run's would fill the disk
         quiet=quiet,
         color=color,
     )
@@ -124,7 +137,7 @@ def _items(
     base: Question,
     warnings: list[str],
 ) -> tuple[list[Item], int]:
-    """What is to be asked, and how many folders could not be looked into; `warnings` are added to."""
+    """The items to ask, and the number of folders that could not be searched; appends to `warnings`."""
     from vtcli.batch.questions import Asked, make_items, read_questions
     from vtcli.batch.sources import find_videos
     from vtcli.errors import UsageError
@@ -201,7 +214,7 @@ def _run(
 
 
 def _plan(run: Batch, output: Path) -> str:
-    """What the run is about to do."""
+    """One line that says what the run is about to do."""
     from vtcli.trace.text import sanitise_line
 
     name = sanitise_line(str(output))
@@ -241,7 +254,7 @@ def _merge(parts: list[Path], output: Path, gaps: bool, json: bool, console: Con
 
 
 def _report(summary: dict[str, Any], json: bool, quiet: bool, console: Console) -> None:
-    """The end of a run: what there is now, and the exit code that says whether all of it is an answer."""
+    """Prints the summary; exits with SOME_FAILED if an item has no answer or a folder could not be searched."""
     from vtcli.trace.text import dump_json, sanitise_line
 
     if json:
@@ -260,7 +273,7 @@ def _report(summary: dict[str, Any], json: bool, quiet: bool, console: Console) 
 
 
 def parse_shard(text: str | None) -> Shard | None:
-    """The part that `--shard` names, None for the whole. Raises UsageError."""
+    """Parses `--shard` (`I/N`); None stands for the whole run. Raises UsageError."""
     from vtcli.batch.items import Shard
     from vtcli.errors import UsageError
 

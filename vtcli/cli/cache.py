@@ -1,4 +1,4 @@
-"""`vt cache`: what is kept of videos between questions."""
+"""`vt cache`: shows or clears the cached video prefixes."""
 
 from __future__ import annotations
 
@@ -12,12 +12,13 @@ from vtcli.cli import options
 
 def cache(
     action: Annotated[
-        Literal["show", "clear"], typer.Argument(help="show what there is, or clear it.", show_default=True)
+        Literal["show", "clear"],
+        typer.Argument(help="Show the cache's size and folder, or clear it.", show_default=True),
     ] = "show",
     json: options.JsonOption = False,
     debug: options.DebugOption = False,
 ) -> None:
-    """Show or clear what is kept of videos, so that a second question about one is answered sooner."""
+    """Show or clear the video prefix cache, which speeds up later questions about a video."""
     from vtcli.settings import prefix_store
     from vtcli.trace.text import dump_json, sanitise_line
 

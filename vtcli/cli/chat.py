@@ -21,37 +21,49 @@ if TYPE_CHECKING:
 
 PROMPT = "> "
 HELP = """\
-/frames      when the frames are that the model sees
-/history     send earlier questions and answers along, or no more
-/save FILE   write the answers so far, a line of JSON each
-/quit        end, as Ctrl-D does
-Anything else is a question. Ctrl-C stops a reply."""
+/frames      show the times of the frames the model sees
+/history     toggle sending earlier questions and answers with each question
+/save FILE   write the answers so far to a new FILE, one JSON object per line
+/quit        end the chat, as Ctrl-D does
+Any other line is a question. Ctrl-C stops a reply."""
 
 
 @asks_a_model()
 def chat(
-    video: options.VideoArgument,
+    video: Annotated[
+        str,
+        typer.Argument(
+            metavar="VIDEO",
+            help="Video file, http(s) URL, or folder of numbered pictures (needs --fps).",
+            show_default=False,
+        ),
+    ],
     *,
     history: Annotated[
         bool,
         typer.Option(
             "--history",
-            help="Send earlier questions and answers along; without, each question is asked by itself.",
+            help="Send earlier questions and answers with each question (default: ask each question on its own).",
             rich_help_panel=options.ANSWER_PANEL,
         ),
     ] = False,
     asking: Asking,
     json: Annotated[
         bool,
-        typer.Option("--json", help="Print a line of JSON for each answer.", rich_help_panel=options.OUTPUT_PANEL),
+        typer.Option(
+            "--json", help="Print one JSON object per line for each answer.", rich_help_panel=options.OUTPUT_PANEL
+        ),
     ] = False,
     quiet: Annotated[
-        bool, typer.Option("--quiet", "-q", help="Print the answers only.", rich_help_panel=options.OUTPUT_PANEL)
+        bool, typer.Option("--quiet", "-q", help="Print only the answers.", rich_help_panel=options.OUTPUT_PANEL)
     ] = False,
     color: options.ColorOption = "auto",
     debug: options.DebugOption = False,
 ) -> None:
-    """Ask about a video again and again; it is read and encoded once. Questions may come from a pipe, one a line."""
+    """Ask several questions about one video, which is read and encoded once.
+
+    Questions may be typed or come from a pipe, one per line.
+    """
     from vtcli.errors import UsageError
     from vtcli.video.source import STDIN
 
@@ -70,7 +82,7 @@ def chat(
 
 
 class _Talk:
-    """The loop of question and answer, at a terminal or from a pipe."""
+    """The question-and-answer loop, on a terminal or from a pipe."""
 
     def __init__(self, chat: Chat, aside: Console, out: Console, json: bool, quiet: bool, past: History | None) -> None:
         self._chat = chat
@@ -83,7 +95,7 @@ class _Talk:
         self._typed = sys.stdin.isatty()
 
     def run(self) -> bool:
-        """Until the questions end; whether one of a pipe failed."""
+        """Runs until the questions end; returns whether a question from a pipe failed."""
         failed = False
         if self._typed and not self._quiet:
             self._note(f"{self._facts()}; ask about it, /help says what else there is, Ctrl-D ends")
@@ -102,13 +114,13 @@ class _Talk:
         return failed and not self._typed
 
     def _lines(self) -> Iterator[str]:
-        """What is asked, without blank lines."""
+        """The lines of input, without blank ones."""
         for line in _typed() if self._typed else _piped():
             if line.strip():
                 yield line.rstrip()
 
     def _question(self, text: str) -> bool:
-        """Asks and prints; whether there was an answer."""
+        """Asks one question and prints the answer; returns whether it was answered."""
         from vtcli.cli.ask import print_answer
         from vtcli.cli.follow import Follower
         from vtcli.cli.history import remember
@@ -120,7 +132,7 @@ class _Talk:
         with Follower(self._aside, facts=not chat.records) as follower:
             if not self._quiet:
                 follower.planned(chat.plan)
-            chat.wait()  # a model that cannot be loaded ends it all
+            chat.wait()  # outside the try: a model that cannot be loaded ends the chat
             try:
                 record = chat.ask(text, None if self._quiet else follower)
             except (UsageError, EngineError) as raised:
@@ -135,7 +147,7 @@ class _Talk:
             print(dump_json(record, sys.stdout.encoding), flush=True)
         elif record["answer"]:
             print_answer(sanitise(record["answer"]), self._out)
-            sys.stdout.flush()  # whoever asked through a pipe may wait for it
+            sys.stdout.flush()  # a program at the other end of a pipe may wait for it
         remember(self._past, record, self._quiet)
         return error is None
 
@@ -181,17 +193,17 @@ class _Talk:
 
 
 def _typed() -> Iterator[str]:
-    """Lines from a terminal, with its own editing where Python has it."""
+    """Lines typed on a terminal, with line editing if Python has readline."""
     with contextlib.suppress(ImportError):
-        import readline  # noqa: F401  # input() then edits
+        import readline  # noqa: F401  # gives input() line editing
     while True:
         try:
             if sys.stdout.isatty():
                 yield input(PROMPT)
-            else:  # where input() would put the prompt among the answers
+            else:  # input() would print the prompt to stdout, among the answers
                 print(PROMPT, end="", file=sys.stderr, flush=True)
                 yield input()
-        except KeyboardInterrupt:  # a line that is not wanted after all
+        except KeyboardInterrupt:  # discards the line being typed
             print(file=sys.stderr)
         except EOFError:
             print(file=sys.stderr)
@@ -199,6 +211,6 @@ def _typed() -> Iterator[str]:
 
 
 def _piped() -> Iterator[str]:
-    """Lines of a pipe or file as they come; bytes that are no UTF-8 make a question that is refused."""
+    """Lines of a pipe or file as they arrive; a line that is not valid UTF-8 becomes a question that is refused."""
     for line in sys.stdin.buffer:
         yield line.decode("utf-8", "surrogateescape")

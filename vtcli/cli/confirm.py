@@ -1,4 +1,4 @@
-"""Asking before something large or final is done."""
+"""Asks for confirmation before large downloads and irreversible actions."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import sys
 
 
 def confirm(question: str, default: bool) -> bool:
-    """Asks on the terminal; without one nobody can answer, which is a no."""
+    """Asks on the terminal and returns the answer; without a terminal the answer is no."""
     if not (sys.stdin.isatty() and sys.stderr.isatty()):
         return False
     from vtcli.trace.text import sanitise_line

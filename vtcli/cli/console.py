@@ -1,4 +1,4 @@
-"""What commands print through: Rich consoles as `--color` wants them, and plain warnings."""
+"""Output helpers for commands: Rich consoles set up by `--color`, and plain warnings."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ if TYPE_CHECKING:
 
 
 def make_console(color: Color, stderr: bool = False) -> Console:
-    """A console that prints text as it is: no markup, emoji codes or highlighting.
+    """Returns a console that prints text unchanged: no markup, emoji codes or highlighting.
 
-    "auto" heeds NO_COLOR, FORCE_COLOR and TERM; "always" goes before NO_COLOR, as flags do before the environment;
-    "never" keeps a terminal's wrapping without styles and links.
+    "auto" honours NO_COLOR, FORCE_COLOR and TERM. "always" overrides NO_COLOR, because flags take precedence over the
+    environment. "never" keeps a terminal's wrapping but prints no styles or links.
     """
     from rich.console import Console
 
@@ -31,12 +31,12 @@ def make_console(color: Color, stderr: bool = False) -> Console:
 
 
 def warn(message: str) -> None:
-    """Prints one warning line on stderr; it may quote what a file or a model says."""
+    """Prints one warning line to stderr, sanitised because `message` may quote a file or a model."""
     from vtcli.trace.text import sanitise_line
 
     print(f"vt: warning: {sanitise_line(message)}", file=sys.stderr)
 
 
 def size_text(count: int) -> str:
-    """Bytes for people: "9.9 MB", "16.6 GB"."""
+    """Formats a byte count for display: "9.9 MB", "16.6 GB"."""
     return f"{count / 1e6:.1f} MB" if count < 1e8 else f"{count / 1e9:.1f} GB"

@@ -1,4 +1,4 @@
-"""`vt demo`: a sample clip and a question about it for the embedded model."""
+"""`vt demo`: writes a sample clip and asks the embedded model about it."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ MODEL = "tiny"
 
 def demo(
     output: Annotated[
-        str, typer.Option("--output", "-o", metavar="FILE", help="Where the sample clip is written.")
+        str, typer.Option("--output", "-o", metavar="FILE", help="File to write the sample clip to.")
     ] = "vt-demo.mp4",
     device: options.DeviceOption = None,
-    yes: Annotated[bool, typer.Option("--yes", "-y", help="Write over a file that is already there.")] = False,
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Overwrite an existing file.")] = False,
     json: options.JsonOption = False,
     quiet: options.QuietOption = False,
     color: options.ColorOption = "auto",
@@ -49,7 +49,10 @@ def demo(
 
 
 def _write(path: Path, replace: bool) -> tuple[str, list[str]]:
-    """Writes the sample clip and returns the question and its choices; a file that is another is kept."""
+    """Writes the sample clip; returns the question and its choices.
+
+    Raises VtError if the clip cannot be written, or if another file is there and `replace` is false.
+    """
     import os
     import tempfile
 

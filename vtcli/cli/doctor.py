@@ -13,8 +13,8 @@ if TYPE_CHECKING:
     from rich.console import Console
     from rich.text import Text
 
-_NAME = 18  # columns of the widest name and a gap
-_INDENT = " " * (_NAME + 6)  # of what stands behind a name
+_NAME = 18  # columns of the widest name plus a gap
+_INDENT = " " * (_NAME + 6)  # of the text column, to the right of the names
 
 
 def doctor(
@@ -32,14 +32,14 @@ def doctor(
         return
     room = max(console.width - len(_INDENT), 20)
     for head, text in _lines(record):
-        # On a terminal a long text stays in its column behind a name; a command stays whole, to be copied.
+        # On a terminal, long text wraps within its column; a command stays on one line so that it can be copied.
         wrapped = console.is_terminal and head.plain.strip()
         for number, part in enumerate(text.wrap(console, room) if wrapped else [text]):
             console.print((head if number == 0 else head.blank_copy(_INDENT)).append_text(part), soft_wrap=True)
 
 
 def _terminal(console: Console) -> dict[str, Any]:
-    """What stdout's terminal does with a trace; `colours` null for none."""
+    """How stdout's terminal shows a trace; `colours` is null if it shows none."""
     return {
         "is_terminal": console.is_terminal,
         "colours": console.color_system if not console.no_color else None,
@@ -51,7 +51,7 @@ def _terminal(console: Console) -> dict[str, Any]:
 
 
 def _lines(record: Mapping[str, Any]) -> Iterator[tuple[Text, Text]]:
-    """The record `vt.doctor/1` for people: what stands at the left, and the text behind it."""
+    """The record `vt.doctor/1` as readable lines: the left column, and the text beside it."""
     from rich.text import Text
 
     yield Text(), Text(f"vt {record['version']}, Python {record['python']}, {record['platform']}")
@@ -84,7 +84,7 @@ def _name(name: str, mark: str = "", style: str = "") -> Text:
 
 
 def _numbers(finding: Mapping[str, Any]) -> str:
-    """Memory of a device, size and frames of a model."""
+    """The memory of a device, or the size and number of frames of a model."""
     if finding.get("free") is not None:
         precision = f", {finding['dtype']} for a 7B" if finding["dtype"] else ""
         return f", {_gb(finding['free'])} of {_gb(finding['memory'])} GB free{precision}"

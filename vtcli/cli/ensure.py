@@ -1,4 +1,4 @@
-"""The model a question is asked of: the one named, the best that is here, or, when agreed to, one that is pulled."""
+"""Selects the model for a question: the one named, the best installed one, or, if the user agrees, one to pull."""
 
 from __future__ import annotations
 
@@ -11,10 +11,11 @@ if TYPE_CHECKING:
 
 
 def ensure_model(model: str | None, yes: bool, offline: bool, quiet: bool, color: options.Color) -> str:
-    """A model that is on this machine, as `open_checkpoint` takes it.
+    """Returns a model on this machine, in a form that `open_checkpoint` takes.
 
-    Of a name without a type, the variant that serves best here. What is not here is offered on a terminal, and pulled
-    with `yes`. Raises ModelError, one line with the command that helps.
+    For a name without a quantisation type this is the installed variant that suits the machine best. A missing model is
+    offered for download on a terminal, and pulled without asking if `yes`. Raises ModelError with one line that names
+    the command to run.
     """
     from vtcli.cli.pull import fetch
     from vtcli.errors import ModelError
@@ -66,7 +67,7 @@ def _here(reference: Reference | None) -> str | None:
 
 
 def _best(reference: Reference | None) -> str:
-    """The variant to offer. Raises ModelError where nothing can run here, EngineError without any engine."""
+    """The variant to offer. Raises ModelError if none fits this machine, EngineError if no engine is installed."""
     from vtcli.errors import EngineError, ModelError
     from vtcli.install import install_command
     from vtcli.machine import places

@@ -1,4 +1,4 @@
-"""`vt export`: a checkpoint as GGUF files for llama.cpp."""
+"""`vt export`: writes a checkpoint as GGUF files for llama.cpp."""
 
 from __future__ import annotations
 
@@ -10,30 +10,36 @@ import typer
 
 from vtcli.cli import options
 
-# The keys of vtcli.models.export.run.QUANTS, spelt out so that `vt --help` need not import them.
+# The keys of vtcli.models.export.run.QUANTS, repeated here so that `vt --help` need not import that module.
 Quant = Literal["F32", "F16", "BF16", "Q8_0", "Q6_K", "Q5_K_M", "Q5_K_S", "Q4_K_M", "Q4_K_S", "Q4_0", "Q3_K_M", "Q2_K"]
 
 
 def export(
     checkpoint: Annotated[
-        str, typer.Argument(metavar="CHECKPOINT", help="A Qwen2.5-VL checkpoint folder, or `tiny`.", show_default=False)
+        str,
+        typer.Argument(
+            metavar="CHECKPOINT",
+            help="Qwen2.5-VL checkpoint: a folder, or an installed model's name such as `tiny`.",
+            show_default=False,
+        ),
     ],
     folder: Annotated[Path, typer.Argument(metavar="DIR", help="Folder to write to.", show_default=False)],
     quant: Annotated[
         Quant,
         typer.Option(
-            "--quant", case_sensitive=False, help="Type of the text model's weights; Q4_K_M for small memory."
+            "--quant", case_sensitive=False, help="Type of the text model's weights; Q4_K_M needs little memory."
         ),
     ] = "Q8_0",
-    yes: Annotated[bool, typer.Option("--yes", "-y", help="Write over files that are already there.")] = False,
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Overwrite existing files.")] = False,
     json: options.JsonOption = False,
-    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Show no progress.")] = False,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Do not show progress.")] = False,
     color: options.ColorOption = "auto",
     debug: options.DebugOption = False,
 ) -> None:
-    """Write a checkpoint as two GGUF files for llama.cpp: the text model, quantised, and the vision tower.
+    """Export a checkpoint as two GGUF files for llama.cpp: the quantised text model and the vision tower.
 
-    `vt ask -m` takes the first and finds the second beside it. Other programs that use llama.cpp load them too.
+    `vt ask -m` takes the text model and finds the vision tower beside it.
+    Other programs that use llama.cpp load the two files too.
     """
     from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn
 

@@ -1,4 +1,4 @@
-"""Shows on stderr how a question is being answered: what is waited for, what is used, then the trace."""
+"""Shows the progress of a question on stderr: a loading note, the video and model used, then the trace."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ if TYPE_CHECKING:
 
 
 class Follower:
-    """A Listener that prints on `console`, with `facts` also what is used to answer.
+    """A Listener that prints to `console`; with `facts`, also the video, frames and model used.
 
-    As a context manager it leaves a clean line, also when interrupted.
+    As a context manager it leaves a clean line, even when interrupted.
     """
 
     def __init__(self, console: Console, facts: bool = True) -> None:
@@ -36,7 +36,7 @@ class Follower:
 
     def planned(self, plan: Plan) -> None:
         self._plan = plan
-        # Escape sequences take the note away again: none without colours, nor in a file whose colours are forced.
+        # Escape sequences erase the note later, so none is shown without colours or in a file whose colours are forced.
         if self._console.color_system and self._console.file.isatty():
             self._waiting = True
             note = Text(f"loading {sanitise_line(plan.checkpoint.name)} …", style="dim")

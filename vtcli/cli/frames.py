@@ -1,4 +1,4 @@
-"""`vt frames`: the frames the model would see, as pictures."""
+"""`vt frames`: writes the frames the model would see as pictures."""
 
 from __future__ import annotations
 
@@ -26,17 +26,18 @@ def frames(
     read_timeout: options.ReadTimeoutOption = options.READ_TIMEOUT,
     picture_format: Annotated[
         Literal["png", "jpeg"],
-        typer.Option("--format", help="Kind of pictures.", rich_help_panel=options.OUTPUT_PANEL),
+        typer.Option("--format", help="File format of the pictures.", rich_help_panel=options.OUTPUT_PANEL),
     ] = "png",
     no_sheet: Annotated[
-        bool, typer.Option("--no-sheet", help="Write no contact sheet.", rich_help_panel=options.OUTPUT_PANEL)
+        bool, typer.Option("--no-sheet", help="Do not write a contact sheet.", rich_help_panel=options.OUTPUT_PANEL)
     ] = False,
     json: options.JsonOption = False,
     debug: options.DebugOption = False,
 ) -> None:
-    """Write the frames the model would see as pictures named by number and time, and a contact sheet of them.
+    """Write the frames the model would see as pictures, with a contact sheet.
 
-    `frames.json` in the folder says what they are. Frames of an earlier run in the folder are replaced.
+    Each picture is named by its number and time; `frames.json` describes them.
+    Frames of an earlier run in the folder are replaced.
     """
     from vtcli.cli.console import warn
     from vtcli.trace.text import dump_json, sanitise_line
@@ -47,7 +48,7 @@ def frames(
 
     frames = options.frame_count(frames, fps, video)
     limit = options.read_limit(read_timeout)
-    check_folder(output)  # before the video is read in vain
+    check_folder(output)  # fails before the video is read in vain
     with Guard(limit) as guard, resolve(video, fps, stream, limit) as source:
         count, rate = source.sampling(frames, fps)
         request = FrameRequest(

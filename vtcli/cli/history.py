@@ -1,4 +1,4 @@
-"""`vt history`: what was asked and answered before."""
+"""`vt history`: earlier questions and their answers."""
 
 from __future__ import annotations
 
@@ -20,18 +20,25 @@ SCHEMA = "vt.history/1"
 def history(
     action: Annotated[
         Literal["list", "show", "search", "clear"],
-        typer.Argument(help="list the last answers, show one, search for words, or clear all.", show_default=True),
+        typer.Argument(help="List the latest answers, show one, search for words, or clear all.", show_default=True),
     ] = "list",
     words: Annotated[
         list[str] | None,
-        typer.Argument(metavar="[NUMBER|WORDS]", help="Which to show, by default the last; or what to search for."),
+        typer.Argument(
+            metavar="NUMBER|WORDS", help="Number of the answer to show (default: the last), or words to search for."
+        ),
     ] = None,
-    count: Annotated[int, typer.Option("--count", "-n", metavar="N", min=1, help="Most answers to list.")] = 20,
+    count: Annotated[
+        int, typer.Option("--count", "-n", metavar="N", min=1, help="Maximum number of answers to list.")
+    ] = 20,
     json: options.JsonOption = False,
     color: options.ColorOption = "auto",
     debug: options.DebugOption = False,
 ) -> None:
-    """List, show or search what vt ask and vt chat were asked; `history = "off"` in config.toml keeps nothing."""
+    """List, show, search or clear earlier answers of `vt ask` and `vt chat`.
+
+    Set `history = "off"` in config.toml to keep no history.
+    """
     from vtcli.cli.console import warn
     from vtcli.errors import UsageError
     from vtcli.history import History
@@ -58,7 +65,7 @@ def history(
 
 
 def remember(past: History | None, record: Mapping[str, Any], quiet: bool) -> None:
-    """Keeps a record where there is a history; that it cannot be kept is a warning, unless `quiet`."""
+    """Adds a record to the history, if there is one; a failure is a warning, unless `quiet`."""
     from vtcli.cli.console import warn
     from vtcli.errors import VtError
 
@@ -91,7 +98,7 @@ def _list(entries: list[Entry], json: bool) -> None:
 
 
 def _show(entry: Entry, json: bool, color: options.Color) -> None:
-    """The trace on stderr and the answer on stdout, as when it was given."""
+    """Prints the trace to stderr and the answer to stdout, as when the question was asked."""
     import os
 
     from vtcli.cli.ask import print_answer

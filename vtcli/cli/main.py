@@ -1,4 +1,4 @@
-"""The `vt` app: which commands there are. Command modules import nothing heavy until they run."""
+"""The `vt` app and its commands. Command modules import nothing heavy until they run."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
-"""The flags that several commands share, declared once so that they read and behave the same everywhere.
+"""Flags shared by several commands, declared once so that they read and behave the same everywhere.
 
-Only typer is imported: this module is loaded by `vt --help` and on every TAB.
+This module imports only typer, because `vt --help` and every TAB completion load it.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ _TIME = re.compile(r"(?:(?:(\d+):(?=[0-5]?\d:))?(\d+):)?(\d+(?:\.\d*)?|\.\d+)", 
 
 
 def parse_time(text: str) -> float:
-    """Seconds from `SS(.s)`, `MM:SS` or `H:MM:SS`; the fields after a colon stay below 60."""
+    """Parses `SS(.s)`, `MM:SS` or `H:MM:SS` into seconds; fields after a colon must be below 60."""
     match = _TIME.fullmatch(text.strip())
     if match:
         hours, minutes, seconds = match.groups()
@@ -33,9 +33,10 @@ def parse_time(text: str) -> float:
 
 
 def frame_count(frames: int | None, fps: float | None, video: str) -> int | None:
-    """What --frames and --fps come to: the paper's number where neither is given. Raises UsageError for both.
+    """Resolves --frames and --fps to a frame count: the paper's if neither is given, None if --fps decides.
 
-    The two go together for a folder of pictures, whose own rate --fps is.
+    For a folder of pictures, --fps is the folder's own frame rate, so both may be given. For any other video, giving
+    both raises UsageError.
     """
     from vtcli.errors import UsageError
 
@@ -47,7 +48,7 @@ def frame_count(frames: int | None, fps: float | None, video: str) -> int | None
 
 
 def read_limit(read_timeout: float) -> float | None:
-    """Seconds, None for no limit, from --read-timeout."""
+    """Converts --read-timeout to a limit in seconds; 0 becomes None, no limit."""
     return read_timeout or None
 
 
@@ -60,7 +61,7 @@ VideoArgument = Annotated[
     str,
     typer.Argument(
         metavar="VIDEO",
-        help="A file, an http(s) address, - for standard input, or a folder of numbered pictures with --fps.",
+        help="Video file, http(s) URL, - for standard input, or folder of numbered pictures (needs --fps).",
         show_default=False,
     ),
 ]
@@ -72,8 +73,8 @@ ModelOption = Annotated[
         "-m",
         metavar="NAME|DIR|FILE.gguf",
         envvar="VT_MODEL",
-        help="A name of `vt models`, OWNER/REPO of the hub, a checkpoint folder or a GGUF file.",
-        show_default=False,
+        help="Model to use: a name from `vt models`, OWNER/REPO on the hub, a checkpoint folder or a GGUF file.",
+        show_default="the installed model that suits this machine best",
         rich_help_panel=MODEL_PANEL,
     ),
 ]
@@ -82,17 +83,24 @@ ProjectorOption = Annotated[
     typer.Option(
         "--mmproj",
         metavar="FILE",
-        help="Of a GGUF model, the vision tower's file, where it does not lie beside the model's.",
+        help="Vision tower file of a GGUF model (default: found beside the model file).",
         rich_help_panel=MODEL_PANEL,
     ),
 ]
-EngineOption = Annotated[Engine, typer.Option("--engine", help="What runs the model.", rich_help_panel=MODEL_PANEL)]
+EngineOption = Annotated[
+    Engine,
+    typer.Option(
+        "--engine",
+        help="Inference engine; auto is llama-cpp for GGUF files, else transformers; openai is not in this version.",
+        rich_help_panel=MODEL_PANEL,
+    ),
+]
 EndpointOption = Annotated[
     str | None,
     typer.Option(
         "--endpoint",
         metavar="URL",
-        help="An OpenAI-compatible server (not in this version).",
+        help="URL of an OpenAI-compatible server (not in this version).",
         rich_help_panel=MODEL_PANEL,
     ),
 ]
@@ -101,7 +109,7 @@ DeviceOption = Annotated[
     typer.Option(
         "--device",
         envvar="VT_DEVICE",
-        help="Where the model runs; auto takes the best there is.",
+        help="Device to run the model on; auto picks the best one available.",
         show_default="auto",
         rich_help_panel=MODEL_PANEL,
     ),
@@ -110,25 +118,32 @@ CompileOption = Annotated[
     Compile,
     typer.Option(
         "--compile",
-        help="Compile the steps of generation: on takes a while first; auto captures them on CUDA.",
+        help="Compile the decode step: on takes a while at first; auto captures CUDA graphs on CUDA; off does neither.",
         rich_help_panel=MODEL_PANEL,
     ),
 ]
 OfflineOption = Annotated[bool, typer.Option("--offline", help="Never use the network.", rich_help_panel=MODEL_PANEL)]
 YesOption = Annotated[
-    bool, typer.Option("--yes", "-y", help="Answer yes to what would be asked.", rich_help_panel=MODEL_PANEL)
+    bool,
+    typer.Option(
+        "--yes", "-y", help="Download a missing model without asking for confirmation.", rich_help_panel=MODEL_PANEL
+    ),
 ]
 
 NoCacheOption = Annotated[
     bool,
-    typer.Option("--no-cache", help="Neither use nor keep what is computed of the video.", rich_help_panel=MODEL_PANEL),
+    typer.Option(
+        "--no-cache",
+        help="Neither read nor write the video prefix cache (see `vt cache`).",
+        rich_help_panel=MODEL_PANEL,
+    ),
 ]
 FramesOption = Annotated[
     int | None,
     typer.Option(
         "--frames",
         metavar="N",
-        help="Frames taken evenly from the video.",
+        help="Number of frames, sampled evenly from the video.",
         show_default=f"{PAPER_FRAMES}, as in the paper",
         rich_help_panel=FRAMES_PANEL,
     ),
@@ -138,20 +153,20 @@ FpsOption = Annotated[
     typer.Option(
         "--fps",
         metavar="F",
-        help="Frames a second, instead of --frames; of a folder of pictures, how many a second they are.",
+        help="Frames to sample per second, instead of --frames; for a folder of pictures, its own frame rate.",
         rich_help_panel=FRAMES_PANEL,
     ),
 ]
 PictureRateOption = Annotated[
     float | None,
-    typer.Option("--fps", metavar="F", help="How many a second the pictures of a folder are."),
+    typer.Option("--fps", metavar="F", help="Frame rate of a folder of pictures."),
 ]
 StreamOption = Annotated[
     int | None,
     typer.Option(
         "--stream",
         metavar="N",
-        help="Which video stream of the file, by its number there; without, FFmpeg's choice.",
+        help="Index of the video stream to read, as `vt probe` lists it (default: FFmpeg's choice).",
         rich_help_panel=FRAMES_PANEL,
     ),
 ]
@@ -160,7 +175,7 @@ MaxPixelsOption = Annotated[
     typer.Option(
         "--max-pixels",
         metavar="N",
-        help="Most pixels a frame.",
+        help="Maximum number of pixels per frame.",
         show_default="100352 = 128*28*28, as in the paper",
         rich_help_panel=FRAMES_PANEL,
     ),
@@ -171,22 +186,31 @@ StartOption = Annotated[
         "--start",
         metavar="T",
         parser=parse_time,
-        help="Look from here on: SS(.s), MM:SS or H:MM:SS.",
+        help="Start of the part to look at: SS(.s), MM:SS or H:MM:SS (default: start of the video).",
         rich_help_panel=FRAMES_PANEL,
     ),
 ]
 EndOption = Annotated[
     float | None,
-    typer.Option("--end", metavar="T", parser=parse_time, help="Look up to here.", rich_help_panel=FRAMES_PANEL),
+    typer.Option(
+        "--end",
+        metavar="T",
+        parser=parse_time,
+        help="End of the part to look at, as for --start (default: end of the video).",
+        rich_help_panel=FRAMES_PANEL,
+    ),
 ]
-ReaderOption = Annotated[Reader, typer.Option("--reader", help="What decodes the video.", rich_help_panel=FRAMES_PANEL)]
+ReaderOption = Annotated[
+    Reader,
+    typer.Option("--reader", help="Library that decodes the video; auto is pyav.", rich_help_panel=FRAMES_PANEL),
+]
 ReadTimeoutOption = Annotated[
     float,
     typer.Option(
         "--read-timeout",
         metavar="SECONDS",
         min=0,
-        help="Longest the video may take to be read; 0: no limit.",
+        help="Maximum time for reading the video; 0 for no limit.",
         rich_help_panel=FRAMES_PANEL,
     ),
 ]
@@ -197,41 +221,59 @@ ChoiceOption = Annotated[
         "--choice",
         "-c",
         metavar="TEXT",
-        help="One option of a multiple choice, without its letter; repeat.",
+        help="Option of a multiple-choice question, without its letter; repeat for each option.",
         rich_help_panel=ANSWER_PANEL,
     ),
 ]
 MaxTokensOption = Annotated[
-    int, typer.Option("--max-tokens", metavar="N", help="Most tokens to write.", rich_help_panel=ANSWER_PANEL)
+    int,
+    typer.Option(
+        "--max-tokens", metavar="N", help="Maximum number of tokens to generate.", rich_help_panel=ANSWER_PANEL
+    ),
 ]
 TemperatureOption = Annotated[
-    float, typer.Option("--temperature", metavar="X", help="0 is greedy.", rich_help_panel=ANSWER_PANEL)
+    float,
+    typer.Option(
+        "--temperature", metavar="X", help="Sampling temperature; 0 for greedy decoding.", rich_help_panel=ANSWER_PANEL
+    ),
 ]
 TopPOption = Annotated[
     float,
-    typer.Option("--top-p", metavar="X", help="Nucleus sampling's mass.", rich_help_panel=ANSWER_PANEL),
+    typer.Option(
+        "--top-p",
+        metavar="X",
+        help="Probability mass of nucleus sampling, above 0 and at most 1.",
+        rich_help_panel=ANSWER_PANEL,
+    ),
 ]
 SeedOption = Annotated[
     int | None,
     typer.Option(
         "--seed",
         metavar="N",
-        help="Seed of the sampling; without, each run draws anew.",
+        help="Random seed for sampling (default: a new one for each question).",
         rich_help_panel=ANSWER_PANEL,
     ),
 ]
 
 JsonOption = Annotated[
-    bool, typer.Option("--json", help="Print one JSON object on stdout.", rich_help_panel=OUTPUT_PANEL)
+    bool, typer.Option("--json", help="Print one JSON object to stdout.", rich_help_panel=OUTPUT_PANEL)
 ]
 HtmlOption = Annotated[
     str | None,
-    typer.Option("--html", metavar="FILE", help="Write a report (not in this version).", rich_help_panel=OUTPUT_PANEL),
+    typer.Option(
+        "--html",
+        metavar="FILE",
+        help="Write an HTML report to FILE (not in this version).",
+        rich_help_panel=OUTPUT_PANEL,
+    ),
 ]
 QuietOption = Annotated[
-    bool, typer.Option("--quiet", "-q", help="Print the answer only.", rich_help_panel=OUTPUT_PANEL)
+    bool, typer.Option("--quiet", "-q", help="Print only the answer.", rich_help_panel=OUTPUT_PANEL)
 ]
-ColorOption = Annotated[Color, typer.Option("--color", help="Colours and links.", rich_help_panel=OUTPUT_PANEL)]
+ColorOption = Annotated[
+    Color, typer.Option("--color", help="When to print colours and links.", rich_help_panel=OUTPUT_PANEL)
+]
 DebugOption = Annotated[
-    bool, typer.Option("--debug", help="Show a traceback where vt fails.", rich_help_panel=OUTPUT_PANEL)
+    bool, typer.Option("--debug", help="Print a traceback on failure.", rich_help_panel=OUTPUT_PANEL)
 ]

@@ -1,4 +1,4 @@
-"""`vt probe`: what a video really holds."""
+"""`vt probe`: what a video actually contains."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ def probe(
     json: options.JsonOption = False,
     debug: options.DebugOption = False,
 ) -> None:
-    """Show what a video really holds: frames, times, size as displayed, key frames, colours, streams, problems."""
+    """Show what a video actually contains: frames, times, displayed size, keyframes, colours, streams, problems."""
     from vtcli.cli.console import warn
     from vtcli.trace.text import dump_json, sanitise_line
     from vtcli.video.guard import Guard
@@ -25,7 +25,7 @@ def probe(
 
     limit = options.read_limit(read_timeout)
     with Guard(limit) as guard, resolve(video, fps, stream, limit) as source:
-        # Plain data: FFmpeg and numpy are loaded over there, and need not be loaded here too.
+        # The child returns plain data, so FFmpeg and numpy need not be loaded in this process too.
         record = guard.run(source, "vtcli.video.details:describe", source)
         record["warnings"] += guard.warnings
     if json:
@@ -38,7 +38,7 @@ def probe(
 
 
 def _lines(record: Mapping[str, Any]) -> Iterator[str]:
-    """The record `vt.probe/1` for people."""
+    """The record `vt.probe/1` as readable lines."""
     size = f", {_bytes(record['bytes'])}" if record["bytes"] else ""
     yield f"file      {record['path']}"
     yield f"format    {record['container_name']}{size}"
@@ -58,7 +58,7 @@ def _lines(record: Mapping[str, Any]) -> Iterator[str]:
 
 
 def _geometry(record: Mapping[str, Any]) -> str:
-    """What was done to the stored picture to get the displayed one."""
+    """What turns the stored picture into the displayed one: aspect, rotation, interlacing."""
     notes = []
     width, height = record["stored"]
     upright = [height, width] if record["rotation"] % 180 == 90 else [width, height]
@@ -89,7 +89,7 @@ def _stream(stream: Mapping[str, Any]) -> str:
 
 
 def _bytes(count: int) -> str:
-    """As `ls --si` writes it: 1.4 MB."""
+    """Formats a byte count as `ls --si` does: 1.4 MB."""
     value, unit = float(count), "B"
     for larger in ("kB", "MB", "GB"):
         if value < 1000:

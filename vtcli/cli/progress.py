@@ -1,4 +1,4 @@
-"""How far a run over many items is: a bar on a terminal, a plain line now and then elsewhere, all on stderr."""
+"""Progress of a run over many items on stderr: a bar on a terminal, otherwise an occasional plain line."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ if TYPE_CHECKING:
     from rich.console import Console
     from rich.progress import Progress
 
-_EVERY = 30.0  # seconds between two plain lines
-_FEW = 2  # items from which a rate says something
+_EVERY = 30.0  # seconds between plain lines
+_FEW = 2  # items needed for a meaningful rate
 
 
 class Counter:
-    """Shows `total` items being done, `done` of them by an earlier run. As a context manager it leaves clean lines.
+    """Shows the progress of `total` items, `done` of which an earlier run completed.
 
-    `now` (seconds) is for tests.
+    As a context manager it leaves clean lines. `now` returns seconds; tests replace it.
     """
 
     def __init__(
@@ -45,17 +45,17 @@ class Counter:
             self._task = self._bar.add_task("", total=total, completed=done, facts="loading …")
 
     def warn(self, message: str) -> None:
-        """A line that stays; the same one is not said twice running."""
+        """Prints a warning line that stays; a repeat of the last warning is dropped."""
         if not self._quiet and message != self._said:
             self._said = message
             self._console.print(f"vt: warning: {sanitise_line(message)}", style="yellow", soft_wrap=True)
 
     def one(self, name: str, error: str | None, note: str = "") -> None:
-        """An item is done; `error` says why it has no answer. `note` stands among the facts until the next."""
+        """Counts one item as done; `error` says why it has no answer. `note` is shown until the next item."""
         self._note = note
         self._done += 1
         now = self._now()
-        if self._begin is None:  # loading the model says nothing about the rate
+        if self._begin is None:  # the rate must not include loading the model
             self._begin, self._first = now, self._done
         if error is not None:
             self._failed += 1

@@ -1,4 +1,4 @@
-"""`vt pull`: a model by name, downloaded, and exported where nobody publishes it as asked for."""
+"""`vt pull`: downloads a model by name, and exports it here if the requested type is not published."""
 
 from __future__ import annotations
 
@@ -25,23 +25,25 @@ def pull(
         str,
         typer.Argument(
             metavar="NAME[:QUANT]",
-            help="A name of `vt models` or OWNER/REPO of the hub; :q4_k_m and the like for a quantised export.",
+            help="Name from `vt models` or OWNER/REPO on the hub, with @REVISION if wanted; add :QUANT, such as "
+            ":q4_k_m, for a quantised model.",
             show_default=False,
         ),
     ],
     drop_source: Annotated[
-        bool, typer.Option("--drop-source", help="Of an export made here, remove the checkpoint afterwards.")
+        bool, typer.Option("--drop-source", help="Remove the checkpoint after exporting it on this machine.")
     ] = False,
     offline: options.OfflineOption = False,
     json: options.JsonOption = False,
-    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print the path only.")] = False,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print only the path.")] = False,
     color: options.ColorOption = "auto",
     debug: options.DebugOption = False,
 ) -> None:
-    """Download a model: resumes where it was interrupted, checks every file, and says what to try.
+    """Download a model, resuming an interrupted download and verifying every file.
 
-    With :QUANT the GGUF files that are published are taken; where there are none, the checkpoint is downloaded and
-    exported on this machine.
+    With :QUANT, published GGUF files of that type are downloaded.
+    If none are published, the checkpoint is downloaded and exported on this machine.
+    On success, a command to try is printed.
     """
     from vtcli.errors import ModelError
     from vtcli.models.reference import parse
@@ -61,7 +63,7 @@ def pull(
 
 
 def fetch(reference: Reference, offline: bool, drop_source: bool, quiet: bool, color: options.Color) -> Installed:
-    """Has the model on this machine, showing on stderr how it comes. Raises ModelError, VtError."""
+    """Makes sure that the model is on this machine, showing progress on stderr. Raises ModelError, VtError."""
     from vtcli.cli.console import make_console
     from vtcli.errors import ModelError
     from vtcli.models import hub, store
@@ -102,7 +104,7 @@ def _plan_lines(plan: Plan) -> list[str]:
 
 
 class Bars:
-    """Progress of a pull on a terminal; nothing elsewhere."""
+    """Progress bars of a pull on a terminal; shows nothing elsewhere."""
 
     def __init__(self, console: Console, quiet: bool) -> None:
         from rich.progress import (

@@ -1,4 +1,4 @@
-"""`vt trace`: renders or parses raw model text written elsewhere."""
+"""`vt trace`: renders or parses raw model output written elsewhere."""
 
 from __future__ import annotations
 
@@ -20,17 +20,23 @@ _BLOCK = 1 << 16
 
 def trace(
     file: Annotated[
-        str, typer.Argument(metavar="FILE|-", help="The raw text; - reads standard input.", show_default=False)
+        str,
+        typer.Argument(
+            metavar="FILE|-", help="File of raw model output, or - for standard input, the default.", show_default=False
+        ),
     ] = "-",
     choice: ChoiceOption = None,
     video: Annotated[
-        str | None, typer.Option("--video", metavar="PATH", help="The video its times link to.", show_default=False)
+        str | None, typer.Option("--video", metavar="PATH", help="Video that the times link to.", show_default=False)
     ] = None,
     json: JsonOption = False,
     color: ColorOption = "auto",
     debug: DebugOption = False,
 ) -> None:
-    """Render or parse raw model text written elsewhere: the trace on stderr, the answer on stdout."""
+    """Render or parse raw model output written elsewhere.
+
+    The trace goes to stderr, the answer to stdout.
+    """
     from vtcli.cli.console import make_console, warn
     from vtcli.prompt import build_prompt
     from vtcli.trace.answers import settle
@@ -40,7 +46,7 @@ def trace(
     from vtcli.trace.text import dump_json, sanitise
 
     choices = choice or []
-    build_prompt("?", choices)  # refuses the choices that a question refuses
+    build_prompt("?", choices)  # refuses the same choices as `vt ask`
     renderer = None if json else TraceRenderer(make_console(color, stderr=True), video)
     parser = TraceParser()
     events = []
@@ -76,14 +82,14 @@ def trace(
 
 
 def _text(file: str) -> Iterator[str]:
-    """The text of `file` as it can be read, and "" at its end. Raises VtError where there is none."""
+    """Yields the text of `file` as it arrives, then "". Raises VtError if it cannot be read or is not text."""
     from vtcli.errors import VtError
 
     name = "standard input" if file == "-" else f"'{file}'"
     decoder = codecs.getincrementaldecoder("utf-8-sig")(errors="replace")
     try:
         with _open(file) as stream:
-            while block := stream.read1(_BLOCK):  # what has arrived: a model may be writing at the other end
+            while block := stream.read1(_BLOCK):  # returns what has arrived: a model may still be writing
                 if b"\0" in block:
                     raise VtError(f"{name} is not text: give the raw text a model wrote, in UTF-8")
                 if text := decoder.decode(block):
@@ -91,7 +97,7 @@ def _text(file: str) -> Iterator[str]:
     except FileNotFoundError:
         raise VtError(f"no such file: {name}") from None
     except OSError as error:
-        if Path(file).is_dir():  # its error differs between systems
+        if Path(file).is_dir():  # the operating system's own error differs between systems
             raise VtError(f"{name} is a folder: give the file that holds the text") from None
         raise VtError(f"{name} cannot be read: {error.strerror or error}") from None
     if text := decoder.decode(b"", final=True):

@@ -1,4 +1,4 @@
-"""`vt train`: a recipe's stages, SFT and GRPO, from checking the data to a checkpoint that `vt ask -m` takes."""
+"""`vt train`: runs a recipe's stages, SFT and GRPO, from checking the data to a checkpoint for `vt ask -m`."""
 
 from __future__ import annotations
 
@@ -19,22 +19,22 @@ if TYPE_CHECKING:
 
 StageOption = Literal["sft", "grpo"]
 Strategy = Literal["ddp", "fsdp2", "zero2", "zero3"]
-LAUNCH_PANEL = "Several GPUs"
+LAUNCH_PANEL = "Multi-GPU launch"
 SHOW_PANEL = "Recipes"
 
 
 def train(
     recipe: Annotated[
         str | None,
-        typer.Argument(metavar="[RECIPE]", help="A recipe of --list, or a YAML file.", show_default=False),
+        typer.Argument(metavar="RECIPE", help="Recipe name from --list, or a YAML file.", show_default=False),
     ] = None,
     data: Annotated[
         list[str] | None,
         typer.Option(
             "--data",
             metavar="FILE",
-            help="Records: JSON, JSON lines or Parquet, or OWNER/NAME of the hub, with @REV and :FILE; repeat.",
-            show_default=False,
+            help="Records: a JSON, JSON Lines or Parquet file, or OWNER/NAME on the hub, with @REV and :FILE; repeat.",
+            show_default="the recipe's",
         ),
     ] = None,
     root: Annotated[
@@ -42,14 +42,18 @@ def train(
         typer.Option(
             "--root",
             metavar="[SOURCE=]DIR",
-            help="Folder of the videos of a data_source, or of all others; repeat.",
+            help="Folder of the videos of data_source SOURCE, or of all other sources; repeat.",
             show_default="the records' folder",
         ),
     ] = None,
     model: Annotated[
         str | None,
         typer.Option(
-            "--model", "-m", metavar="DIR", help="Checkpoint folder to start from.", show_default="the recipe's"
+            "--model",
+            "-m",
+            metavar="NAME|DIR",
+            help="Checkpoint to start from: an installed model or a folder.",
+            show_default="the recipe's",
         ),
     ] = None,
     out: Annotated[
@@ -58,25 +62,30 @@ def train(
             "--out",
             "-o",
             metavar="DIR",
-            help="Folder of the run; the same command goes on in it.",
+            help="Folder of the run; the same command resumes it.",
             show_default="vt-train-RECIPE",
         ),
     ] = None,
     stage: Annotated[
-        StageOption | None, typer.Option("--stage", help="This stage only.", show_default="all of the recipe")
+        StageOption | None, typer.Option("--stage", help="Run only this stage.", show_default="all of the recipe")
     ] = None,
     changes: Annotated[
         list[str] | None,
-        typer.Option("--set", metavar="KEY=VALUE", help="Change a value of the recipe; repeat.", show_default=False),
+        typer.Option(
+            "--set",
+            metavar="KEY=VALUE",
+            help="Override a recipe value, such as grpo.beta=0.1; repeat.",
+            show_default=False,
+        ),
     ] = None,
     skip_bad: Annotated[
-        bool, typer.Option("--skip-bad", help="Train without the records that cannot be used.")
+        bool, typer.Option("--skip-bad", help="Skip records that cannot be used instead of stopping.")
     ] = False,
     dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Check data, memory, disk and time; train nothing.")
+        bool, typer.Option("--dry-run", help="Check data, memory, disk and time without training.")
     ] = False,
     list_recipes: Annotated[
-        bool, typer.Option("--list", help="The recipes that come with vt.", rich_help_panel=SHOW_PANEL)
+        bool, typer.Option("--list", help="List the recipes that come with vt.", rich_help_panel=SHOW_PANEL)
     ] = False,
     show: Annotated[
         str | None,
@@ -84,24 +93,33 @@ def train(
     ] = None,
     print_launch: Annotated[
         Strategy | None,
-        typer.Option("--print-launch", help="Print the command for several GPUs.", rich_help_panel=LAUNCH_PANEL),
+        typer.Option(
+            "--print-launch",
+            help="Print the command that launches this run on several GPUs.",
+            rich_help_panel=LAUNCH_PANEL,
+        ),
     ] = None,
-    gpus: Annotated[int, typer.Option("--gpus", min=1, help="GPUs of a machine.", rich_help_panel=LAUNCH_PANEL)] = 8,
-    nodes: Annotated[int, typer.Option("--nodes", min=1, help="Machines.", rich_help_panel=LAUNCH_PANEL)] = 1,
+    gpus: Annotated[int, typer.Option("--gpus", min=1, help="GPUs per machine.", rich_help_panel=LAUNCH_PANEL)] = 8,
+    nodes: Annotated[int, typer.Option("--nodes", min=1, help="Number of machines.", rich_help_panel=LAUNCH_PANEL)] = 1,
     slurm: Annotated[
-        bool, typer.Option("--slurm", help="Print it as a script for sbatch.", rich_help_panel=LAUNCH_PANEL)
+        bool,
+        typer.Option(
+            "--slurm",
+            help="With --print-launch, print the command as a script for sbatch.",
+            rich_help_panel=LAUNCH_PANEL,
+        ),
     ] = False,
     json: options.JsonOption = False,
     quiet: Annotated[
-        bool, typer.Option("--quiet", "-q", help="Show no progress.", rich_help_panel=options.OUTPUT_PANEL)
+        bool, typer.Option("--quiet", "-q", help="Do not show progress.", rich_help_panel=options.OUTPUT_PANEL)
     ] = False,
     color: options.ColorOption = "auto",
     debug: options.DebugOption = False,
 ) -> None:
-    """Train a Qwen2.5-VL checkpoint on videos: SFT, then GRPO, as a recipe says.
+    """Train a Qwen2.5-VL checkpoint on videos with a recipe: SFT, then GRPO.
 
-    Data, memory, disk and time are checked before anything is loaded. A run that was stopped goes on with the same
-    command.
+    Data, memory, disk and time are checked before the model is loaded.
+    Running the same command again resumes a run that was stopped.
     """
     from vtcli.errors import UsageError
     from vtcli.install import require
@@ -151,7 +169,7 @@ def train(
 
 @contextmanager
 def _heeding_ctrl_c() -> Iterator[None]:
-    """Has Ctrl-C stop the run also while Python clears an object away, where it would be shown and forgotten."""
+    """Makes Ctrl-C stop the run even inside a finaliser, where Python would only report KeyboardInterrupt and go on."""
     import _thread
     import threading
 
@@ -159,7 +177,7 @@ def _heeding_ctrl_c() -> Iterator[None]:
 
     def again(event: sys.UnraisableHookArgs) -> None:
         if issubclass(event.exc_type, KeyboardInterrupt):
-            threading.Timer(0.05, _thread.interrupt_main).start()  # at once it would be lost here too
+            threading.Timer(0.05, _thread.interrupt_main).start()  # later, because here it would be lost too
         else:
             before(event)
 
@@ -171,7 +189,7 @@ def _heeding_ctrl_c() -> Iterator[None]:
 
 
 def _print_stopped(job: Job) -> None:
-    """On stderr, where the same command will go on."""
+    """Prints to stderr where the same command will resume."""
     from vtcli.trace.text import sanitise_line
     from vtcli.train.checkpoints import complete, step_of
     from vtcli.train.recipe import STAGES
@@ -184,7 +202,7 @@ def _print_stopped(job: Job) -> None:
 
 
 def _print_end(report: dict[str, object], quiet: bool) -> None:
-    """The model's folder on stdout; unless `quiet`, where to go from there on stderr."""
+    """Prints the model's folder to stdout and, unless `quiet`, the report and a command to try to stderr."""
     import shlex
 
     from vtcli.trace.text import sanitise_line
@@ -202,7 +220,7 @@ def _print_end(report: dict[str, object], quiet: bool) -> None:
 def _recipe(
     name: str, data: list[str] | None, root: list[str] | None, model: str | None, changes: list[str] | None
 ) -> Recipe:
-    """The recipe with what the flags say put over it."""
+    """Loads the recipe and applies the flags to it."""
     from dataclasses import replace
 
     from vtcli.train.recipe_file import load_recipe
@@ -217,7 +235,7 @@ def _recipe(
 
 
 def _print_launch(strategy: str, gpus: int, nodes: int, slurm: bool) -> None:
-    """The launch command for this very command line."""
+    """Prints the launch command for this command line."""
     from vtcli.trace.text import sanitise
     from vtcli.train.launch import launch_command, slurm_script
 

@@ -1,4 +1,4 @@
-"""Shows on stderr how a training run goes: live on a terminal, a line a logged step elsewhere."""
+"""Shows the progress of a training run on stderr: live on a terminal, otherwise one line per logged step."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ if TYPE_CHECKING:
 
 _SHOWN_PROBLEMS = 3
 _PERIOD = 3600.0
-"""Seconds that the time left is told from; within rich's half a minute there may be no two steps."""
-#: What of a logged step is shown, and how.
+"""Seconds over which the time left is estimated; rich's default of 30 may not cover two steps."""
+#: The values of a logged step that are shown: key, label and format.
 _VALUES = (
     ("loss", "loss", "{:.4g}"),
     ("reward", "reward", "{:.3f}"),
@@ -51,7 +51,7 @@ class TrainFollower:
         self._asked: TaskID | None = None
         self._values: dict[str, str] = {}
         self._steps: dict[str, int] = {}
-        """Of the stages that are still to be run."""
+        """Steps per stage, for the stages still to be run."""
 
     def __enter__(self) -> TrainFollower:
         self._progress.start()
@@ -124,7 +124,7 @@ class TrainFollower:
             shown["tokens/s"] = f"{row['tokens'] / row['seconds']:.0f}"
         if row.get("gpu_memory"):
             shown["GPU"] = f"{row['gpu_memory'] / 1e9:.1f} GB"
-        if not any(name.startswith("held_out") for name in row):  # those stay on lines of their own
+        if not any(name.startswith("held_out") for name in row):  # held-out results are printed on their own lines
             self._values |= shown
         self._advance(stage, step, steps, "  ".join(f"{label} {value}" for label, value in self._values.items()))
         if not self._live or "held-out accuracy" in shown:
@@ -150,7 +150,7 @@ class TrainFollower:
 
     def _advance(self, what: str, done: int, total: int, values: str) -> None:
         if self._task is None:
-            # What was done before is no work of this process, nor is loading the model: the next step begins the count.
+            # The rate must not include earlier processes' steps or loading the model: it counts from the next step.
             self._task = self._progress.add_task(what, total=total, completed=done, values=values)
         self._progress.update(self._task, description=what, completed=done, total=total, values=values)
 

@@ -1,4 +1,4 @@
-"""What the C library does with memory that is given back."""
+"""Configure how the C library handles freed memory."""
 
 from __future__ import annotations
 
@@ -7,19 +7,19 @@ import sys
 from contextlib import suppress
 
 _KEPT = 2**30
-"""Bytes at the end of the heap that are kept for what is asked for next."""
+"""Free bytes at the end of the heap that are kept for later allocations."""
 _TRIM_THRESHOLD, _MMAP_MAX = -1, -4  # malloc.h
 
 
 def keep_freed_memory() -> None:
-    """Has glibc keep what is freed, up to a gigabyte; elsewhere nothing happens.
+    """Makes glibc keep freed memory, up to a gigabyte; does nothing with other C libraries.
 
-    Every layer asks for the same tens of megabytes as the one before. Blocks of that size are by default given back to
-    the system and got anew, page by page and filled with zeros.
+    Every layer allocates the same tens of megabytes as the layer before. By default, glibc returns blocks of that size
+    to the system and allocates them again, page by page and filled with zeros.
     """
     if sys.platform != "linux":
         return
-    with suppress(OSError, AttributeError):  # other C libraries have no such switch
+    with suppress(OSError, AttributeError):  # other C libraries have no mallopt
         library = ctypes.CDLL(None)
         library.mallopt(_MMAP_MAX, 0)
         library.mallopt(_TRIM_THRESHOLD, _KEPT)

@@ -1,4 +1,4 @@
-"""The interface every engine meets at: open, stream, close; and what goes in and comes out."""
+"""The interface of all engines (open, stream, close), and their input and output types."""
 
 from __future__ import annotations
 
@@ -13,18 +13,18 @@ from numpy.typing import NDArray
 from vtcli.errors import UsageError
 from vtcli.layout import Layout
 
-#: Below this a temperature means greedy decoding, as in vLLM: dividing by it would overflow.
+#: A temperature below this means greedy decoding, as in vLLM: dividing by it would overflow.
 GREEDY_TEMPERATURE = 1e-5
 
 
-#: Room is made for a multiple of so many tokens.
+#: Capacity is rounded up to a multiple of this many tokens.
 ROUNDED = 512
 Compile = Literal["auto", "on", "off"]
 
 
 @dataclass(frozen=True)
 class SamplingOptions:
-    """How tokens are chosen; the defaults are the paper's. `seed` None draws a fresh one for every request."""
+    """How tokens are sampled; the defaults are the paper's. With `seed` None, every request draws a fresh seed."""
 
     max_tokens: int = 1024
     temperature: float = 0.1
@@ -41,7 +41,7 @@ class SamplingOptions:
 
     @property
     def greedy(self) -> bool:
-        """Whether the most likely token is always taken."""
+        """Whether decoding always takes the most likely token."""
         return self.temperature < GREEDY_TEMPERATURE
 
 
@@ -56,7 +56,7 @@ class Request:
 
     @property
     def capacity(self) -> int:
-        """Tokens an engine makes room for: the prompt's, the reply's, and some for a longer question after this one."""
+        """Tokens to allocate: the prompt's, the reply's, and spare ones for a longer question later."""
         tokens = int(self.layout.input_ids.size) + self.sampling.max_tokens
         return -(-tokens // ROUNDED) * ROUNDED
 
@@ -68,7 +68,7 @@ class Request:
 
 @dataclass(frozen=True)
 class StreamStats:
-    """What became of a request. Seconds; `completion_tokens` counts the token that ended the reply, as vLLM does."""
+    """The outcome of a request. Times are in seconds; `completion_tokens` includes the end token, as in vLLM."""
 
     finish: Literal["stop", "length", "interrupted"]
     completion_tokens: int
@@ -79,13 +79,16 @@ class StreamStats:
 
 
 class Engine(Protocol):
-    """A checkpoint that can be asked. One request at a time.
+    """A checkpoint that answers questions, one request at a time.
 
-    `prepare` decides on device and precision and loads the libraries; `free_memory` then says how many bytes the device
-    has free; `open` loads the checkpoint (and prepares first where that was not done); `stream` yields the reply's text
-    as it is generated, whole characters only; `stats` then describes that reply (also one cut short); `close` frees
-    everything and may be called twice.
-    `device` and `dtype` are what is really used, known once prepared; `warnings` once open.
+    - `prepare` chooses device and precision and loads the libraries.
+    - `free_memory` then returns the free bytes of the device.
+    - `open` loads the checkpoint, after `prepare` if that was not called.
+    - `stream` yields the reply's text as it is generated, in whole characters.
+    - `stats` then describes that reply, even one cut short.
+    - `close` frees everything and may be called twice.
+
+    `device` and `dtype` are the values in use, known after `prepare`; `warnings` are known after `open`.
     """
 
     name: str

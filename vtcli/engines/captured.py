@@ -1,7 +1,7 @@
-"""A decoder whose steps always have the same shapes, so that they can be captured (CUDA graphs) and compiled.
+"""A decoder whose decode steps have fixed shapes, so that they can be captured (CUDA graphs) and compiled.
 
-Launching the thousand kernels of a step takes a GPU's processor longer than the GPU needs to run them; a captured step
-is launched as one. Compiled, the many small kernels between the matrix products become few.
+Launching the thousand kernels of a step takes the CPU longer than the GPU needs to run them; a captured step is one
+launch. Compilation fuses the many small kernels between the matrix products into few.
 """
 
 from __future__ import annotations
@@ -20,14 +20,15 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 PART = 128
-"""Tokens of a key-value head that one multiprocessor adds up."""
+"""Tokens of a key-value head whose weighted values one multiprocessor sums."""
 _GROUPED = "vt_grouped"
 
 
 class CapturedDecoder(Decoder):
-    """`run` takes one token at a time: on CUDA a captured step, elsewhere a plain one; `compiled` by torch.compile.
+    """A decoder whose `run` takes one token at a time: on CUDA as a captured step, elsewhere as a plain one.
 
-    Every step looks over the whole capacity, a multiple of `PART`, and masks what has not been written.
+    With `compiled`, torch.compile compiles the step. Every step attends to the whole capacity, a multiple of `PART`,
+    and masks the places not yet written.
     """
 
     ahead = 0
@@ -47,7 +48,7 @@ class CapturedDecoder(Decoder):
         _register()
 
     def run(self, tokens: Sequence[int]) -> Logits:
-        """Reads the one token of `tokens` at the next position; logits (1, vocabulary) of what follows."""
+        """Reads the one token in `tokens` at the next position; returns logits (1, vocabulary) of the next token."""
         import torch
 
         (token,) = tokens
@@ -83,7 +84,7 @@ class CapturedDecoder(Decoder):
         return capture(work, self.device, "use --compile off")
 
     def _compile(self) -> Callable[[], None]:
-        """The step compiled, which happens when it first runs. Raises EngineError where there is nothing to do it."""
+        """Returns the compiled step after a first run, which compiles it. Raises EngineError if compilation fails."""
         import torch
 
         work: Callable[[], None] = torch.compile(self._work, dynamic=False)
@@ -109,10 +110,10 @@ class CapturedDecoder(Decoder):
 
 
 def capture(work: Callable[[], None], device: Any, remedy: str) -> Callable[[], None]:
-    """On CUDA `work`'s kernels launched as one, elsewhere `work` itself: reads and writes the same tensors every time.
+    """Returns a callable that launches `work`'s kernels as one CUDA graph; without CUDA, returns `work` itself.
 
-    It has been run by then, or is run when what comes back is: a second time must do no harm. Raises EngineError, which
-    ends in `remedy`, where CUDA refuses.
+    `work` must read and write the same tensors every time, and running it twice must do no harm: on CUDA it has already
+    run when this function returns. Raises EngineError, with a message that ends in `remedy`, if CUDA refuses.
     """
     import torch
 
@@ -125,11 +126,11 @@ def capture(work: Callable[[], None], device: Any, remedy: str) -> Callable[[], 
         raise _refused(error, remedy) from error
     beside.wait_stream(torch.cuda.current_stream())
     with torch.cuda.stream(beside):
-        for _ in range(2):  # libraries set themselves up, and the compiler compiles
+        for _ in range(2):  # warm-up: libraries initialise, and torch.compile compiles
             work()
     torch.cuda.current_stream().wait_stream(beside)
     try:
-        with torch.cuda.graph(graph, stream=beside):  # its workspace is that of the runs before
+        with torch.cuda.graph(graph, stream=beside):  # the same stream: reuses the workspace of the warm-up runs
             work()
     except RuntimeError as error:
         if out_of_memory(error):
@@ -140,7 +141,7 @@ def capture(work: Callable[[], None], device: Any, remedy: str) -> Callable[[], 
 
 
 def _refused(error: RuntimeError, remedy: str) -> EngineError:
-    cause = error.__context__ or error  # the end of a capture that failed says only that it did
+    cause = error.__context__ or error  # the error at the end of a failed capture names no cause
     return EngineError(f"steps cannot be captured on this GPU ({first_line(cause)}): {remedy}")
 
 
@@ -151,7 +152,7 @@ def _register() -> None:
 
 
 def norm(module: Any, hidden: Tensor) -> Tensor:
-    """What transformers' norm computes, by one kernel instead of seven."""
+    """Computes transformers' RMS norm in one kernel instead of seven."""
     from torch.nn.functional import rms_norm
 
     return rms_norm(hidden, module.weight.shape, module.weight, module.variance_epsilon)
@@ -160,12 +161,12 @@ def norm(module: Any, hidden: Tensor) -> Tensor:
 def grouped_attention(
     module: Any, query: Tensor, key: Tensor, value: Tensor, attention_mask: Tensor, scaling: float, **_: Any
 ) -> tuple[Tensor, None]:
-    """Attention of one token: the query heads that share a key head stand as several queries of one head.
+    """Attention of one token; query heads that share a key head are treated as several queries of one head.
 
-    query (1, heads, 1, size), key and value (1, key-value heads, capacity, size), attention_mask (capacity,) in
-    float32, to be added; gives (1, 1, heads, size). torch's kernels give each key head to one of a GPU's hundred
-    multiprocessors, which goes over all keys alone; here values are cut into parts of `PART` tokens, added up at the
-    end. Scores are computed in float32, as by those kernels.
+    query (1, heads, 1, size), key and value (1, key-value heads, capacity, size), additive attention_mask (capacity,)
+    in float32; returns (1, 1, heads, size). torch's kernels assign each key head to one of a GPU's hundred
+    multiprocessors, which processes all keys alone. Here the values are split into parts of `PART` tokens, summed at
+    the end. Scores are computed in float32, as in torch's kernels.
     """
     import torch
 

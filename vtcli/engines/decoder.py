@@ -1,4 +1,4 @@
-"""The text model of a checkpoint with what it has read: prompt and tokens in, logits out."""
+"""The text model of a checkpoint with its KV cache: prompt and tokens in, logits out."""
 
 from __future__ import annotations
 
@@ -23,8 +23,8 @@ if TYPE_CHECKING:
 class Decoder:
     """One sequence of at most `capacity` tokens.
 
-    Positions are given for the prompt and count up from its end: transformers' releases continue them differently.
-    Masks are made here: from no release's own idea of what a cache holds.
+    Positions are passed for the prompt and count up from its end, because transformers releases continue them
+    differently. Attention masks are built here, independent of how a release interprets the cache's length.
     """
 
     ahead = GUESSED
@@ -35,16 +35,16 @@ class Decoder:
         self._text = model.model.language_model
         self._head = model.lm_head
         self._cache_name = cache_name(self._text)
-        self._offset = 0  # the next position is that many above the number of tokens read
+        self._offset = 0  # next position minus number of tokens read
         _check_window(model.config, capacity)
 
     @property
     def device(self) -> Any:
-        """Where tokens go in."""
+        """The device of the embedding, where tokens enter."""
         return self._embed.weight.device
 
     def embed(self, ids: Sequence[int] | Any) -> Tensor:
-        """Embeddings (tokens, hidden) of token ids."""
+        """Returns embeddings (tokens, hidden) of token ids."""
         import torch
 
         with torch.inference_mode():
@@ -52,9 +52,9 @@ class Decoder:
             return rows
 
     def begin(self, embeddings: Tensor, positions: Any) -> None:
-        """Reads tokens by their embeddings (tokens, hidden) at `positions` (3, tokens), and more will follow.
+        """Prefills tokens by their embeddings (tokens, hidden) at `positions` (3, tokens); more tokens must follow.
 
-        What the last layer makes of them nobody asks for: of its work only keys and values are done.
+        The last layer's output is not needed, so that layer computes only keys and values.
         """
         import torch
 
@@ -67,7 +67,7 @@ class Decoder:
         self.cache.length += len(embeddings)
 
     def prompt(self, embeddings: Tensor, positions: Any) -> Logits:
-        """Reads tokens as `begin` does, to the prompt's end; logits (vocabulary,) of what follows."""
+        """Prefills the rest of the prompt, arguments as in `begin`; returns logits (vocabulary,) of the next token."""
         import torch
 
         with torch.inference_mode():
@@ -76,7 +76,7 @@ class Decoder:
             return _numbers(self._head(hidden[-1]))
 
     def run(self, tokens: Sequence[int]) -> Logits:
-        """Reads `tokens` at the next positions; logits (tokens, vocabulary) of what follows each."""
+        """Reads `tokens` at the next positions; returns logits (tokens, vocabulary) of the token after each."""
         import torch
 
         with torch.inference_mode():
@@ -85,15 +85,15 @@ class Decoder:
             return _numbers(self._head(self._read(self.embed(tokens), where)))
 
     def restart(self, prefix: Prefix | None = None) -> None:
-        """Forgets everything, or all but `prefix`, which was read; the memory is kept."""
+        """Forgets everything, or everything after `prefix`, which must have been read; memory stays allocated."""
         self.cache.length = prefix.tokens if prefix else 0
 
     def save(self, prefix: Prefix) -> list[NDArray[np.uint8]]:
-        """The keys and values of `prefix`, as bytes."""
+        """Returns the keys and values of `prefix`, as bytes."""
         return self.cache.save(prefix.tokens)
 
     def load(self, prefix: Prefix, data: NDArray[np.uint8]) -> bool:
-        """Goes on as if `prefix` had just been read, of which `save` gave `data`; whether that fits this model."""
+        """Restores `prefix` from `data` of `save`, as if just read; returns whether the data fit this model."""
         import torch
 
         weights = [layer.self_attn.k_proj.weight for layer in self._text.layers]
@@ -107,13 +107,13 @@ class Decoder:
         self.cache.length -= count
 
     def _read(self, embeddings: Tensor, positions: Tensor) -> Tensor:
-        """Hidden states (tokens, hidden) of `embeddings`, (tokens, hidden), at `positions`, (3, tokens)."""
+        """Returns hidden states (tokens, hidden) of `embeddings` (tokens, hidden) at `positions` (3, tokens)."""
         hidden = self._forward(embeddings, positions)
         self.cache.length += len(embeddings)
         return hidden
 
     def _forward(self, embeddings: Tensor, positions: Tensor) -> Tensor:
-        """As `_read`, but what is read does not count yet."""
+        """Computes `_read` without advancing the cache's length."""
         hidden: Tensor = self._text(
             inputs_embeds=embeddings[None],
             position_ids=positions[:, None],
@@ -124,7 +124,7 @@ class Decoder:
         return hidden
 
     def _mask(self, count: int) -> Tensor | None:
-        """What each of the next `count` tokens may see, (1, 1, tokens, all); None where the kernels know it."""
+        """Returns the mask (1, 1, tokens, all) of the next `count` tokens; None where the kernels need no mask."""
         import torch
 
         before = self.cache.length
@@ -134,12 +134,12 @@ class Decoder:
 
 
 def cache_name(text: Any) -> str:
-    """What a text model's forward calls the cache: transformers 5.24 renamed it."""
+    """Returns the name of the cache argument of a text model's forward, which transformers 5.24 renamed."""
     return "cache" if "cache" in inspect.signature(text.forward).parameters else "past_key_values"
 
 
 def masks(mask: Any) -> dict[str, Any]:
-    """`mask` for every kind of layer; windows that slide are longer than any sequence here (`_check_window`)."""
+    """Returns `mask` for every layer type; sliding windows are longer than any sequence here (`_check_window`)."""
     return {"full_attention": mask, "sliding_attention": mask}
 
 

@@ -1,4 +1,4 @@
-"""Which device and which precision: what was asked for if it is there, else the best there is."""
+"""Choose device and precision: the requested device if available, or with "auto" the best one."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 from vtcli.errors import EngineError, UsageError
 
 DEVICES = ("auto", "cuda", "mps", "cpu")
-#: Parameters up to which full precision costs nothing anybody would notice, so nothing is rounded.
+#: Up to this many parameters, full precision has no noticeable cost, so weights are not rounded.
 SMALL = 100_000_000
 VALUE_BYTES = {"float32": 4, "bfloat16": 2, "float16": 2}
 
@@ -22,7 +22,7 @@ class Placement:
 
 
 def place(asked: str, parameters: int) -> Placement:
-    """Device and dtype for a checkpoint of that many parameters.
+    """Returns device and dtype for a checkpoint of this many parameters.
 
     bfloat16 is what the family was trained in; float16, whose range its activations are known to exceed
     (QwenLM/Qwen3#868), is the last resort. Raises UsageError for an unknown name, EngineError for an absent device.
@@ -65,19 +65,19 @@ def _has_bfloat16(device: str) -> bool:
 
 
 def gpu_has_bfloat16(number: int) -> bool:
-    """Whether a GPU multiplies bfloat16; emulated, before Ampere, it is many times slower than float16."""
+    """Whether a GPU multiplies bfloat16 natively; before Ampere it is emulated, many times slower than float16."""
     import torch
 
     return torch.version.hip is not None or torch.cuda.get_device_capability(number) >= (8, 0)
 
 
 def _cpu_has_bfloat16() -> bool:
-    """Whether the processor multiplies bfloat16 in hardware; without, it is slower than float32."""
+    """Whether the CPU multiplies bfloat16 in hardware; otherwise bfloat16 is slower than float32."""
     import torch
 
     for name in ("_is_avx512_bf16_supported", "_is_amx_tile_supported"):
         check = getattr(torch.cpu, name, None)
         if check is not None and check():
             return True
-    capabilities: Any = getattr(torch.cpu, "get_capabilities", dict)  # tells of ARM too, in releases that have it
+    capabilities: Any = getattr(torch.cpu, "get_capabilities", dict)  # covers ARM too, in releases that have it
     return bool(capabilities().get("bf16"))

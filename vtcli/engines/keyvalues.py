@@ -1,4 +1,4 @@
-"""The keys and values of one sequence, in memory that is got once and written in place."""
+"""The KV cache of one sequence, allocated once and written in place."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Shape:
-    """Of one layer: key-value heads, the size of one, and torch's dtype and device."""
+    """The shape of one layer: number of key-value heads, head size, and torch's dtype and device."""
 
     heads: int
     size: int
@@ -24,17 +24,18 @@ class Shape:
 
 
 class LastWrittenError(Exception):
-    """The last layer's keys and values are kept, and nothing else was wanted."""
+    """The last layer's keys and values are written, and the rest of the forward pass is not needed."""
 
 
 class KeyValues:
-    """Stands where transformers' attention expects its Cache.
+    """Replaces transformers' Cache in attention.
 
-    Per layer two tensors (1, key-value heads, capacity, head size) on that layer's device, made when it first writes;
-    the first `length` places are those of tokens read. While `index` is set, a tensor of places, tokens are written
-    there and attention is given the whole capacity to mask: the same shapes at every step, as captured steps need them.
-    `last` is the number of the last layer while only keys and values are wanted: once these are written the model is
-    left by LastWrittenError.
+    Each layer has two tensors (1, key-value heads, capacity, head size) on its own device, allocated at its first
+    write. The first `length` places hold the tokens read.
+
+    While `index` (a tensor of places) is set, tokens are written to those places and attention receives the whole
+    capacity, to be masked: captured steps need the same shapes every time. `last` is the number of the last layer while
+    only keys and values are wanted; once that layer has written, LastWrittenError ends the forward pass.
     """
 
     def __init__(self, capacity: int) -> None:
@@ -45,7 +46,7 @@ class KeyValues:
         self._layers: dict[int, tuple[Tensor, Tensor]] = {}
 
     def update(self, keys: Tensor, values: Tensor, layer: int, *_: object, **__: object) -> tuple[Tensor, Tensor]:
-        """Writes keys and values (1, heads, tokens, size) of a layer behind those kept, and gives all of them."""
+        """Appends keys and values (1, heads, tokens, size) of a layer to those kept; returns all of the layer's."""
         kept_keys, kept_values = self._room(layer, Shape(keys.shape[1], keys.shape[3], keys.dtype, keys.device))
         if self.index is not None:
             kept_keys.index_copy_(2, self.index, keys)
@@ -59,11 +60,11 @@ class KeyValues:
         return kept_keys[:, :, :end], kept_values[:, :, :end]
 
     def get_seq_length(self, layer: int = 0) -> int:
-        """Tokens read. Some releases of transformers ask, to count positions that are given here anyway."""
-        return 0 if self.index is not None else self.length  # a number that changes would be compiled anew
+        """Returns the number of tokens read. Some transformers releases derive positions from it; vt passes its own."""
+        return 0 if self.index is not None else self.length  # a changing number would force recompilation
 
     def save(self, tokens: int) -> list[NDArray[np.uint8]]:
-        """The first `tokens` of every layer as bytes: keys and values of the first layer, of the second, ..."""
+        """Returns the first `tokens` of every layer as bytes: keys and values of the first layer, of the second, ..."""
         import torch
 
         return [
@@ -73,7 +74,7 @@ class KeyValues:
         ]
 
     def load(self, data: NDArray[np.uint8], tokens: int, shapes: Sequence[Shape]) -> bool:
-        """Takes what `save` gave, for layers of `shapes`, in order; whether it fits. It counts as `tokens` read."""
+        """Restores `data` of `save` for layers of `shapes`, in order, as `tokens` read; returns whether it fits."""
         import torch
 
         sizes = [2 * shape.heads * tokens * shape.size * shape.dtype.itemsize for shape in shapes]
@@ -89,11 +90,11 @@ class KeyValues:
         return True
 
     def _room(self, layer: int, shape: Shape) -> tuple[Tensor, Tensor]:
-        """A layer's keys and values, made when first asked for."""
+        """Returns a layer's keys and values, allocated at the first call."""
         import torch
 
         if layer not in self._layers:
             sizes = 2, 1, shape.heads, self.capacity, shape.size
-            both = torch.zeros(sizes, dtype=shape.dtype, device=shape.device)  # what is masked must still be a number
+            both = torch.zeros(sizes, dtype=shape.dtype, device=shape.device)  # masked values must still be finite
             self._layers[layer] = both[0], both[1]
         return self._layers[layer]

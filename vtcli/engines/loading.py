@@ -1,4 +1,4 @@
-"""A checkpoint folder → a transformers model on its device. Local safetensors only, nothing random, nothing remote."""
+"""Load a checkpoint folder as a transformers model on its device: only local safetensors, no random weights."""
 
 from __future__ import annotations
 
@@ -19,31 +19,34 @@ if TYPE_CHECKING:
     from transformers import Qwen2_5_VLForConditionalGeneration
 
 
-#: transformers loads under global state (default dtype, initialisation off): two at once spoil each other.
+#: transformers sets global state while loading (default dtype, initialisation off), so two loads would interfere.
 _LOADING = threading.Lock()
 
 
 def require_libraries() -> None:
-    """EngineError with the command that installs them when torch or transformers is missing."""
-    # Operations that Metal lacks run on the processor instead of failing; read when torch is first imported.
+    """Raises EngineError with the install command if torch or transformers is missing."""
+    # Run operations that Metal lacks on the CPU instead of failing. torch reads this when first imported.
     os.environ.setdefault("PYTORCH_ENABLE_MPS_FALLBACK", "1")
     require("the transformers engine", "torch", "torch", "transformers", "safetensors", "accelerate")
 
 
 def import_model_code() -> None:
-    """Imports what `load_model` needs, which takes seconds, so that it is not waited for later."""
+    """Imports the modules of `load_model` ahead of time, since that takes seconds."""
     import transformers
 
-    _ = transformers.Qwen2_5_VLForConditionalGeneration  # imported when first named
+    _ = transformers.Qwen2_5_VLForConditionalGeneration  # a lazy attribute: imported at first access
 
 
 def load_model(checkpoint: Checkpoint, placement: Placement) -> tuple[Qwen2_5_VLForConditionalGeneration, list[str]]:
-    """The model in evaluation mode, and warnings. Raises ModelError when weights are missing or do not fit."""
+    """Returns the model in evaluation mode, and warnings.
+
+    Raises ModelError if weights are missing, damaged or of the wrong shape, EngineError if they do not fit in memory.
+    """
     import torch
     import transformers
 
     loader: Any = transformers.Qwen2_5_VLForConditionalGeneration
-    # cuDNN makes a plan for each new shape of attention, tens of milliseconds each; keys grow with each token.
+    # cuDNN plans each new attention shape anew, tens of milliseconds each, and the keys grow with every token.
     torch.backends.cuda.enable_cudnn_sdp(False)
     where = _device_map(checkpoint, placement)
     with _LOADING, quiet(), memory_errors(placement.device, lambda: "use a smaller or a quantised model"):
@@ -59,16 +62,16 @@ def load_model(checkpoint: Checkpoint, placement: Placement) -> tuple[Qwen2_5_VL
                 device_map=where,
                 max_memory=_room() if where == "balanced" else None,
             )
-        except Exception as error:  # whatever the library trips over lies in the folder's files
+        except Exception as error:  # any other error comes from the folder's files
             if out_of_memory(error):
                 raise
             raise ModelError(f"{checkpoint.name} cannot be loaded: {first_line(error)}") from error
         away = set(map(str, getattr(model, "hf_device_map", {}).values())) & {"cpu", "disk"}
-        if away and placement.device == "cuda":  # it would be computed there, or brought for each token
+        if away and placement.device == "cuda":  # offloaded weights are computed there or moved for each token
             raise EngineError(
                 f"{checkpoint.name} does not fit on the GPUs together: use a quantised model, or --device cpu"
             )
-        # The library fills what it does not find with random numbers and goes on.
+        # transformers fills missing weights with random numbers and continues.
         absent = sorted(map(str, [*info["missing_keys"], *info.get("mismatched_keys", ())]))
         if absent:
             raise ModelError(f"{checkpoint.name} lacks {len(absent)} weights, first {absent[0]}: it is incomplete")
@@ -78,7 +81,7 @@ def load_model(checkpoint: Checkpoint, placement: Placement) -> tuple[Qwen2_5_VL
 
 
 def _device_map(checkpoint: Checkpoint, placement: Placement) -> str | dict[str, str]:
-    """All on one device; over all GPUs, layer after layer, where none has room for the weights. Raises EngineError."""
+    """Returns one device for all weights, or "balanced" over all GPUs if none has room alone. Raises EngineError."""
     if placement.device != "cuda":
         return {"": placement.device}
     gpu = choose_gpu(gpu_memory(), checkpoint.weights.parameters * VALUE_BYTES[placement.dtype])
@@ -86,13 +89,13 @@ def _device_map(checkpoint: Checkpoint, placement: Placement) -> str | dict[str,
 
 
 def _room() -> dict[int | str, int]:
-    """What GPUs have free, and main memory, into which what they cannot hold is put to be told."""
+    """Returns the free bytes of each GPU and of main memory, where any overflow goes and is then detected."""
     return {**dict(enumerate(gpu_memory())), "cpu": free_memory("cpu")}
 
 
 @contextmanager
 def quiet() -> Iterator[None]:
-    """No progress bars or log lines of transformers on stderr, which is vt's own."""
+    """Keeps progress bars and log lines of transformers off stderr, which vt itself uses."""
     from transformers.utils import logging as library
 
     logging: Any = library
@@ -108,7 +111,7 @@ def quiet() -> Iterator[None]:
 
 
 def out_of_memory(error: BaseException) -> bool:
-    """Whether an error of torch's means that memory ran out; the allocators do not agree on a type."""
+    """Whether a torch error means that memory ran out; torch's allocators raise different types."""
     import torch
 
     if isinstance(error, MemoryError | torch.cuda.OutOfMemoryError):
@@ -118,7 +121,7 @@ def out_of_memory(error: BaseException) -> bool:
 
 @contextmanager
 def memory_errors(device: str, remedy: Callable[[], str]) -> Iterator[None]:
-    """Turns running out of memory into an EngineError that says what to do."""
+    """Turns an out-of-memory error into an EngineError with a remedy."""
     try:
         yield
     except (MemoryError, RuntimeError) as error:

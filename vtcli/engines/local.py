@@ -1,4 +1,4 @@
-"""What the engines on this machine have in common: the way of a request, whatever computes it."""
+"""The common base of the local engines: how a request is processed, independent of the library that computes it."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from vtcli.models.tokenizer import Tokenizer
 
 
 class Reader(Steps, Holder, Protocol):
-    """A text model with what it has read. `ahead`: how many guesses `run` takes besides one token."""
+    """A text model with its KV cache. `ahead`: guesses that `run` takes in addition to one token."""
 
     ahead: int
 
@@ -31,10 +31,10 @@ R = TypeVar("R", bound=Reader)
 
 
 class LocalEngine(ABC, Generic[R]):
-    """A checkpoint with its tokenizer and what is kept of clips. See `engines.base.Engine`.
+    """A checkpoint with its tokenizer and kept video prefixes. See `engines.base.Engine`.
 
-    An engine says how to open and close, what reads a prompt (`_reader_for`), how frames become embeddings (`_encode`)
-    and how the two become the first logits (`_read`).
+    A subclass defines how to open and close, the reader of a prompt (`_reader_for`), how frames become embeddings
+    (`_encode`), and how prompt and embeddings become the first logits (`_read`).
     """
 
     name: str
@@ -53,7 +53,7 @@ class LocalEngine(ABC, Generic[R]):
         self.stats: StreamStats | None = None
 
     def stream(self, request: Request) -> Iterator[str]:
-        """The reply, piece by piece. Leaving early (Ctrl-C, closing the iterator) ends it as "interrupted"."""
+        """Yields the reply piece by piece. Stopping early (Ctrl-C, closing the iterator) ends it as "interrupted"."""
         if self._model is None:
             raise EngineError("the engine is not open")
         self.stats = None
@@ -84,37 +84,37 @@ class LocalEngine(ABC, Generic[R]):
 
     @abstractmethod
     def _reader_for(self, request: Request) -> R:
-        """A reader with room for `request`: the last one where it has."""
+        """Returns a reader with room for `request`: the last one, if it has enough."""
 
     @abstractmethod
     def _encode(self, request: Request) -> Any:
-        """The clip's embeddings (video tokens, hidden), as `_read` takes them."""
+        """Returns the clip's embeddings (video tokens, hidden) in the form that `_read` takes."""
 
     @abstractmethod
     def _read(self, request: Request, prefix: Prefix, video: Any, reader: R) -> Logits:
-        """Reads the whole prompt, or with no `video` what follows the prefix; logits (vocabulary,) of what is next.
+        """Prefills the prompt; returns logits (vocabulary,) of the next token. Without `video`, skips the kept prefix.
 
-        In two parts in any case, so that a prefix that was kept gives the same reply to the last bit.
+        The prompt is always read in two parts, so that a kept prefix gives a bit-identical reply.
         """
 
     @abstractmethod
     def _libraries(self) -> str:
-        """The versions of what computes: others may give other numbers."""
+        """Returns the versions of the computing libraries: other versions may give other numbers."""
 
     @abstractmethod
     def _cure(self) -> str:
-        """What to do where the model computes no numbers, to be put behind that."""
+        """Returns the remedy if the model computes NaN or infinity, as the end of that error message."""
 
     def _at_work(self, request: Request) -> AbstractContextManager[None]:
-        """What is to hold while a request is answered."""
+        """Returns the context in which a request is answered."""
         return nullcontext()
 
     def _notes(self, request: Request) -> tuple[str, ...]:
-        """Warnings about a request."""
+        """Returns warnings about a request."""
         return ()
 
     def _check(self, request: Request) -> None:
-        """Raises EngineError for a request that does not fit the model, or itself."""
+        """Raises EngineError for a request that does not fit the model or contradicts itself."""
         if self._checkpoint.grid(*request.pixels.shape[:3]) != request.layout.grid:
             raise EngineError(f"frames of the shape {request.pixels.shape} do not fill the grid {request.layout.grid}")
 

@@ -1,8 +1,8 @@
-"""Prompt-lookup decoding: what followed the last time the text read as it does now is likely to follow again.
+"""Prompt-lookup decoding: guess that the text continues as it did after the last occurrence of its latest tokens.
 
-A model that reads several tokens at once takes hardly longer than for one, so guesses that hold save whole steps and
-those that fail cost little; the reply is the same either way. Traces
-repeat their tags, their times and the question's words. Saxena 2023, github.com/apoorvumang/prompt-lookup-decoding.
+Reading several tokens at once takes a model hardly longer than reading one, so correct guesses save whole decode steps
+and wrong ones cost little; the reply is the same either way. Traces repeat their tags, their times and the question's
+words. Saxena 2023, github.com/apoorvumang/prompt-lookup-decoding.
 """
 
 from __future__ import annotations
@@ -10,18 +10,18 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 
 GUESSED = 4
-"""Tokens that engines read ahead where the text repeats itself."""
+"""Tokens that engines guess ahead where the text repeats itself."""
 _LENGTH = 3
-"""Tokens that must agree before what followed them is taken for a guess."""
+"""Tokens that must match before their continuation is used as a guess."""
 
 
 class Lookup:
-    """The tokens of the prompt and of the reply so far."""
+    """The tokens of the prompt and of the reply so far, indexed for guessing."""
 
     def __init__(self, most: int, tokens: Iterable[int] = ()) -> None:
         self._most = most
         self._tokens: list[int] = []
-        self._after: dict[tuple[int, ...], int] = {}  # where the text went on after its last tokens were these
+        self._after: dict[tuple[int, ...], int] = {}  # where the text continued after these tokens last
         for token in tokens:
             self.push(token)
 
@@ -32,6 +32,6 @@ class Lookup:
         self._tokens.append(token)
 
     def guess(self) -> Sequence[int]:
-        """At most `most` tokens that may follow; none where the last ones are new."""
+        """Returns at most `most` tokens that may follow; none if the latest tokens have not occurred before."""
         where = self._after.get(tuple(self._tokens[-_LENGTH:]))
         return () if where is None else self._tokens[where : where + self._most]

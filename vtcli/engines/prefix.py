@@ -1,7 +1,7 @@
-"""Kept video prefixes: what a model has computed of a clip, on disk, for the next question about it.
+"""Kept video prefixes: the KV cache of a clip, stored on disk for the next question about it.
 
-A prompt begins with the system's text and the clip; what the model holds of these depends on the checkpoint, the frames
-and how it is computed, and on nothing that is asked. A file that is broken, or of another time, is as good as none.
+A prompt begins with the system text and the clip. The model's state after these depends on the checkpoint, the frames
+and the way of computing, but not on the question. A broken or outdated file counts as missing.
 """
 
 from __future__ import annotations
@@ -25,17 +25,17 @@ from vtcli.layout import Layout
 
 _ENDING = ".prefix"
 _HEADER = 16
-"""Bytes before the content: a magic number, the content's CRC-32 and its length."""
+"""Size in bytes of the header: a magic number, the content's CRC-32 and its length."""
 _MAGIC = b"vtp1"
 _STALE = 3600.0
-"""Seconds after which a file that was being written is taken for given up."""
+"""Seconds after which an unfinished file counts as abandoned."""
 
 
 @dataclass(frozen=True)
 class Prefix:
-    """The first `tokens` of a prompt, up to the clip's last, after which positions go on at `next_position`.
+    """The first `tokens` of a prompt, up to the clip's last token; positions continue at `next_position`.
 
-    `key` says what was computed of them, and how.
+    `key` identifies the content of the prefix and how it was computed.
     """
 
     tokens: int
@@ -44,7 +44,7 @@ class Prefix:
 
     @staticmethod
     def of(layout: Layout, pixels: NDArray[np.uint8], video_token_id: int, computed: Mapping[str, str]) -> Prefix:
-        """`computed`: everything else that decides the numbers: weights, engine, precision, versions."""
+        """Builds the prefix of a request; `computed` adds what else affects it: weights, engine, dtype, versions."""
         tokens = int(np.flatnonzero(layout.input_ids == video_token_id)[-1]) + 1
         digest = hashlib.sha256(json.dumps({**computed, "shape": pixels.shape}, sort_keys=True).encode())
         for part in (layout.input_ids[:tokens], layout.positions[:, :tokens], pixels):
@@ -53,27 +53,27 @@ class Prefix:
 
 
 class Holder(Protocol):
-    """What has read a prompt and can be set back to a part of it."""
+    """A reader of a prompt that can be reset to a part of it."""
 
     def restart(self, prefix: Prefix | None = None) -> None:
-        """Forgets all, or all but the prefix it has read."""
+        """Forgets everything, or everything after the prefix it has read."""
 
     def save(self, prefix: Prefix) -> list[NDArray[np.uint8]]:
-        """What it holds of the prefix."""
+        """Returns the state of the prefix."""
 
     def load(self, prefix: Prefix, data: NDArray[np.uint8]) -> bool:
-        """Takes what `save` gave; False where it does not fit."""
+        """Restores the data of `save`; returns False if it does not fit."""
 
 
 class Recall:
-    """Which prefix a holder still has, and the store behind it; None keeps nothing between processes."""
+    """Tracks which prefix a holder has in memory, backed by a store; None keeps nothing between processes."""
 
     def __init__(self, store: PrefixStore | None) -> None:
         self._store = store
         self._held: tuple[Holder, Prefix] | None = None
 
     def find(self, prefix: Prefix, holder: Holder) -> bool:
-        """Whether `holder` has read `prefix` now; if not, it has read nothing."""
+        """Resets `holder` to `prefix` if it is kept; returns whether it is. Otherwise `holder` is empty afterwards."""
         if self._held == (holder, prefix):
             holder.restart(prefix)
             return True
@@ -87,7 +87,7 @@ class Recall:
         return True
 
     def keep(self, prefix: Prefix, holder: Holder) -> tuple[str, ...]:
-        """To be called when `holder` has read `prefix` and more, and is done; a warning where it was not kept."""
+        """Keeps `prefix` after `holder` has read it and more and is done; returns a warning if it was not stored."""
         if self._held == (holder, prefix):
             return ()
         holder.restart(prefix)
@@ -100,14 +100,14 @@ class Recall:
         return (f"what was computed of the video is not kept: {self._store.folder} is full, small or not writable",)
 
     def forget(self) -> None:
-        """The holder is gone, or in an unknown state."""
+        """Drops the held prefix, because the holder is gone or in an unknown state."""
         self._held = None
 
 
 class PrefixStore:
-    """Prefixes as files in `folder`, at most `limit` bytes together; those not used for longest go first.
+    """Prefixes as files in `folder`, at most `limit` bytes in total; the least recently used are deleted first.
 
-    Nothing here raises: a folder that is full or cannot be written keeps nothing.
+    A folder that is full or not writable keeps nothing and raises no error.
     """
 
     def __init__(self, folder: Path, limit: int) -> None:
@@ -115,16 +115,16 @@ class PrefixStore:
         self.limit = limit
 
     def files(self) -> list[Path]:
-        """What is kept, the longest unused first."""
+        """Returns the kept files, least recently used first."""
         return [file for _, _, file in self._kept()]
 
     def usage(self) -> tuple[int, int]:
-        """How many files there are, and their bytes together."""
+        """Returns the number of files and their total bytes."""
         kept = self._kept()
         return len(kept), sum(size for _, size, _ in kept)
 
     def _kept(self) -> list[tuple[int, int, Path]]:
-        """When last used, bytes and path of each file; another process may remove one at any moment."""
+        """Returns time of last use, bytes and path of each file; another process may remove files at any moment."""
         found = []
         with contextlib.suppress(OSError):
             for file in self.folder.glob(f"*{_ENDING}"):
@@ -134,7 +134,7 @@ class PrefixStore:
         return sorted(found)
 
     def get(self, prefix: Prefix) -> NDArray[np.uint8] | None:
-        """What was put under that key, or None."""
+        """Returns the content stored under the prefix's key, or None."""
         file = self._file(prefix)
         try:
             data = np.memmap(file, np.uint8, "r")
@@ -148,7 +148,7 @@ class PrefixStore:
             return None
 
     def put(self, prefix: Prefix, content: Iterable[NDArray[np.uint8]]) -> bool:
-        """Keeps `content` under the key; whether it is kept."""
+        """Stores `content` under the prefix's key; returns whether it is stored."""
         parts = list(content)
         size, check = 0, 0
         for part in parts:
@@ -173,7 +173,7 @@ class PrefixStore:
             raise
 
     def clear(self) -> tuple[int, int]:
-        """Removes everything; how many files and bytes that were."""
+        """Removes everything; returns the number of files and bytes removed."""
         count = freed = 0
         for file in [*self.files(), *self.folder.glob("*.part")]:
             with contextlib.suppress(OSError):
@@ -186,7 +186,7 @@ class PrefixStore:
         return self.folder / f"{prefix.key}{_ENDING}"
 
     def _make_room(self, size: int) -> None:
-        for file in self.folder.glob("*.part"):  # of a process that was killed
+        for file in self.folder.glob("*.part"):  # left by a killed process
             with contextlib.suppress(FileNotFoundError):
                 if time.time() - file.stat().st_mtime > _STALE:
                     file.unlink()

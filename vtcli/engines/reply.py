@@ -1,4 +1,4 @@
-"""One reply, whatever computes it: draws tokens, checks guesses, ends it, and hands out whole characters."""
+"""Generate one reply with any engine: sample tokens, verify guesses, stop, and emit whole characters."""
 
 from __future__ import annotations
 
@@ -18,20 +18,20 @@ Finish = Literal["stop", "length", "interrupted"]
 
 
 class Steps(Protocol):
-    """The text model after a prompt."""
+    """A text model that has read a prompt."""
 
     def run(self, tokens: Sequence[int]) -> Logits:
-        """Reads `tokens`, one after the other; logits (tokens, vocabulary) of what follows each."""
+        """Reads `tokens` in order; returns logits (tokens, vocabulary) of the token after each."""
 
     def drop(self, count: int) -> None:
-        """Forgets the last `count` tokens that were read."""
+        """Forgets the last `count` tokens read."""
 
 
 class Reply:
-    """The text of one reply, piece by piece. `finish` and `tokens`, the number drawn, hold at every moment.
+    """The text of one reply, piece by piece. `finish` and `tokens`, the number sampled, are valid at any moment.
 
-    first: logits (vocabulary,) of the first token. ends: ids that end the reply; the one that did is counted, as vLLM
-    does. lookup: None where reading several tokens at once takes as long as reading them one by one.
+    first: logits (vocabulary,) of the first token. ends: ids that end the reply; the end token is counted, as in vLLM.
+    lookup: None if reading several tokens at once takes as long as reading them one by one.
     """
 
     def __init__(
@@ -67,7 +67,7 @@ class Reply:
             yield piece
 
     def _draw(self) -> Iterator[int]:
-        """Tokens without end. Each is drawn from its own logits in turn, so that guessing changes none of them."""
+        """Yields tokens endlessly. Each is sampled from its own logits in turn, so guessing changes none of them."""
         sample, lookup = Sampler(self._options), self._lookup
         token = sample(self._first)
         yield token

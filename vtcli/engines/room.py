@@ -1,4 +1,4 @@
-"""How much memory a device has free at this moment, bytes."""
+"""The memory, in bytes, that a device has free at this moment."""
 
 from __future__ import annotations
 
@@ -9,16 +9,16 @@ from vtcli.engines.device import gpu_has_bfloat16
 from vtcli.errors import EngineError, first_line
 
 WEIGHTS_SHARE = 0.8
-"""Of a GPU's memory, what weights may take when the keys, values and pictures must fit beside them."""
+"""The share of a GPU's memory that weights may take, to leave room for the KV cache and pictures."""
 CGROUP = Path("/sys/fs/cgroup")
-"""Where Linux shows a container its own limits (cgroup v2)."""
+"""Where Linux exposes a container's own limits (cgroup v2)."""
 
 
 def free_memory(device: str, weights: int = 0) -> int:
-    """Bytes that "cuda", "mps" or "cpu" can still give to a model of `weights` bytes. Raises EngineError (GPU).
+    """Returns the bytes that "cuda", "mps" or "cpu" has free for a model of `weights` bytes. Raises EngineError (GPU).
 
-    Of several GPUs what `choose_gpu` chooses. Of main memory what can be had without swapping; in a container no more
-    than its limit leaves.
+    With several GPUs, the selection of `choose_gpu` counts. Main memory counts as far as it is available without
+    swapping; in a container, no more than its limit leaves.
     """
     if device == "cuda":
         free = gpu_memory()
@@ -36,10 +36,11 @@ def free_memory(device: str, weights: int = 0) -> int:
 
 
 def gpu_memory(numbers: Sequence[int] | None = None) -> list[int]:
-    """Bytes free on each GPU, or those of `numbers`; to ask takes some of its memory.
+    """Returns the bytes free on each GPU, or on each of `numbers`; the query itself takes some of a GPU's memory.
 
-    Nothing is free on one that cannot be used, as by two processes, or that lacks the precision another has. Raises
-    EngineError where that is all there are.
+    A GPU counts as having 0 free bytes if it cannot be used (for example, because it admits a single process and
+    another has it), or if it lacks bfloat16 and another GPU has it. Raises EngineError if a GPU cannot be used and no
+    GPU has free bytes.
     """
     import torch
 
@@ -57,15 +58,15 @@ def gpu_memory(numbers: Sequence[int] | None = None) -> list[int]:
 
 
 def choose_gpu(free: Sequence[int], weights: int) -> int | None:
-    """Of GPUs with `free` bytes each that which has most, if `weights` leave room beside them; else None: all."""
+    """Returns the GPU with the most `free` bytes if it is the only one or `weights` leave room; else None, for all."""
     most = max(range(len(free)), key=free.__getitem__)
     return most if len(free) == 1 or weights <= WEIGHTS_SHARE * free[most] else None
 
 
 def _container_limit() -> int | None:
-    """What the container's limit leaves, file cache that can be dropped not counted; None without a limit."""
+    """Returns the bytes the container's limit leaves; droppable page cache does not count as used. None if no limit."""
     try:
-        limit = int((CGROUP / "memory.max").read_text())  # "max" where there is none
+        limit = int((CGROUP / "memory.max").read_text())  # "max" without a limit, which raises ValueError
         used = int((CGROUP / "memory.current").read_text())
         stat = dict(line.split() for line in (CGROUP / "memory.stat").read_text().splitlines())
         return max(0, limit - used + int(stat.get("inactive_file", 0)))

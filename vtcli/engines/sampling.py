@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from vtcli.engines.base import SamplingOptions
 
 _NEGLIGIBLE = 40.0
-"""Logits this far below the best, after division by the temperature, weigh nothing in float32 sums."""
+"""Logits this far below the best, after division by the temperature, add nothing to a float32 sum."""
 
 
 class Sampler:
@@ -19,17 +19,17 @@ class Sampler:
         self._dice = np.random.default_rng(options.seed)
 
     def __call__(self, logits: NDArray[np.float32]) -> int:
-        """The next token's id from logits (vocabulary,)."""
+        """Draws the next token's id from logits (vocabulary,)."""
         options, best = self._options, int(logits.argmax())
         if options.greedy:
             return best
         scaled = (logits - logits[best]) / np.float32(options.temperature)
         near = np.flatnonzero(scaled > -_NEGLIGIBLE)
         weights = np.exp(scaled[near].astype(np.float64))
-        if 1 / weights.sum() >= options.top_p:  # nothing but the best is left
+        if 1 / weights.sum() >= options.top_p:  # only the best token is within top_p
             return best
         order = np.argsort(-weights, kind="stable")
         descending = weights[order] / weights.sum()
-        # A token stays while those above it hold less than top_p.
+        # A token is kept while the tokens above it have a total probability below top_p.
         kept = descending[np.cumsum(descending) - descending < options.top_p]
         return int(near[order[self._dice.choice(len(kept), p=kept / kept.sum())]])

@@ -1,11 +1,11 @@
 """The reference engine: the checkpoint at full precision through transformers, with its own generation loop.
 
-The loop is ours for two reasons. Positions: `generate` and `forward` continue M-RoPE positions differently and
-change between releases, so every call here passes them explicitly. Speed: `generate` does much per token that one
+vt has its own loop for two reasons. Positions: `generate` and `forward` continue M-RoPE positions differently, and
+change between releases, so every call here passes them explicitly. Speed: `generate` does much work per token that a
 greedy or top-p reply does not need.
 
-Only what the paper's evaluation sets is applied: temperature and top-p. The repetition penalty and top-k that some
-checkpoints carry in generation_config.json are not, and control tokens such as `<|video_pad|>` are not suppressed,
+Only the paper's evaluation settings are applied: temperature and top-p. The repetition penalty and top-k that some
+checkpoints have in generation_config.json are ignored, and control tokens such as `<|video_pad|>` are not suppressed,
 because vLLM's SamplingParams(temperature, top_p, max_tokens) did neither.
 """
 
@@ -45,9 +45,9 @@ if TYPE_CHECKING:
 class TransformersEngine(LocalEngine[Decoder]):
     """One checkpoint of the Qwen2.5-VL family on one device. See `engines.base.Engine`.
 
-    `tokenizer` is the checkpoint's; `device` one of auto, cuda, mps, cpu; `compile` "on" compiles the steps, which
-    takes a while, "auto" captures them on CUDA and "off" runs them as they come. `store` keeps what is computed of
-    clips.
+    `tokenizer` is the checkpoint's. `device` is one of auto, cuda, mps, cpu. `compile` "on" compiles the decode steps,
+    which takes a while; "auto" captures them on CUDA if the model is on one GPU; "off" does neither. `store` keeps
+    computed video prefixes.
     """
 
     name = "transformers"
@@ -69,13 +69,13 @@ class TransformersEngine(LocalEngine[Decoder]):
         if self.dtype:
             return
         require_libraries()
-        with without_collection():  # a fifth of the time that imports take
+        with without_collection():  # saves a fifth of the import time
             placement = place(self.device, self._checkpoint.weights.parameters)
             import_model_code()
         self.device, self.dtype = placement.device, placement.dtype
 
     def free_memory(self) -> int:
-        """Bytes the chosen device has free now."""
+        """Returns the bytes free on the chosen device now."""
         return free_memory(self.device, self._checkpoint.weights.parameters * VALUE_BYTES[self.dtype])
 
     def open(self) -> None:
@@ -118,7 +118,7 @@ class TransformersEngine(LocalEngine[Decoder]):
     def _reader_for(self, request: Request) -> Decoder:
         if self._decoder is not None and self._decoder.cache.capacity >= request.capacity:
             return self._decoder
-        self._decoder = None  # its memory is free before more is asked for
+        self._decoder = None  # free its memory before allocating more
         self._recall.forget()
         alone = len(set(getattr(self._model, "hf_device_map", {}).values())) <= 1
         if self.compile == "on" and not alone:
@@ -130,7 +130,7 @@ class TransformersEngine(LocalEngine[Decoder]):
         return self._decoder
 
     def _remedy(self, request: Request) -> str:
-        """What would fit where the clip's share of the memory had to be halved."""
+        """Returns what would fit if the free memory held the weights and half of the clip's share."""
         checkpoint, layout = self._checkpoint, request.layout
         text = layout.input_ids.size - layout.video_tokens + request.sampling.max_tokens
         (t, h, w), side = layout.grid, checkpoint.patch_size
@@ -156,7 +156,7 @@ class TransformersEngine(LocalEngine[Decoder]):
         with torch.inference_mode():
             video = see(self._model.model.visual, self._patches(request), np.array([request.grid]))
             if self.device != "cpu":
-                getattr(torch, self.device).synchronize()  # so that the time measured is that of the work
+                getattr(torch, self.device).synchronize()  # the timing must include the work itself
             return video
 
     def _libraries(self) -> str:
@@ -178,7 +178,7 @@ class TransformersEngine(LocalEngine[Decoder]):
         return reader.prompt(reader.embed(layout.input_ids[rest]), layout.positions[:, rest])
 
     def _embeddings(self, ids: NDArray[np.int64], video: Tensor, decoder: Decoder) -> Tensor:
-        """A prompt's tokens (tokens, hidden), the clip in its place."""
+        """Returns the embeddings (tokens, hidden) of a prompt, with the clip's in their place."""
         import torch
 
         tokens = torch.from_numpy(ids).to(decoder.device)

@@ -1,4 +1,4 @@
-"""What the vision tower of transformers does by slow kernels, or by too many, done by fast ones."""
+"""Run the vision tower of transformers with fewer or faster kernels."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 PART = 256
-"""Patches rotated at once: what they take in float32, 1.3 MB in the 7B, stays in a core's cache."""
+"""Patches rotated at once: in float32 they take 1.3 MB in the 7B, which stays in a core's cache."""
 
 
 def see(visual: Any, patches: NDArray[np.float32], grids: NDArray[np.int64]) -> Tensor:
-    """What a vision tower makes of videos, (tokens, hidden), on its own device and in its own precision.
+    """Encodes videos with a vision tower; returns (tokens, hidden) on the tower's device and in its precision.
 
-    patches (N, channels · time · height · width), all videos' after each other; grids (videos, 3), each its steps, rows
-    and columns of patches.
+    patches (N, channels · time · height · width): the patches of all videos, concatenated. grids (videos, 3): the time
+    steps, rows and columns of patches of each video.
     """
     import torch
 
@@ -31,21 +31,21 @@ def see(visual: Any, patches: NDArray[np.float32], grids: NDArray[np.int64]) -> 
     given, sizes = torch.from_numpy(patches).to(weight.device, visual.dtype), torch.from_numpy(grids).to(weight.device)
     with _rotating_in_parts(visual) if weight.device.type == "cpu" else nullcontext():
         output = visual(given, grid_thw=sizes)
-    seen: Tensor = getattr(output, "pooler_output", output)  # transformers 4 gives the tensor itself
+    seen: Tensor = getattr(output, "pooler_output", output)  # transformers 4 returns the tensor itself
     return seen
 
 
 def quicken(visual: Any) -> None:
-    """Has a vision tower compute the same in less time; its weights stay where they are."""
+    """Modifies a vision tower to compute the same result in less time; its weights stay in place."""
     visual.patch_embed.proj.forward = partial(_embed, visual.patch_embed.proj)
     gather_windows(visual)
 
 
 def _embed(layer: Any, patches: Tensor) -> Tensor:
-    """A convolution whose steps are as wide as its kernel, over patches (N, channels, time, height, width) as large.
+    """Computes the patch embedding of patches (N, channels, time, height, width) as a matrix product, to (N, hidden).
 
-    That is one product for each patch, to (N, hidden), for which a processor's kernel for convolutions takes many times
-    as long in bfloat16.
+    The layer is a convolution with stride, kernel and patch of the same size, so it is one product per patch. A CPU's
+    convolution kernel takes many times as long in bfloat16.
     """
     from torch.nn.functional import linear
 
@@ -55,9 +55,9 @@ def _embed(layer: Any, patches: Tensor) -> Tensor:
 
 @contextmanager
 def _rotating_in_parts(visual: Any) -> Iterator[None]:
-    """Has the attention of a vision tower rotate queries and keys a few patches at a time, with the same results.
+    """Makes a vision tower's attention rotate queries and keys a few patches at a time, with the same results.
 
-    transformers computes in float32 and writes each of some ten intermediate tensors to memory whole.
+    transformers computes in float32 and writes each of about ten intermediate tensors to memory in full.
     """
     module, name = sys.modules[type(visual.blocks[0].attn).__module__], "apply_rotary_pos_emb_vision"
     usual = getattr(module, name)
@@ -69,7 +69,7 @@ def _rotating_in_parts(visual: Any) -> Iterator[None]:
 
 
 def _rotate(q: Tensor, k: Tensor, cos: Tensor, sin: Tensor) -> tuple[Tensor, Tensor]:
-    """transformers' `apply_rotary_pos_emb_vision`: q, k (N, heads, size), cos, sin (N, size)."""
+    """Replaces transformers' `apply_rotary_pos_emb_vision`: q, k (N, heads, size), cos, sin (N, size)."""
     return _rotated(q, cos, sin), _rotated(k, cos, sin)
 
 

@@ -1,4 +1,4 @@
-"""Attention of the vision tower to all windows of a size at once, for devices that wait for the launch of each call."""
+"""Batch the vision tower's attention over windows of equal size, for devices where each kernel launch costs time."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 ONE_BY_ONE = ("cpu", "mps")
-"""Kinds of device on which windows go one after the other: a processor is faster while they are in its cache, and
-Metal's kernels have been wrong about transposed batches (pytorch/pytorch#181133)."""
+"""Device types that process windows one at a time: a CPU is faster while a window is in its cache, and Metal's kernels
+have computed transposed batches wrongly (pytorch/pytorch#181133)."""
 
 
 def gather_windows(visual: Any) -> None:
-    """Has the attention of a vision tower take windows of a size together; each sees what it saw, and nothing else.
+    """Modifies a vision tower's attention to process windows of equal size together; each still sees only itself.
 
-    transformers calls attention for each window by itself, 10,880 times for 64 frames of 252 x 448 pixels in the 7B,
-    and in each block waits for the device to tell how long windows are.
+    transformers calls attention separately for each window, 10,880 times for 64 frames of 252 x 448 pixels in the 7B,
+    and waits in each block for the device to return the window lengths.
     """
     for block in visual.blocks:
         block.attn.forward = partial(_forward, block.attn)
@@ -31,8 +31,11 @@ def gather_windows(visual: Any) -> None:
 
 @dataclass(frozen=True)
 class _Windows:
-    """Windows of N patches: `sizes`, each with how many there are of it; `order` (N,) puts those of a size together and
-    `back` undoes that, both None where there is one size."""
+    """Windows of N patches.
+
+    `sizes` holds pairs (size, count). `order` (N,) groups the patches by window size and `back` undoes that; both are
+    None if all windows have one size.
+    """
 
     sizes: tuple[tuple[int, int], ...]
     order: Tensor | None
@@ -40,7 +43,7 @@ class _Windows:
 
 
 def _forward(attention: Any, hidden_states: Tensor, cu_seqlens: Tensor, **named: Any) -> Tensor:
-    """transformers' forward of an attention layer: patches (N, hidden) to (N, hidden); windows end at `cu_seqlens`."""
+    """Replaces transformers' attention forward: patches (N, hidden) to (N, hidden); windows end at `cu_seqlens`."""
     import torch
     from torch.nn.functional import scaled_dot_product_attention
 
@@ -66,7 +69,7 @@ def _forward(attention: Any, hidden_states: Tensor, cu_seqlens: Tensor, **named:
 
 
 def _windows(ends: Tensor) -> _Windows:
-    """The windows between `ends` (0, …, N), found out once for all blocks that are given this tensor."""
+    """Returns the windows between `ends` (0, …, N), computed once for all blocks that receive this tensor."""
     import torch
 
     known: _Windows | None = getattr(ends, "vt_windows", None)

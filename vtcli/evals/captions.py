@@ -1,9 +1,10 @@
-"""Captioning: BLEU@1, METEOR and ROUGE-L of what a model wrote against one reference, by the field's own packages.
+"""Captioning scores: BLEU@1, METEOR and ROUGE-L of a model's text against one reference, by the standard packages.
 
-The paper names the three metrics (table 3) but neither their packages nor their tokenisation, so that only figures by
-the same packages compare: sacrebleu over words as COCO's scripts split them (which makes it their Bleu_1), rouge-score,
-and nltk, whose METEOR is the one of Hugging Face's `evaluate`. It is not METEOR 1.5, the Java program that the scripts
-of ActivityNet Captions and YouCook2 call: that also knows paraphrases and weighs words otherwise.
+The paper names the three metrics (table 3) but neither their packages nor their tokenisation, so only figures from the
+same packages are comparable. These are sacrebleu over words split as COCO's scripts split them (which makes it their
+Bleu_1), rouge-score, and nltk, whose METEOR is the one of Hugging Face's `evaluate`. It is not METEOR 1.5, the Java
+program that the scripts of ActivityNet Captions and YouCook2 call: METEOR 1.5 also knows paraphrases and weights words
+differently.
 """
 
 from __future__ import annotations
@@ -23,13 +24,13 @@ from vtcli.trace.model import parse_trace
 INSTALL = 'captioning scores need the packages sacrebleu, rouge-score and nltk: pip install "vtcli[eval]"'
 WORDNET = "METEOR needs WordNet: python -m nltk.downloader wordnet, or apt install wordnet-base; then vt eval report"
 
-# As COCO's PTBTokenizer leaves out.
+# The tokens that COCO's PTBTokenizer leaves out.
 _PUNCTUATION = frozenset(["''", "'", "``", "`", "(", ")", "{", "}", ".", "?", "!", ",", ":", "-", "--", "...", ";"])
 _FULL_STOP = re.compile(r"(?<!\.)\.(?=\s)")
 
 
 def caption_of(reply: str) -> str:
-    """The description in a reply: its captions, else its answer."""
+    """Returns the description in a reply: its captions, else its answer."""
     trace = parse_trace(reply)
     return " ".join(segment.caption for segment in trace.segments if segment.caption) or trace.answer
 
@@ -44,10 +45,10 @@ def require_packages() -> None:
 
 
 def caption_record(replies: Sequence[str], references: Sequence[str]) -> dict[str, Any]:
-    """`bleu@1` with brevity penalty (over all), `rouge_l` and `meteor` (means), in percent; `meteor` None where
-    WordNet is missing (`WORDNET` says what to do).
+    """Returns `bleu@1`, `rouge_l` and `meteor` in percent.
 
-    Raises UsageError where the packages are missing.
+    `bleu@1` is one score over all replies, with brevity penalty; `rouge_l` and `meteor` are means. `meteor` is None
+    where WordNet is missing (`WORDNET` says what to do). Raises UsageError where the packages are missing.
     """
     require_packages()
     from nltk.translate.meteor_score import single_meteor_score
@@ -71,16 +72,16 @@ def caption_record(replies: Sequence[str], references: Sequence[str]) -> dict[st
 
 
 def words(text: str) -> list[str]:
-    """The words of a caption in lower case, split as the Penn Treebank does, without punctuation."""
+    """Returns the words of a caption in lower case, split as in the Penn Treebank, without punctuation."""
     from nltk.tokenize import NLTKWordTokenizer
 
-    # The tokenizer takes one sentence: a full stop within its text belongs to a word.
+    # The tokenizer expects one sentence: it keeps a full stop inside the text as part of a word.
     tokens = NLTKWordTokenizer().tokenize(_FULL_STOP.sub(" .", text.lower()))
     return [token for token in tokens if token not in _PUNCTUATION]
 
 
 def _wordnet() -> Any:
-    """WordNet 3.0 as nltk has downloaded it, else as the system's package has installed it; None without either."""
+    """Returns WordNet 3.0 from nltk's download, else from the system's package; None without either."""
     from nltk.corpus import wordnet
 
     try:
@@ -92,7 +93,7 @@ def _wordnet() -> Any:
 
 @lru_cache(1)
 def _installed_wordnet(folder: Path) -> Any:
-    """nltk's reader over WordNet's own database, whose packages lack two files that METEOR has no use for."""
+    """Returns nltk's reader over WordNet's own database; its packages omit two files that METEOR does not need."""
     from io import StringIO
 
     import nltk.data
@@ -100,17 +101,17 @@ def _installed_wordnet(folder: Path) -> Any:
 
     class Installed(WordNetCorpusReader):  # type: ignore[misc]
         def open(self, file: str) -> Any:
-            if file == "lexnames":  # the names of WordNet's 45 sources
+            if file == "lexnames":  # the names of WordNet's 45 lexicographer files
                 return StringIO("".join(f"{number:02} unnamed 0\n" for number in range(45)))
             return super().open(file)
 
         def map_wn(self, version: str = "wordnet") -> None:
-            """None: no other version is mapped to (by the sense index)."""
+            """Does nothing: no other version is mapped to (by the sense index)."""
 
-    nltk.data.path.append(str(folder))  # nltk reads nothing elsewhere
+    nltk.data.path.append(str(folder))  # nltk reads from folders in this list only
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # other languages are not there
+            warnings.simplefilter("ignore")  # about missing other languages
             net = Installed(str(folder), None)
         return net if net.get_version() == "3.0" else None
     except (OSError, ValueError):

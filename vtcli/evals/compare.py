@@ -1,4 +1,4 @@
-"""Which of two models is better, by how much, and whether that is noise: the same questions, answer by answer."""
+"""Compares two models answer by answer on the same questions: which is better, by how much, and is that noise?"""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ SURE = 0.05
 
 @dataclass(frozen=True)
 class Side:
-    """One model's judged replies. `frames` is the choice that was compared, None for a file."""
+    """One model's judged replies. `frames` is the choice of frames that is compared, None for a file."""
 
     name: str
     frames: Any
@@ -29,7 +29,7 @@ class Side:
 
 
 def side(path: Path, frames: str | None, rules: Sequence[str]) -> Side:
-    """A file of predictions, or a run's folder with one choice of frames. Raises DataError."""
+    """Reads a file of predictions, or one choice of frames of a run's folder. Raises DataError."""
     if not path.is_dir():
         judged = judge_all(read_predictions(path), rules)
         if judged.troubles:
@@ -44,7 +44,7 @@ def side(path: Path, frames: str | None, rules: Sequence[str]) -> Side:
 
 
 def compare(a: Side, b: Side) -> dict[str, Any]:
-    """`vt.compare/1` (docs/schema/compare.schema.json). Raises DataError where they are not of the same questions."""
+    """Returns `vt.compare/1` (docs/schema/compare.schema.json). Raises DataError if their questions differ."""
     ours, theirs = _by_question(a), _by_question(b)
     common = [id for id in ours if id in theirs]
     if not common:
@@ -89,7 +89,7 @@ def _paired(ids: Sequence[str], ours: dict[str, list[Scored]], theirs: dict[str,
 
 
 def _mean(replies: Sequence[Scored]) -> float:
-    """Of several samples of an answer their mean."""
+    """Returns the mean score of the samples of one answer."""
     return sum(item.score for item in replies) / len(replies)
 
 
@@ -103,7 +103,7 @@ def _side_record(one: Side, common: Sequence[str], scored: dict[str, list[Scored
 
 
 def _verdict(whole: Paired) -> str:
-    """ "a", "b" or "unclear": both the test and the interval must say so."""
+    """Returns "a", "b" or "unclear"; a verdict requires both the test and the interval."""
     low, high = whole.interval or (-1.0, 1.0)
     if whole.p < SURE and low > 0:
         return "b"

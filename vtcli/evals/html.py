@@ -1,4 +1,4 @@
-"""The report as one HTML file: no script, nothing loaded, every text of others escaped, plots drawn as SVG."""
+"""The report as one HTML file: no scripts, no external resources, all foreign text escaped, plots as SVG."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from vtcli.evals.tables import Row
 from vtcli.trace.text import sanitise
 
 MOST_REPLIES = 1000
-"""Replies shown; predictions*.jsonl has all."""
+"""Limit on the replies shown; predictions*.jsonl has all."""
 LONGEST_REPLY = 4000
 
 _STYLE = """
@@ -44,7 +44,7 @@ _BLUE, _GREY, _ORANGE = "#3b78c3", "#8a8f98", "#e08a1e"
 
 
 def page(report: Report) -> str:
-    """report.html."""
+    """Returns the content of report.html."""
     config = report.run.config
     model = config["model"]
     parts = [
@@ -99,7 +99,7 @@ def _section(kind: str, report: Report, setting: Setting) -> Iterable[str]:
 
 
 def _replies(report: Report, setting: Setting) -> str:
-    """The replies with their truth; those to questions with a right answer are marked, wrong ones first."""
+    """Shows the replies with their gold answers; replies to choice questions are marked, wrong ones first."""
     kind = report.run.config["kind"]
     questions = {each.task.id: each.task.question for each in report.run.asked}
     shown = sorted(setting.judged.scored, key=lambda item: item.score)[:MOST_REPLIES]
@@ -129,7 +129,7 @@ def _reply_of(setting: Setting, item: Scored) -> str:
 
 
 def _bars(categories: Mapping[str, Mapping[str, Any]], chance: float | None) -> str:
-    """Accuracy by category, with its interval and the line of chance."""
+    """Draws accuracy by category, with its interval and a line at chance level."""
     left, width, step = 260, 420, 22
     drawn = []
     for number, (name, part) in enumerate(categories.items()):
@@ -150,7 +150,7 @@ def _bars(categories: Mapping[str, Mapping[str, Any]], chance: float | None) -> 
 
 
 def _frames_plot(kind: str, settings: Sequence[Setting]) -> str:
-    """The score at each choice of frames, with its interval."""
+    """Draws the score at each choice of frames, with its interval."""
     points = []
     for setting in settings:
         score = setting.record["score"]
@@ -227,5 +227,5 @@ def _cell(cell: object) -> str:
 
 
 def _text(value: object) -> str:
-    """Text of others: no control characters, no markup."""
+    """Makes foreign text safe: no control characters, no markup."""
     return html.escape(sanitise(str(value)))

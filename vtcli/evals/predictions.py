@@ -1,4 +1,4 @@
-"""Predictions as `vt eval score` takes them: JSON lines, plain or gzipped, from whatever tool wrote them."""
+"""Predictions as `vt eval score` reads them: JSON lines, plain or gzipped, from any tool."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from vtcli.scoring.spans import Span
 from vtcli.video.text import shown
 
 LONGEST_LINE = 1 << 26
-"""Bytes of a line; a longer one ends the reading, so that a file without line ends does not fill the memory."""
+"""Limit on a line in bytes; a longer line ends the reading, so a file without line breaks cannot fill the memory."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +42,7 @@ class Prediction:
 
 @dataclass(frozen=True, slots=True)
 class Trouble:
-    """A line that is no prediction: its number, its id where that can be read, and what is wrong with it."""
+    """A line that is not a prediction: its number, its id if that can be read, and what is wrong with it."""
 
     line: int
     id: str | None
@@ -56,7 +56,7 @@ class Trouble:
 
 
 def read_predictions(path: Path) -> Iterator[Prediction | Trouble]:
-    """The predictions of a file ("-": standard input) in order, and in their place what is none.
+    """Yields the predictions of a file ("-": standard input) in order, with a Trouble in place of each unusable line.
 
     Raises DataError for an unreadable file.
     """
@@ -76,7 +76,10 @@ def read_predictions(path: Path) -> Iterator[Prediction | Trouble]:
 
 
 def prediction(record: object) -> Prediction:
-    """One record (cli.md: id, response, answer, options, category, times; sample and video too). Raises DataError."""
+    """Parses one record (id, response, answer, options, category, times, sample, video: docs/eval.md).
+
+    Raises DataError.
+    """
     if not isinstance(record, dict):
         raise DataError("it is no JSON object")
     for name in ("id", "response", "answer"):
@@ -103,7 +106,7 @@ def prediction(record: object) -> Prediction:
 
 
 def spans(value: object) -> tuple[Span, ...]:
-    """`[[start, end], …]` in seconds; () for nothing. Raises DataError."""
+    """Parses `[[start, end], …]`, in seconds; () for None. Raises DataError."""
     if value is None:
         return ()
     if not isinstance(value, list | tuple):
@@ -120,7 +123,7 @@ def spans(value: object) -> tuple[Span, ...]:
 
 
 def _categories(value: object) -> tuple[str, ...]:
-    """One category or several: LVBench counts a question in each of its types."""
+    """Parses one category or several: LVBench counts a question in each of its types."""
     if isinstance(value, str):
         return (value,)
     values = value if isinstance(value, list | tuple) else [] if value is None else [value]
@@ -135,7 +138,7 @@ def _id_of(record: object) -> str | None:
 
 
 def _lines(path: Path) -> Iterator[tuple[int, bytes | None]]:
-    """Numbered lines that are not blank, and None where a gzip stream breaks off. Raises DataError."""
+    """Yields the non-blank lines with their numbers, and None where a gzip stream breaks off. Raises DataError."""
     number = 0
     try:
         with ExitStack() as stack:

@@ -1,4 +1,4 @@
-"""What a run came to: one record a choice of frames, and tables of it, made from the run's folder alone."""
+"""The results of a run: one record per choice of frames, and tables, made from the run's folder alone."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ MOST_WARNINGS = 5
 
 @dataclass(frozen=True)
 class Setting:
-    """One choice of frames: its record, and the judged replies it was made of."""
+    """One choice of frames: its record, and the judged replies it was made from."""
 
     frames: Any
     record: dict[str, Any]
@@ -44,7 +44,7 @@ class Report:
 
 
 def make_report(run: Run, extract: Sequence[str] | None = None) -> Report:
-    """Judges what a run has answered so far, by its own rules or by others. Raises DataError, UsageError."""
+    """Judges a run's answers so far, by the run's own rules or by `extract`. Raises DataError, UsageError."""
     rules = rules_named(extract or run.config["extract"])
     answers = run.answers()
     return Report(run, tuple(_setting(run, frames, answers, rules) for frames in run.frames))
@@ -79,7 +79,7 @@ def _setting(run: Run, frames: Any, answers: Mapping[str, Mapping[str, Any]], ru
 
 
 def _chance(run: Run) -> float | None:
-    """Accuracy of guessing, in percent; None where questions are open."""
+    """Returns the accuracy of guessing, in percent; None where any question is open."""
     options = [len(asked.task.gold.options) for asked in run.asked]
     if not options or 0 in options or run.config["kind"] != "choice":
         return None
@@ -87,7 +87,7 @@ def _chance(run: Run) -> float | None:
 
 
 def _used(answers: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """What the answers took: frames really read, tokens, replies cut at the limit, seconds; what was warned of most."""
+    """Summarises what the answers used: frames read, tokens, truncated replies, seconds; and the commonest warnings."""
     whole = [answer for answer in answers if answer.get("error") is None]
     told = Counter(str(text) for answer in whole for text in answer.get("warnings") or ())
     frames = Counter(answer["sampling"]["frames"] for answer in whole)
@@ -106,12 +106,12 @@ def _used(answers: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
 
 
 def frames_text(frames: object) -> str:
-    """How a choice of frames is called: "16 frames", "1 fps"."""
+    """Returns the name of a choice of frames: "16 frames", "1 fps"."""
     return f"{frames} frames" if isinstance(frames, int) else str(frames)
 
 
 def headline(kind: str, record: Mapping[str, Any]) -> str:
-    """One line for one choice of frames."""
+    """Summarises one choice of frames in one line."""
     score, frames = record["score"], frames_text(record["frames"])
     if score is None:
         return f"{frames}: nothing answered yet"
@@ -134,7 +134,7 @@ def headline(kind: str, record: Mapping[str, Any]) -> str:
 
 
 def shortfalls(record: Mapping[str, Any]) -> Iterator[str]:
-    """What a reader must know before believing the number."""
+    """Yields the caveats that a reader must know before trusting the number."""
     if record["missing"]:
         yield (
             f"{record['missing']} of {record['asked']} questions have no video: "
@@ -153,7 +153,7 @@ def shortfalls(record: Mapping[str, Any]) -> Iterator[str]:
 
 
 def overview_rows(kind: str, report: Report) -> tuple[Row, list[Row]]:
-    """A row a choice of frames."""
+    """Returns the table's head and one row per choice of frames."""
     rows: list[Row] = []
     for setting in report.settings:
         record, score = setting.record, setting.record["score"]
@@ -179,7 +179,7 @@ def overview_rows(kind: str, report: Report) -> tuple[Row, list[Row]]:
 
 
 def category_rows(record: Mapping[str, Any]) -> tuple[Row, list[Row]]:
-    """A row a category."""
+    """Returns the table's head and one row per category."""
     rows: list[Row] = [
         (name, part["n"], part["accuracy"], range_text(part["interval"]), part["unreadable"])
         for name, part in record["score"]["by_category"].items()
@@ -188,7 +188,7 @@ def category_rows(record: Mapping[str, Any]) -> tuple[Row, list[Row]]:
 
 
 def published_rows(name: str, record: Mapping[str, Any]) -> tuple[Row, list[Row]]:
-    """One's own figure among the published ones, best first."""
+    """Returns the table's head and rows: this run's figure among the published ones, best first."""
     own = record["score"]
     rows: list[tuple[str, float, str]] = [
         (f"{model} (published)", value, "") for model, value in record["published"].items()
@@ -199,7 +199,7 @@ def published_rows(name: str, record: Mapping[str, Any]) -> tuple[Row, list[Row]
 
 
 def markdown(report: Report) -> str:
-    """report.md."""
+    """Returns the content of report.md."""
     config = report.run.config
     model = config["model"]
     lines = [
@@ -243,7 +243,7 @@ def markdown(report: Report) -> str:
 
 
 def _figure(kind: str, record: Mapping[str, Any]) -> str:
-    """The one number of a run: accuracy, or what stands in its place."""
+    """Returns the main figure of a run: accuracy, or ROUGE-L for captioning, or mIoU for grounding."""
     if kind == "captioning":
         return f"{record['captioning']['rouge_l']:.2f} ROUGE-L"
     if kind == "grounding" and record["score"]["grounding"]:
@@ -252,7 +252,7 @@ def _figure(kind: str, record: Mapping[str, Any]) -> str:
 
 
 def paper_table(reports: Sequence[Report]) -> tuple[Row, list[Row]]:
-    """Runs of several models and benchmarks in the shape of the paper's table 1, the published rows first."""
+    """Arranges runs of several models and benchmarks like the paper's table 1, with the published rows first."""
     names = [name for name in BENCHMARKS if any(r.run.config["benchmark"] == name for r in reports)]
     others = [r.run.config["benchmark"] for r in reports if r.run.config["benchmark"] not in BENCHMARKS]
     columns = [*names, *dict.fromkeys(others)]
@@ -263,7 +263,7 @@ def paper_table(reports: Sequence[Report]) -> tuple[Row, list[Row]]:
             if score is None:
                 continue
             name, benchmark = report.run.name, report.run.config["benchmark"]
-            if benchmark in found.get((name, str(setting.frames)), {}):  # another run of the same
+            if benchmark in found.get((name, str(setting.frames)), {}):  # another run of the same model
                 name = f"{name} ({report.run.folder.name})"
             cells = found.setdefault((name, str(setting.frames)), {})
             cells[benchmark] = _figure(report.run.config["kind"], setting.record)

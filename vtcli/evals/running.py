@@ -38,10 +38,9 @@ PACKAGES = ("torch", "transformers", "llama-cpp-python", "av", "numpy")
 class Settings:
     """How a benchmark is run.
 
-    `question` holds what all questions share: model, engine, device, reader, sampling; `frames` are the choices of
-    frames, each asked for every question, or None where `question.fps` chooses. `samples` are replies to each, drawn
-    with the sampling's seed and those after it. `extract` are the rules that read answers, the first the one that
-    counts.
+    `question` holds what all questions share: model, engine, device, reader, sampling. `frames`: the choices of frames,
+    each used for every question, or None where `question.fps` chooses. `samples`: replies per question, drawn with the
+    sampling seed and the seeds after it. `extract`: the rules that read answers; the first one counts.
     """
 
     question: Question
@@ -55,7 +54,7 @@ class Settings:
 
 @dataclass(frozen=True)
 class Source:
-    """A benchmark's questions, where they were read, and how a video of theirs is found."""
+    """A benchmark's questions, the file they were read from, and the function that finds a task's video."""
 
     benchmark: Benchmark
     tasks: tuple[Task, ...]
@@ -71,9 +70,10 @@ def source(
     cache: Path,
     offline: bool = False,
 ) -> Source:
-    """The questions of the benchmark `name`, from `annotations`, else from the videos' folder, else from the hub.
+    """Returns the questions of the benchmark `name`.
 
-    The clips of `shapes` are rendered into `cache` or `videos`. Raises UsageError and DataError.
+    They are read from `annotations`, else from the videos' folder or its parent, else from the hub. The clips of
+    `shapes` are rendered into `videos`, else into `cache`. Raises UsageError and DataError.
     """
     if name == SHAPES:
         folder = videos or cache / "shapes"
@@ -121,7 +121,7 @@ def _annotations(benchmark: Benchmark, given: Path | None, videos: Path, offline
 
     try:
         return Path(hf_hub_download(benchmark.hub, benchmark.files[0], repo_type="dataset", local_files_only=offline))
-    except Exception as error:  # it has a dozen kinds, of three libraries
+    except Exception as error:  # a dozen exception types from three libraries
         raise DataError(
             f"{benchmark.files[0]} of {benchmark.hub} could not be fetched ({type(error).__name__}): "
             "download it and give it with --annotations"
@@ -129,7 +129,7 @@ def _annotations(benchmark: Benchmark, given: Path | None, videos: Path, offline
 
 
 def start(folder: Path, source: Source, settings: Settings, session: Session) -> Run:
-    """Makes the run's folder, or goes on with the one there. Raises DataError, UsageError."""
+    """Creates the run's folder, or continues the run in it. Raises DataError, UsageError."""
     benchmark, question = source.benchmark, settings.question
     asked = [Asked(task, str(path) if (path := source.find(task)) else None) for task in source.tasks]
     if not any(each.path for each in asked):
@@ -170,7 +170,7 @@ def start(folder: Path, source: Source, settings: Settings, session: Session) ->
 
 
 def choices(settings: Settings) -> tuple[int | str, ...]:
-    """The choices of frames by the names reports have for them: 16, "0.5 fps"."""
+    """Returns the choices of frames as reports name them: 16, "0.5 fps"."""
     if settings.frames is not None:
         return settings.frames
     return (f"{settings.question.fps:.6f}".rstrip("0").rstrip(".") + " fps",)
@@ -178,7 +178,7 @@ def choices(settings: Settings) -> tuple[int | str, ...]:
 
 @dataclass(frozen=True)
 class Progress:
-    """The answer that just came, and its record."""
+    """The latest answer: judged, and its record."""
 
     scored: Scored
     record: dict[str, Any]
@@ -187,7 +187,7 @@ class Progress:
 def answer_all(
     run: Run, source: Source, settings: Settings, session: Session, warn: Callable[[str], None]
 ) -> Iterator[Progress]:
-    """Asks what is left and judges each answer as it comes, by the first rule. Closes nothing but its own file."""
+    """Asks the remaining questions and judges each answer as it comes, by the first rule. Closes only its own file."""
     tasks = {each.task.id: each.task for each in run.asked}
     items = items_of(run, settings, prompt_for(settings.prompt, source.benchmark.official))
     shard = settings.shard
@@ -203,9 +203,9 @@ def answer_all(
 
 
 def items_of(run: Run, settings: Settings, prompt: Callable[[Task], Prompt]) -> list[Item]:
-    """The runner's items: every question whose video is there, with every choice of frames and sample of the run.
+    """Returns the runner's items: every question with an available video, by every choice of frames and sample.
 
-    Those of an earlier command, too: what it did not come to is asked as well.
+    Choices of frames and samples of earlier commands are included: what these commands left unasked is asked too.
     """
     items = []
     for each in run.asked:
@@ -234,8 +234,8 @@ def items_of(run: Run, settings: Settings, prompt: Callable[[Task], Prompt]) -> 
     return items
 
 
-def still_to_ask(run: Run, settings: Settings) -> tuple[int, int]:
-    """How many answers this run (or its shard) is of, and how many of them are there."""
+def count_answers(run: Run, settings: Settings) -> tuple[int, int]:
+    """Returns how many answers this run (or its shard) comprises, and how many of them need not be asked again."""
     items = share(items_of(run, settings, lambda task: Prompt("", task.question)), settings.shard)
     answers = run.answers()
     there = [answers[item.id] for item in items if item.id in answers]
@@ -243,7 +243,7 @@ def still_to_ask(run: Run, settings: Settings) -> tuple[int, int]:
 
 
 def environment() -> dict[str, str]:
-    """Versions that an answer may depend on."""
+    """Returns the versions that an answer may depend on."""
     found = {"vt": __version__, "python": platform.python_version(), "platform": f"{sys.platform} {platform.machine()}"}
     for package in PACKAGES:
         try:
@@ -254,7 +254,7 @@ def environment() -> dict[str, str]:
 
 
 def _sha256(path: Path) -> str | None:
-    """Of a file; None for a folder of several."""
+    """Returns the digest of a file; None for a folder of several files."""
     if not path.is_file():
         return None
     with open(path, "rb") as file:

@@ -1,8 +1,8 @@
-"""A run's folder: what was asked, of which model, what it answered. All else is made from these, again and again.
+"""A run's folder: the questions, the model and its answers. Everything else can be made from these again at any time.
 
     run.json       the benchmark, the model, the settings and versions
-    tasks.jsonl    every question with its truth and its video, null where that is missing
-    answers.jsonl  a `vt.answer/1` line an answer, as the runner writes them
+    tasks.jsonl    every question with its gold answer and its video (null if that is missing)
+    answers.jsonl  one `vt.answer/1` line per answer, as the runner writes them
 
 `vt eval report` makes predictions*.jsonl, scores.json, report.md and report.html from them.
 """
@@ -31,7 +31,7 @@ RUN, TASKS, ANSWERS = "run.json", "tasks.jsonl", "answers.jsonl"
 
 @dataclass(frozen=True)
 class Asked:
-    """A task as it was asked: with the file that its video was found as, None where it is missing."""
+    """A task as it was asked. `path` is the file found for its video, None where it is missing."""
 
     task: Task
     path: str | None
@@ -79,13 +79,13 @@ class Asked:
 
 
 def item_id(task: str, frames: object, sample: int) -> str:
-    """The name of one answer: the question, how its frames are chosen, and which of its samples."""
+    """Returns the id of one answer: the question, the choice of frames, and the number of the sample."""
     return f"{task}@{frames}#{sample}"
 
 
 @dataclass(frozen=True)
 class Run:
-    """A run's folder, opened. `config` is run.json."""
+    """A run's folder, opened. `config` is the content of run.json."""
 
     folder: Path
     config: Mapping[str, Any]
@@ -98,13 +98,13 @@ class Run:
 
     @property
     def name(self) -> str:
-        """How reports call it."""
+        """The run's name in reports."""
         return str(self.config["model"]["name"])
 
     def answers(self) -> dict[str, dict[str, Any]]:
-        """The answers given so far, by `item_id`; a last line that is cut off does not count."""
+        """Returns the answers so far, by `item_id`; an incomplete last line does not count."""
         found: dict[str, dict[str, Any]] = {}
-        for path in sorted(self.folder.glob(f"{Path(ANSWERS).stem}*.jsonl")):  # a shard has its own
+        for path in sorted(self.folder.glob(f"{Path(ANSWERS).stem}*.jsonl")):  # each shard has its own file
             try:
                 lines = path.read_bytes().splitlines()
             except OSError as error:
@@ -118,7 +118,7 @@ class Run:
         return found
 
     def predictions(self, frames: object, answers: Mapping[str, Mapping[str, Any]]) -> Iterator[Prediction]:
-        """What was answered with that choice of frames, in the order of the questions."""
+        """Yields the answers with this choice of frames, in the order of the questions."""
         for asked in self.asked:
             for sample in range(self.config["samples"]):
                 if answer := answers.get(item_id(asked.task.id, frames, sample)):
@@ -126,9 +126,9 @@ class Run:
 
 
 def prediction_of(task: Task, answer: Mapping[str, Any], sample: int = 0) -> Prediction:
-    """A task and the record of its answer as a prediction. A record with an error says nothing.
+    """Returns a task and the record of its answer as a prediction. A record with an error has no response.
 
-    What a model says of times is of what it was shown, so true times are counted from its start.
+    A model's times refer to the part of the video it was shown, so true times are counted from the start of that part.
     """
     begin = task.start or 0.0
     times = tuple((start - begin, end - begin) for start, end in task.times)
@@ -139,7 +139,7 @@ def prediction_of(task: Task, answer: Mapping[str, Any], sample: int = 0) -> Pre
 
 
 def prediction_line(prediction: Prediction) -> str:
-    """A prediction as a line `vt eval score` reads."""
+    """Returns a prediction as a line that `vt eval score` reads."""
     gold = prediction.gold
     return dump_json(
         {
@@ -156,7 +156,7 @@ def prediction_line(prediction: Prediction) -> str:
 
 
 def open_run(folder: Path) -> Run:
-    """The run in a folder. Raises DataError where there is none, or what is there is damaged."""
+    """Opens the run in a folder. Raises DataError where the folder has no run, or a damaged one."""
     config = _json(folder / RUN)
     if not isinstance(config, Mapping) or config.get("schema") != SCHEMA:
         raise DataError(f"{shown(folder)} is no run of this version: its {RUN} does not say {SCHEMA}")
@@ -172,12 +172,12 @@ def open_run(folder: Path) -> Run:
 
 
 def _is_beginning(file: Path) -> bool:
-    """Whether a file may be what a run left that was killed while its folder was made."""
+    """Whether a file may be left over from a run that was killed while it created its folder."""
     return file.name == TASKS or (file.name.startswith(".") and file.name.endswith(".part"))
 
 
 def _check(config: Mapping[str, Any]) -> None:
-    """Raises KeyError or TypeError where run.json lacks what reports need of it."""
+    """Raises KeyError or TypeError where run.json lacks something that reports need."""
     texts = ("benchmark", "title", "kind", "note", "prompt")
     parts = ("annotations", "model", "environment")
     good = (
@@ -186,7 +186,7 @@ def _check(config: Mapping[str, Any]) -> None:
         and all(
             isinstance(each, str) for each in (config["model"]["name"], config["model"]["engine"], *config["extract"])
         )
-        and all(type(each) is int or _FPS.fullmatch(each) for each in config["frames"])  # they name files
+        and all(type(each) is int or _FPS.fullmatch(each) for each in config["frames"])  # these become file names
         and type(config["samples"]) is int
         and {"name", "sha256"} <= set(config["annotations"])
         and "revision" in config["model"]
@@ -196,9 +196,9 @@ def _check(config: Mapping[str, Any]) -> None:
 
 
 def begin_run(folder: Path, config: Mapping[str, Any], asked: Sequence[Asked]) -> Run:
-    """Makes a run's folder, or goes on with the one that is there.
+    """Creates a run's folder, or continues the run in it.
 
-    What decides the answers must be the same; choices of frames, samples and questions may be added. Raises DataError.
+    Whatever decides the answers must be equal; choices of frames, samples and questions may be added. Raises DataError.
     """
     if (folder / RUN).exists():
         old = open_run(folder)
@@ -211,12 +211,12 @@ def begin_run(folder: Path, config: Mapping[str, Any], asked: Sequence[Asked]) -
         raise DataError(f"{shown(folder)} is there and is no run: give a new or empty folder with --output")
     folder.mkdir(parents=True, exist_ok=True)
     write_whole(folder / TASKS, "".join(dump_json(each.as_json()) + "\n" for each in asked))
-    write_whole(folder / RUN, json.dumps(config, indent=2) + "\n")  # last: a folder with it is whole
+    write_whole(folder / RUN, json.dumps(config, indent=2) + "\n")  # last: a folder that has this file is complete
     return Run(folder, config, tuple(asked))
 
 
 def _difference(old: Run, config: Mapping[str, Any], asked: Sequence[Asked]) -> str:
-    """What makes a run another one; "" for nothing."""
+    """Describes what makes this another run; "" if nothing does."""
     for key in ("benchmark", "prompt", "model", "sampling"):
         before, now = old.config.get(key), config[key]
         if isinstance(before, Mapping) and isinstance(now, Mapping):
@@ -234,7 +234,7 @@ def _difference(old: Run, config: Mapping[str, Any], asked: Sequence[Asked]) -> 
 
 
 def _answer(line: bytes) -> dict[str, Any] | None:
-    """The record of a line with what reports need of it; None where it is none."""
+    """Returns the record of a line; None where the line is not an answer with all that reports need."""
     try:
         record = json.loads(line)
     except (ValueError, RecursionError):
@@ -254,7 +254,7 @@ def _answer(line: bytes) -> dict[str, Any] | None:
 
 
 def answers_file(folder: Path, shard: tuple[int, int] | None) -> Path:
-    """Where a run's answers go; those of a shard of their own go beside each other."""
+    """Returns the file of a run's answers; each shard has its own file in the same folder."""
     return folder / (ANSWERS if shard is None else f"answers-{shard[0]}-of-{shard[1]}.jsonl")
 
 

@@ -1,4 +1,4 @@
-"""Predictions → scores: each reply judged on its own, and what they add up to."""
+"""Turns predictions into scores: judges each reply separately, and aggregates the verdicts."""
 
 from __future__ import annotations
 
@@ -32,10 +32,11 @@ PAPER_RECALLS = (0.3, 0.5, 0.7)
 
 @dataclass(frozen=True, slots=True)
 class Grounding:
-    """Times told against the true ones.
+    """Predicted times compared with the true spans.
 
-    `best`: for each true span the best IoU of any time told; `first`: of the first time told with any true span, and
-    `inside` its IoP; `union`: of all together. `precision`: QVHighlights' average precision. `told`: how many times.
+    `best`: for each true span, the best IoU of any predicted time. `first`: the best IoU of the first predicted time
+    with any true span, and `inside` its best IoP. `union`: the IoU of all predicted times with all true spans.
+    `precision`: QVHighlights' average precision. `told`: the number of predicted times.
     """
 
     best: tuple[float, ...]
@@ -48,7 +49,7 @@ class Grounding:
 
 @dataclass(frozen=True, slots=True)
 class Scored:
-    """One reply judged: a verdict by each rule asked for, in their order, the first being the one that counts."""
+    """One judged reply: a verdict by each requested rule, in their order; the first one counts."""
 
     id: str
     sample: int
@@ -71,7 +72,7 @@ class Scored:
 
 @dataclass(frozen=True)
 class Judged:
-    """All replies of a file or run, in the order of their first appearance; what of it was given twice or is broken."""
+    """All judged replies of a file or run, in the order of their first appearance, with duplicates and broken lines."""
 
     rules: tuple[str, ...]
     scored: tuple[Scored, ...]
@@ -80,7 +81,7 @@ class Judged:
 
 
 def judge_all(predictions: Iterable[Prediction | Trouble], rules: Sequence[str]) -> Judged:
-    """Judges every prediction by each of `rules`. Of several with the same id (and sample) the last one counts."""
+    """Judges every prediction by each of `rules`. If several have the same id (and sample), the last one counts."""
     found: dict[tuple[str, int], Scored] = {}
     troubles: list[Trouble] = []
     given = 0
@@ -95,7 +96,7 @@ def judge_all(predictions: Iterable[Prediction | Trouble], rules: Sequence[str])
 
 
 def judge_one(prediction: Prediction, rules: Sequence[str]) -> Scored:
-    """One prediction judged by each of `rules`."""
+    """Judges one prediction by each of `rules`."""
     reply = prediction.response or ""
     return Scored(
         id=prediction.id,
@@ -111,7 +112,7 @@ def judge_one(prediction: Prediction, rules: Sequence[str]) -> Scored:
 
 
 def ground(reply: str, truth: Sequence[Span]) -> Grounding:
-    """The times a reply tells against the true ones."""
+    """Compares the times in a reply with the true spans."""
     told = told_times(reply)
     best = best_ious(told, truth)
     most = max(best)
@@ -128,7 +129,7 @@ def ground(reply: str, truth: Sequence[Span]) -> Grounding:
 
 
 def score_record(judged: Judged) -> dict[str, Any]:
-    """`vt.score/1` (docs/schema/score.schema.json). Raises DataError where nothing could be scored."""
+    """Returns `vt.score/1` (docs/schema/score.schema.json). Raises DataError where nothing could be scored."""
     scored = judged.scored
     if not scored:
         if judged.troubles:
@@ -157,9 +158,9 @@ def score_record(judged: Judged) -> dict[str, Any]:
 
 
 def accuracy_record(scored: Sequence[Scored]) -> dict[str, Any]:
-    """How many replies, how many right, in percent with its 95 % interval, and how many that say nothing readable.
+    """Counts the replies, the right ones (also in percent, with a 95 % interval) and the unreadable ones.
 
-    `correct` has a fraction only where a scorer gives part of a point.
+    `correct` has a fraction only where a scorer gives partial credit.
     """
     scores = [item.score for item in scored]
     correct = sum(scores)
@@ -173,21 +174,27 @@ def accuracy_record(scored: Sequence[Scored]) -> dict[str, Any]:
 
 
 def clusters(scored: Sequence[Scored]) -> list[str] | None:
-    """What is resampled together: the replies about one video, else those to one question where it has several."""
+    """Returns what is resampled together: the replies about one video, else those to one question.
+
+    None where the videos are unknown and each question has one reply.
+    """
     if all(item.video is not None for item in scored):
         return [item.video or "" for item in scored]
     return [item.id for item in scored] if any(item.sample for item in scored) else None
 
 
 def grounding_record(scored: Sequence[Scored]) -> dict[str, Any] | None:
-    """Temporal grounding in percent; None where no question has true times.
+    """Returns the temporal grounding in percent; None where no question has true times.
 
-    `miou`, `r@…`: over all true spans, the best IoU of any time told (the paper); `r1@…`: over questions, the IoU of
-    the first time told with any true span (Charades-STA, QVHighlights). `union_miou`: IoU of everything told with
-    everything true, over questions; `rec@iou` and `acc@iou`: the share of questions where that reaches 0.1 … 0.5,
-    without and with a right answer, averaged (CG-Bench). `map`: mean average precision at IoU 0.5 … 0.95
-    (QVHighlights), with the times ranked as they were written. `miop`: the share of the first time told that is true;
-    `acc@gqa`: right answers with at least half of it true (NExT-GQA). `untimed`: replies that tell no time.
+    - `miou`, `r@…`: over all true spans, the best IoU of any predicted time (the paper).
+    - `r1@…`: over questions, the IoU of the first predicted time with any true span (Charades-STA, QVHighlights).
+    - `union_miou`: over questions, the IoU of all predicted times with all true spans.
+    - `rec@iou`, `acc@iou`: the share of questions where that IoU reaches 0.1 … 0.5, averaged over the thresholds;
+      `acc@iou` also requires a right answer (CG-Bench).
+    - `map`: mean average precision at IoU 0.5 … 0.95 (QVHighlights), with the times ranked in the order written.
+    - `miop`: the share of the first predicted time that is true; `acc@gqa`: right answers where at least half of that
+      time is true (NExT-GQA).
+    - `untimed`: replies without a time.
     """
     items = [(item, item.grounding) for item in scored if item.grounding is not None]
     if not items:
@@ -220,10 +227,10 @@ def grounding_record(scored: Sequence[Scored]) -> dict[str, Any] | None:
 
 
 def samples_record(scored: Sequence[Scored]) -> dict[str, Any] | None:
-    """What repeated sampling shows: pass@k, the majority's accuracy and how far it agrees; None without samples.
+    """Returns the statistics of repeated sampling: pass@k, majority accuracy and agreement; None without samples.
 
-    A tie for the majority goes to the answer that came first; replies that say nothing readable have no vote.
-    `agreement` is the majority's share of the replies; `calibration` the accuracy of the majority by that share.
+    A tie for the majority goes to the answer that came first; unreadable replies have no vote. `agreement`: the
+    majority's share of the replies. `calibration`: the accuracy of the majority by that share.
     """
     if not any(item.sample for item in scored):
         return None
@@ -263,7 +270,7 @@ def samples_record(scored: Sequence[Scored]) -> dict[str, Any] | None:
 
 
 def _length_record(scored: Sequence[Scored]) -> dict[str, float]:
-    """Characters of the replies: mean, median and most."""
+    """Returns the length of the replies in characters: mean, median and maximum."""
     lengths = sorted(item.length for item in scored)
     middle = len(lengths) // 2
     median = lengths[middle] if len(lengths) % 2 else (lengths[middle - 1] + lengths[middle]) / 2

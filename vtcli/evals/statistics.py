@@ -1,7 +1,7 @@
-"""How sure a number is: bootstrap intervals, paired tests between models, correction for many comparisons.
+"""Statistical uncertainty: bootstrap intervals, paired tests between models, correction for multiple comparisons.
 
-Questions about one video are not independent, so videos are resampled, not questions, wherever they are known.
-Everything is drawn from a fixed seed: the same predictions give the same interval.
+Questions about one video are not independent, so videos, where known, are resampled instead of questions. The seed is
+fixed: the same predictions give the same interval.
 """
 
 from __future__ import annotations
@@ -28,11 +28,12 @@ _AT_ONCE = 500  # resamples
 def mean_interval(
     scores: Sequence[float], clusters: Sequence[Hashable] | None = None, share: bool = True
 ) -> tuple[float, float] | None:
-    """95 % percentile bootstrap interval of the mean score; None for fewer than two scores (or clusters).
+    """Returns the 95 % percentile bootstrap interval of the mean score; None for fewer than two scores (or clusters).
 
-    `clusters` says which scores belong together (the video); without it, each stands alone. For more than 2,000
-    clusters of more than 64 kinds the limit of the bootstrap is taken, the normal distribution. Where no resample
-    differs, as all answers are right or all wrong, it is Wilson's interval of a `share`.
+    `clusters` says which scores belong together (the video); without it, each score is a cluster. Clusters are of one
+    kind if they have equal sums and sizes. For more than 2,000 clusters of more than 64 kinds the limit of the
+    bootstrap, the normal distribution, is used. If all resamples are equal, because all answers are right or all are
+    wrong, the interval of a `share` is Wilson's.
     """
     import numpy as np
 
@@ -43,13 +44,13 @@ def mean_interval(
     if len(sums) < 2:
         return None
     tails = (1 - LEVEL) / 2
-    if (counts == 1).all():  # a plain sort, which is quicker
+    if (counts == 1).all():  # a plain sort is faster
         alone, sizes = np.unique(sums, return_counts=True)
         kinds = np.stack([alone, np.ones_like(alone)])
     else:
         kinds, sizes = np.unique(np.stack([sums, counts]), axis=1, return_counts=True)
     rng = np.random.default_rng(SEED)
-    if kinds.shape[1] <= _KINDS:  # equal clusters are drawn together: the same, and instant
+    if kinds.shape[1] <= _KINDS:  # draws equal clusters together: same result, instant
         totals = kinds @ rng.multinomial(len(sums), sizes / len(sums), size=RESAMPLES).T
     elif len(sums) <= _RESAMPLED:
         totals = _resampled(np.stack([sums, counts]), rng)
@@ -68,8 +69,9 @@ def mean_interval(
 class Paired:
     """How model B's scores differ from model A's on the same questions.
 
-    `difference`: B minus A, mean score; `interval`: 95 % paired bootstrap interval of it, None for fewer than two
-    questions or videos. `only_a`, `only_b`: questions only the one got right. `p`: exact McNemar test, two-sided.
+    `difference`: mean score of B minus that of A; `interval`: its 95 % paired bootstrap interval, None for fewer than
+    two questions or videos. `only_a`, `only_b`: questions that only A or only B got right. `p`: exact McNemar test,
+    two-sided.
     """
 
     n: int
@@ -102,19 +104,19 @@ def paired(a: Sequence[float], b: Sequence[float], clusters: Sequence[Hashable] 
 
 
 def mcnemar(only_a: int, only_b: int) -> float:
-    """Exact two-sided McNemar test: how likely a split at least as uneven is, were both equally good."""
+    """Exact two-sided McNemar test: the probability of a split at least as uneven if both were equally good."""
     n, few = only_a + only_b, min(only_a, only_b)
     if n == 0:
         return 1.0
     tail = term = 1
-    for k in range(1, few + 1):  # of binomial coefficients, in whole numbers
+    for k in range(1, few + 1):  # sum of binomial coefficients, in integers
         term = term * (n - k + 1) // k
         tail += term
     return min(1.0, float(Fraction(tail, 2 ** (n - 1))))
 
 
 def holm(p_values: Sequence[float]) -> list[float]:
-    """Holm's step-down adjustment: below 0.05, a category differs even though many were looked at."""
+    """Holm's step-down adjustment: below 0.05, a category differs even though many were tested."""
     order = sorted(range(len(p_values)), key=lambda i: p_values[i])
     adjusted, worst = [0.0] * len(p_values), 0.0
     for rank, index in enumerate(order):
@@ -124,12 +126,12 @@ def holm(p_values: Sequence[float]) -> list[float]:
 
 
 def pass_at_k(right: int, n: int, k: int) -> float:
-    """Chance that of `k` replies drawn from `n`, of which `right` are right, at least one is (Chen et al. 2021)."""
+    """Probability that `k` replies drawn from `n`, with `right` right ones, include a right one (Chen et al. 2021)."""
     return 1.0 - comb(n - right, k) / comb(n, k)
 
 
 def percent(interval: tuple[float, float] | None) -> list[float] | None:
-    """An interval of shares as percent, for JSON."""
+    """Converts an interval of shares to percent, for JSON."""
     return None if interval is None else [round(100 * end, 4) for end in interval]
 
 
@@ -152,7 +154,7 @@ def _resampled(columns: NDArray[Any], rng: np.random.Generator) -> NDArray[Any]:
 
 
 def _by_cluster(scores: NDArray[Any], clusters: Sequence[Hashable]) -> tuple[NDArray[Any], NDArray[Any]]:
-    """Sum and number of the scores of each cluster."""
+    """Returns the sum and the number of scores of each cluster."""
     import numpy as np
 
     numbers: dict[Hashable, int] = {}

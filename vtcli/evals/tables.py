@@ -1,4 +1,4 @@
-"""Rows → aligned text for terminals and Markdown for files; what stands in them is made harmless first."""
+"""Formats rows as aligned text for terminals and as Markdown for files, after sanitising the cells."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ Row = Sequence[object]
 
 
 def text_table(head: Row, rows: Sequence[Row], left: int = 1) -> str:
-    """Columns as wide as they must be: the first `left` ones to the left, the others to the right."""
+    """Returns columns as wide as needed, the first `left` ones aligned left, the others right."""
     lines = [[sanitise_line(_shown(cell)) for cell in row] for row in (head, *rows)]
     widths = [max(cell_len(line[column]) for line in lines) for column in range(len(head))]
     return "\n".join(
@@ -25,7 +25,7 @@ def text_table(head: Row, rows: Sequence[Row], left: int = 1) -> str:
 
 
 def markdown_table(head: Row, rows: Sequence[Row]) -> str:
-    """A Markdown table; pipes and angle brackets are escaped, so that no cell breaks out of it or becomes HTML."""
+    """Returns a Markdown table. Pipes and angle brackets are escaped: no cell breaks out of it or becomes HTML."""
 
     def line(row: Row) -> str:
         return "| " + " | ".join(markdown_text(_shown(cell)) for cell in row) + " |"
@@ -34,12 +34,12 @@ def markdown_table(head: Row, rows: Sequence[Row]) -> str:
 
 
 def range_text(interval: Sequence[float] | None) -> str:
-    """An interval in percent, "-" for none."""
+    """Formats an interval in percent; "-" for None."""
     return "-" if interval is None else f"{interval[0]:.2f}\u2013{interval[1]:.2f}"
 
 
 def signed_range(interval: Sequence[float] | None) -> str:
-    """An interval of a difference, "-" for none."""
+    """Formats the interval of a difference; "-" for None."""
     return "-" if interval is None else f"{interval[0]:+.2f} to {interval[1]:+.2f}"
 
 
@@ -53,7 +53,7 @@ def _padded(text: str, width: int, left: bool) -> str:
 
 
 def markdown_text(text: str) -> str:
-    """One line of text that Markdown shows as it is."""
+    """Escapes text into one line that Markdown shows unchanged."""
     text = sanitise_line(text)
     for character in "\\`*_[]|":
         text = text.replace(character, f"\\{character}")

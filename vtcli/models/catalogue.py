@@ -1,7 +1,7 @@
-"""The models vt knows by name: one TOML file each, beside the files of those that are embedded.
+"""The models vt knows by name: one TOML file each, beside the files of the embedded models.
 
-The shipped folder is `vtcli/_models` in an installed wheel and `models/` at the top of a checkout; the user's is
-`models/` beside config.toml, whose entries go before shipped ones of the same name. models/README.md has the keys.
+The shipped folder is `vtcli/_models` in an installed wheel and `models/` at the top of a checkout. The user's folder is
+`models/` beside config.toml; its entries override shipped entries of the same name. models/README.md lists the keys.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from vtcli.settings import config_file
 
 @dataclass(frozen=True)
 class GgufSet:
-    """GGUF files of a model in a repository on the hub, and of which types its text model is there."""
+    """A repository on the hub with GGUF files of a model, and the types of its text models."""
 
     repository: str
     quants: tuple[str, ...]
@@ -30,10 +30,13 @@ class GgufSet:
 class Entry:
     """One catalogue entry.
 
-    `repository` and `revision` say where the checkpoint lies on the hub; `gguf` who publishes exports. `path` is the
-    folder of one that is on this machine without the hub: it is embedded, or the user's. `prompt` is one of
-    `vtcli.prompt.PROMPTS`. `scope` says what the model can do; `config` what its config.json says of its size, for
-    planning without it. `unverified` names the keys that nobody could check when the entry was written.
+    - `repository` and `revision`: the checkpoint on the hub.
+    - `gguf`: repositories that publish exports.
+    - `path`: the folder of a model that does not come from the hub: embedded, or the user's own.
+    - `prompt`: one of `vtcli.prompt.PROMPTS`.
+    - `scope`: what the model can do.
+    - `config`: the part of its config.json that planning needs, for a model that is not on this machine.
+    - `unverified`: the keys that could not be checked when the entry was written.
     """
 
     name: str
@@ -67,7 +70,7 @@ _TYPES: Mapping[str, type | tuple[type, ...]] = {
 
 
 def folder() -> Path | None:
-    """The shipped catalogue's folder, or None in an installation that lacks it."""
+    """Returns the shipped catalogue's folder, or None if the installation has none."""
     package = Path(__file__).resolve().parents[1]
     for place in (package / "_models", package.parent / "models"):
         if place.is_dir():
@@ -76,9 +79,9 @@ def folder() -> Path | None:
 
 
 def entries(place: Path | None = None) -> dict[str, Entry]:
-    """All entries by name, in alphabetical order of their files; `place` is another folder than these two (tests).
+    """Returns all entries by name, in alphabetical order of each folder's files; `place` replaces both folders (tests).
 
-    Raises ModelError for a file that cannot be read or has a key or value that means nothing.
+    Raises ModelError for a file that cannot be read or has an invalid key or value.
     """
     places = [place] if place else [folder(), config_file().parent / "models"]
     files = [file for one in places if one for file in sorted(one.glob("*.toml"))]
@@ -86,18 +89,18 @@ def entries(place: Path | None = None) -> dict[str, Entry]:
 
 
 def entry_of(repository: str) -> Entry | None:
-    """The entry whose checkpoint, or whose GGUF files, lie in this repository."""
+    """Returns the entry whose checkpoint or GGUF files are in this repository, if any."""
     return next((entry for entry in entries().values() if repository in repositories(entry)), None)
 
 
 def repositories(entry: Entry) -> tuple[str, ...]:
-    """Where the entry's files may lie on the hub: the checkpoint's, its owner's for GGUF files, and those listed."""
+    """Returns the entry's repositories on the hub: the checkpoint's, its owner's for GGUF files, and those listed."""
     own = (entry.repository, gguf_repository(entry.repository)) if entry.repository else ()
     return (*own, *(one.repository for one in entry.gguf))
 
 
 def gguf_repository(repository: str) -> str:
-    """Where, by custom, the same owner publishes GGUF files of a checkpoint."""
+    """Returns the repository in which, by convention, the same owner publishes a checkpoint's GGUF files."""
     return f"{repository}-GGUF"
 
 

@@ -1,4 +1,4 @@
-"""Hashes of downloaded files, as Git and Git LFS form them, and which files were found to have the right one."""
+"""Hash downloaded files as Git and Git LFS do, and remember which files have the right hash."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ _BLOCK = 2**20
 
 
 def hash_of(file: RemoteFile) -> _Hash:
-    """The hash that names this file's content, before its first byte."""
+    """Returns an empty hash object of the kind that names this file's content."""
     if len(file.blob) == 64:
         return hashlib.sha256()
     return hashlib.sha1(f"blob {file.bytes}\0".encode(), usedforsecurity=False)
 
 
 def hash_file(path: Path, file: RemoteFile) -> str:
-    """The hash of what lies at `path`, of the kind that `file` has."""
+    """Returns the hash of the file at `path`, of the kind that `file` has."""
     digest = hash_of(file)
     with path.open("rb") as stream:
         while block := stream.read(_BLOCK):
@@ -35,7 +35,7 @@ def hash_file(path: Path, file: RemoteFile) -> str:
 
 
 class Checked:
-    """The files of one repository in the cache that were hashed and not touched since; kept between runs."""
+    """The cached files of one repository that were verified and not modified since; stored between runs."""
 
     def __init__(self, folder: Path) -> None:
         self._root = folder

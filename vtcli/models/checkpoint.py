@@ -1,7 +1,7 @@
-"""A model's name or folder → what the rest of vt needs to know about it, read from its JSON files alone.
+"""Open a checkpoint by name or path: collect what the rest of vt needs to know about it, without loading weights.
 
-Both file layouts in use are read: flat (`hidden_size`, `rope_scaling` at the top; transformers 4) and nested
-(`text_config`, `rope_parameters`; transformers 5). Nothing is executed and no weight is loaded here.
+Both config.json layouts in use are supported: flat (`hidden_size`, `rope_scaling` at the top level; transformers 4) and
+nested (`text_config`, `rope_parameters`; transformers 5). No code of the model is executed.
 """
 
 from __future__ import annotations
@@ -22,27 +22,29 @@ from vtcli.models.weights import Weights, find_weights
 from vtcli.prompt import known_style
 
 MODEL_TYPE = "qwen2_5_vl"
-#: Pixels a frame has in the paper, 128 · 28 · 28: both the least and the most.
+#: Pixels of a frame in the paper, 128 · 28 · 28: both the minimum and the maximum.
 FRAME_PIXELS = 128 * 28 * 28
-#: The values of every Qwen2.5-VL processor (CLIP's), also, for training checkpoints saved without one.
+#: CLIP's values, used by every Qwen2.5-VL processor and here for training checkpoints saved without a processor.
 CLIP_MEAN = (0.48145466, 0.4578275, 0.40821073)
 CLIP_STD = (0.26862954, 0.26130258, 0.27577711)
 _NO_PROJECTOR = "--mmproj goes with a GGUF file: {} is a checkpoint folder, which holds its own"
 _FAMILY_PIXELS = (3136, 12845056)
 OWN_FILE = "vtcli.json"
-"""What vt tells of a folder it made and config.json has no place for: `prompt` and `scope` of `Checkpoint`."""
+"""The file in folders made by vt for values that config.json has no place for: `prompt` and `scope`."""
 
 
 @dataclass(frozen=True, eq=False)
 class Checkpoint:
     """A checkpoint of the Qwen2.5-VL family on this machine.
 
-    `config` is config.json as it stands; `text_config` the language model's part of it, wherever that was.
-    Means and deviations are of RGB in 0..1; sizes are in pixels (patch_size), patches (merge_size) and frames
-    (temporal_patch_size); min_pixels and max_pixels bound one frame. Of a GGUF export `config` holds what its metadata
-    tell, under the names config.json has for it, and `quant` is the type of most of its weights, such as "Q4_K".
-    `scope` says what a model that is no general one cannot do; `prompt`, of `vtcli.prompt.PROMPTS`, what it was trained
-    to be asked with.
+    - `config` is config.json as it is; `text_config` is the language model's part, in either layout. For a GGUF export,
+      `config` holds the metadata under the names of config.json.
+    - Means and deviations are for RGB in 0..1.
+    - Sizes are in pixels (patch_size), patches (merge_size) and frames (temporal_patch_size).
+    - min_pixels and max_pixels bound one frame.
+    - `quant` is the type of most weights of a GGUF export, such as "Q4_K".
+    - `scope` states the limits of a model that is not general-purpose.
+    - `prompt` is the key in `vtcli.prompt.PROMPTS` of the prompt the model was trained with.
     """
 
     name: str
@@ -69,26 +71,26 @@ class Checkpoint:
 
     @property
     def is_gguf(self) -> bool:
-        """Whether llama.cpp runs it: `path` is a GGUF file and `projector` that of its vision tower."""
+        """Whether llama.cpp runs it: `path` is a GGUF file and `projector` the GGUF file of its vision tower."""
         return self.projector is not None
 
     def grid(self, frames: int, height: int, width: int) -> tuple[int, int, int]:
-        """(T, H, W) in patches of that many frames of `height` x `width` pixels."""
+        """Returns (T, H, W) in patches of `frames` frames of `height` x `width` pixels."""
         return -(-frames // self.temporal_patch_size), height // self.patch_size, width // self.patch_size
 
     def frame_pixels(self, requested: int | None = None) -> tuple[int, int]:
-        """(min, max) pixels of one frame: the paper's, or `requested`, within what this checkpoint was made for."""
+        """Returns (min, max) pixels of one frame: the paper's or `requested`, at most the checkpoint's max_pixels."""
         largest = min(FRAME_PIXELS if requested is None else requested, self.max_pixels)
         return min(FRAME_PIXELS, largest), largest
 
 
 def open_checkpoint(name: str | Path, weights: bool = True, projector: Path | None = None) -> Checkpoint:
-    """Finds a checkpoint by name ("tiny", "OWNER/REPO", either with ":QUANT"), folder or GGUF file; reads its sizes.
+    """Opens a checkpoint by name ("tiny", "OWNER/REPO", either with ":QUANT"), folder or GGUF file; reads its sizes.
 
-    Of several variants of a model on this machine the most exact is taken. Without `weights` a folder need not hold
-    them: their number is counted from the configuration. `projector` is the GGUF file of the vision tower, searched
-    beside the model's where not given. Raises ModelError, one line, for a name that is none of these, a folder without
-    configuration or weights, weights that are incomplete or pickled, and any architecture but Qwen2.5-VL.
+    If several variants of a model are on this machine, the most exact is used. With `weights` False, a folder need not
+    contain weights: the parameter count is computed from the configuration. `projector` is the GGUF file of the vision
+    tower; by default it is searched beside the model's file. Raises ModelError, one line, for an unknown name, a folder
+    without configuration or weights, incomplete or pickled weights, and any architecture other than Qwen2.5-VL.
     """
     path = Path(name).expanduser()
     reference = parse(str(name))
@@ -125,15 +127,15 @@ def _at(path: Path, name: str, weights: bool, projector: Path | None) -> Checkpo
 
 
 def planned_checkpoint(entry: catalogue.Entry) -> Checkpoint:
-    """A catalogue model that is not on this machine, for planning: its sizes, counted weights, no files.
+    """Returns a catalogue model that is not on this machine, for planning: sizes and parameter count, no files.
 
-    Raises ModelError where the entry does not tell its sizes.
+    Raises ModelError if the entry lacks its sizes.
     """
     return _build(entry.name, Path(entry.name), entry.revision, entry.config, {}, {}, False)
 
 
 def _identity(path: Path) -> tuple[str, Path, str | None]:
-    """Name and revision of a folder; a snapshot in the Hugging Face cache tells both."""
+    """Returns name, path and revision of a folder; the path of a Hugging Face snapshot contains name and revision."""
     real = path.resolve()
     if real.parent.name == "snapshots" and real.parents[1].name.startswith("models--"):
         return real.parents[1].name.removeprefix("models--").replace("--", "/"), path, real.name
@@ -189,7 +191,7 @@ def _build(
             patch_size=int(vision.get("patch_size", 14)),
             temporal_patch_size=int(vision.get("temporal_patch_size", 2)),
             merge_size=int(vision.get("spatial_merge_size", 2)),
-            tokens_per_second=float(vision.get("tokens_per_second", 4)),  # 4: the library default; the 7B says 2
+            tokens_per_second=float(vision.get("tokens_per_second", 4)),  # 4: the library's default; the 7B has 2
             video_token_id=int(config.get("video_token_id", 151656)),
             eos_token_ids=_eos(generation, config, text),
             min_pixels=int(processor.get("min_pixels") or size.get("shortest_edge") or low),
@@ -206,7 +208,7 @@ def _section(config: Mapping[str, Any], key: str) -> Mapping[str, Any]:
 
 
 def _processor(path: Path) -> Mapping[str, Any]:
-    """The video processor's values, from the newest of the three places they have lived in."""
+    """Returns the video processor's values, from the newest of the three places where releases have stored them."""
     return (
         _section(read_json(path / "processor_config.json"), "video_processor")
         or read_json(path / "video_preprocessor_config.json")
@@ -218,7 +220,7 @@ _SIZES = {"patch_size": "patch_size", "temporal_patch_size": "temporal_patch_siz
 
 
 def _check_sizes(path: Path, vision: Mapping[str, Any], processor: Mapping[str, Any]) -> None:
-    """ModelError where the processor would cut patches of other sizes than the vision tower was made for."""
+    """Raises ModelError if the processor's patch sizes differ from the vision tower's."""
     for ours, theirs in _SIZES.items():
         cut, made = processor.get(ours), vision.get(theirs)
         if cut is not None and made is not None and cut != made:
@@ -233,7 +235,7 @@ def _triple(values: Any) -> tuple[float, float, float]:
 
 
 def _eos(*sources: Mapping[str, Any]) -> tuple[int, ...]:
-    """Ids that end a reply: those of the generation config, else of the model's."""
+    """Returns the ids that end a reply: from the first of the given configurations that has them."""
     for source in sources:
         value = source.get("eos_token_id")
         if value is not None:

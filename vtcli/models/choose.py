@@ -1,4 +1,4 @@
-"""Which of a model's variants suits this machine: the checkpoint itself, or which quantised export."""
+"""Choose the variant of a model that suits this machine: the checkpoint itself, or one of the quantised exports."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ from vtcli.models.weights import Weights
 
 DEFAULT = "video-thinker-7b"
 QUANTS = ("Q8_0", "Q4_K_M")
-"""Exports that are offered, the more exact first."""
+"""Exports that vt offers, the more exact first."""
 _CLIP = Clip(16, 224, 420, 1500)
-"""What must fit: the paper's 16 frames of a 16:9 video, its prompt and a reply of 1,024 tokens."""
+"""The question that must fit: the paper's 16 frames of a 16:9 video, its prompt and a reply of 1,024 tokens."""
 
 
 @dataclass(frozen=True)
 class Variant:
-    """The checkpoint (`quant` None) or an export of a catalogue entry; `bytes` is about what it takes on the disk."""
+    """The checkpoint (`quant` None) or an export of a catalogue entry; `bytes` is its approximate size on disk."""
 
     entry: Entry
     quant: str | None
@@ -34,7 +34,7 @@ class Variant:
 
 
 def variants(entry: Entry) -> list[Variant]:
-    """What can be had of an entry on the hub, largest first."""
+    """Returns the variants of an entry on the hub: the checkpoint, the exports in `QUANTS`, then other listed types."""
     if entry.repository is None or not entry.config:
         return []
     listed = [quant for one in entry.gguf for quant in one.quants]
@@ -42,16 +42,16 @@ def variants(entry: Entry) -> list[Variant]:
 
 
 def best(variants: Iterable[Variant], places: Iterable[Place]) -> tuple[Variant, Place] | None:
-    """The variant that serves best here, and where it runs; None where none fits.
+    """Returns the best variant for this machine and where it runs; None if none fits.
 
-    A GPU goes before the processor, and there the most exact variant that fits; the processor, which reads every
-    weight for every token, gets the smallest.
+    `variants` must be ordered from the most exact to the smallest. A GPU is preferred and gets the most exact variant
+    that fits. The CPU gets the smallest, because it reads every weight for every token.
     """
     all_variants, all_places = list(variants), list(places)
     for device in ("cuda", "mps", "cpu"):
         here = [place for place in all_places if place.device == device]
         offered = [one for one in all_variants if one.quant is None or one.quant in QUANTS]
-        if device == "mps":  # bfloat16 leaves a laptop's other programs no memory
+        if device == "mps":  # bfloat16 would leave no memory for a laptop's other programs
             offered = [one for one in offered if one.quant] + [one for one in offered if not one.quant]
         if device == "cpu":
             offered.reverse()
@@ -63,13 +63,13 @@ def best(variants: Iterable[Variant], places: Iterable[Place]) -> tuple[Variant,
 
 
 def fits(variant: Variant, place: Place) -> bool:
-    """Whether the paper's 16 frames fit beside the weights, on an engine that runs the variant."""
+    """Whether `place` has an engine for the variant, and memory for its weights and the paper's 16 frames."""
     runs = place.engine == ("llama-cpp" if variant.quant else "transformers")
     return runs and need(variant, place) <= place.free
 
 
 def need(variant: Variant, place: Place) -> int:
-    """Bytes of memory that a question about 16 frames takes. Raises ModelError where the entry lacks sizes."""
+    """Returns the bytes of memory that a question about 16 frames takes. Raises ModelError if the entry lacks sizes."""
     checkpoint = _planned(variant)
     is_small = checkpoint.weights.parameters <= SMALL  # runs in float32 everywhere
     return memory_by_part(checkpoint, _CLIP, None if is_small else place.value_bytes, place.device)["total"]

@@ -1,4 +1,4 @@
-"""Token ids → text, one token at a time: bytes are held until they form whole characters, none is lost."""
+"""Token ids → text, one token at a time: bytes are held until they form whole characters, and none is lost."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ if TYPE_CHECKING:
 class Detokenizer:
     """Incremental decoder of byte-level BPE.
 
-    The pushes of a reply and one flush, joined, are what decoding the whole reply gives: special tokens are left
-    out, other added tokens are their text, invalid UTF-8 is U+FFFD.
+    The concatenated pushes of a reply and one flush equal the decoding of the whole reply: special tokens are left out,
+    other added tokens become their text, invalid UTF-8 becomes U+FFFD.
     """
 
     def __init__(self, backend: Backend) -> None:
@@ -23,11 +23,11 @@ class Detokenizer:
         self._utf8 = codecs.getincrementaldecoder("utf-8")(errors="replace")
 
     def push(self, token: int) -> str:
-        """The characters this token completes; often "", as an emoji takes several tokens."""
+        """Returns the characters this token completes; possibly "", since an emoji takes several tokens."""
         return self._utf8.decode(self._bytes(token))
 
     def flush(self) -> str:
-        """What an unfinished character leaves at the end of the reply: U+FFFD, or ""."""
+        """Ends the reply; returns U+FFFD for an unfinished character, otherwise ""."""
         return self._utf8.decode(b"", final=True)
 
     def _bytes(self, token: int) -> bytes:
@@ -35,7 +35,7 @@ class Detokenizer:
         if added is not None:
             return b"" if added.special else str(added.content).encode()
         text = self._backend.id_to_token(token)
-        if text is None:  # a padding row of the embedding matrix, no token at all
+        if text is None:  # a padding row of the embedding matrix, not a token
             return b""
         table = byte_table()
         return bytes(table[character] for character in text)
@@ -43,7 +43,7 @@ class Detokenizer:
 
 @cache
 def byte_table() -> dict[str, int]:
-    """GPT-2's alphabet of byte-level BPE: printable bytes stand for themselves, the others from U+0100 on."""
+    """Returns GPT-2's byte-level BPE alphabet: printable bytes map to themselves, the others from U+0100 on."""
     printable = [*range(ord("!"), ord("~") + 1), *range(0xA1, 0xAD), *range(0xAE, 0x100)]
     others = [byte for byte in range(256) if byte not in printable]
     return {chr(byte): byte for byte in printable} | {chr(256 + i): byte for i, byte in enumerate(others)}

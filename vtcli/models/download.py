@@ -1,8 +1,8 @@
-"""Files of one commit on the hub → the Hugging Face cache: resumed after any break, and checked before they count.
+"""Download files of one commit into the Hugging Face cache: resumable after any interruption, verified before use.
 
-huggingface_hub begins an interrupted file again (2.x keeps nothing of it), and compares sizes only. So the bytes are
-fetched by its session into a file that stays, hashed as they pass, and become a blob of the cache when the hash is
-right; the cache's links are then made by `hf_hub_download`, which finds the blob there.
+huggingface_hub restarts an interrupted file (2.x keeps nothing of it) and compares only sizes. vt therefore downloads
+the bytes with huggingface_hub's session into a persistent partial file and hashes them as they arrive. If the hash is
+right, the file becomes a blob of the cache; `hf_hub_download` then finds the blob and creates the cache's links.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from vtcli.models.hub import Listing, RemoteFile, explained, retried
 from vtcli.models.hub_cache import file_size
 
 Progress = Callable[[int], None]
-"""Told how many more bytes are here; less than none where some must be fetched again."""
+"""Receives the number of new bytes; negative if some must be downloaded again."""
 
 WORKERS = 4
 _BLOCK = 2**20
@@ -29,17 +29,17 @@ _PART = f".vt{hub_cache.PARTIAL}"
 
 
 def download(listing: Listing, names: Iterable[str], revision: str | None, tell: Progress) -> Path:
-    """Fetches what is missing or damaged of these files; returns the snapshot's folder, in which all are whole.
+    """Downloads missing and damaged files among `names`; returns the snapshot's folder with all of them complete.
 
-    `revision` is the branch or tag that `listing` was asked for, None for the default. Two processes may download the
-    same at once: each file is fetched by one of them. Raises ModelError or VtError, one line; what was fetched stays
-    for the next time.
+    `revision` is the branch or tag for which `listing` was requested, None for the default. Two processes may download
+    the same files at once: only one of them fetches each file. Raises ModelError or VtError, one line; downloaded bytes
+    are kept for the next attempt.
     """
     from huggingface_hub.utils.logging import set_verbosity_error
     from huggingface_hub.utils.tqdm import disable_progress_bars
 
     disable_progress_bars()
-    set_verbosity_error()  # type: ignore[no-untyped-call]  # what it warns of ends in one line here
+    set_verbosity_error()  # type: ignore[no-untyped-call]  # its warnings end up in vt's one-line errors
     largest_first = sorted((listing.files[name] for name in names), key=lambda file: -file.bytes)
     stop, checked = threading.Event(), Checked(storage_of(listing))
     pool = ThreadPoolExecutor(WORKERS, thread_name_prefix="vt-download")
@@ -54,24 +54,24 @@ def download(listing: Listing, names: Iterable[str], revision: str | None, tell:
 
 
 def missing_bytes(listing: Listing, names: Iterable[str]) -> int:
-    """What would have to be fetched of these files, as far as sizes tell."""
+    """Returns the bytes of these files that are still to be downloaded, judged by size alone."""
     wanted = [listing.files[name] for name in names]
     return sum(file.bytes - _have(listing, file) for file in wanted)
 
 
 def check_space(need: int, folder: Path, what: str) -> None:
-    """VtError where `need` bytes are not free on the disk that holds, or will hold, `folder`."""
+    """Raises VtError unless `need` bytes are free on the disk that holds, or will hold, `folder`."""
     free = free_bytes(folder)
     if need > free:
         raise VtError(f"{what} takes {need / 1e9:.1f} GB in {folder}, and {free / 1e9:.1f} GB are free there")
 
 
 class _StoppedError(VtError):
-    """Another file has failed."""
+    """The download was stopped because another file failed or the user interrupted it."""
 
 
 class _File:
-    """One file on its way."""
+    """The download of one file."""
 
     def __init__(
         self, listing: Listing, file: RemoteFile, checked: Checked, tell: Progress, stop: threading.Event
@@ -81,7 +81,7 @@ class _File:
         self._link = _snapshot(listing) / file.name
         self._blob = storage / "blobs" / file.blob
         self._part = self._blob.with_name(file.blob + _PART)
-        self._lock = storage.parent / ".locks" / storage.name / f"{file.blob}.lock"  # the library's own
+        self._lock = storage.parent / ".locks" / storage.name / f"{file.blob}.lock"  # huggingface_hub's own
 
     def get(self) -> None:
         from huggingface_hub.utils._fixes import WeakFileLock
@@ -92,7 +92,7 @@ class _File:
                 return
             for folder in (self._blob.parent, self._lock.parent):
                 folder.mkdir(parents=True, exist_ok=True)
-            with WeakFileLock(self._lock):  # another process may fetch it
+            with WeakFileLock(self._lock):  # another process may be downloading it
                 if self._is_right(self._blob):
                     self._tell(self._file.bytes)
                 else:
@@ -101,7 +101,7 @@ class _File:
             self._make_link()
 
     def _is_right(self, path: Path) -> bool:
-        """Whether the file is here and what the hub lists; one that is not is taken away."""
+        """Whether the file exists with the hub's size and hash; a file that differs is deleted."""
         if not path.exists():
             return False
         real = path.resolve()
@@ -130,7 +130,7 @@ class _File:
                 )
 
     def _complete(self) -> str:
-        """Fetches what is missing of the part; returns the hash of the whole."""
+        """Downloads the rest of the partial file; returns the hash of the complete file."""
         return retried(self._go_on, lambda: file_size(self._part), self._stop)
 
     def _go_on(self) -> str:
@@ -159,7 +159,7 @@ class _File:
                     stream.truncate(0)
                     digest = hash_of(self._file)
                     self._tell(-have)
-                for block in response.iter_bytes():  # as they arrive: what is gathered first is lost in a break
+                for block in response.iter_bytes():  # no chunk size: buffered bytes would be lost in an interruption
                     if self._stop.is_set():
                         raise _StoppedError("stopped")
                     stream.write(block)
@@ -178,14 +178,14 @@ class _File:
             lambda: 0,
             self._stop,
         )
-        if not self._link.is_symlink():  # where links cannot be made the library copies
+        if not self._link.is_symlink():  # without links, the library copies the file
             self._blob.unlink(missing_ok=True)
         if not self._is_right(self._link):
             raise ModelError(f"{name} of {listing.repository} changed on the hub meanwhile: run it again")
 
 
 def storage_of(listing: Listing) -> Path:
-    """Where the cache keeps the repository."""
+    """Returns the repository's folder in the cache."""
     return hub_cache.repository_folder(listing.repository, listing.kind)
 
 

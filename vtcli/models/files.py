@@ -1,4 +1,4 @@
-"""Reading the small files of a model folder, and saying in one line why one cannot be read."""
+"""Read the small files of a model folder, with one-line errors for unreadable ones."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from vtcli.errors import ModelError
 
 
 def read_json(file: Path) -> dict[str, Any]:
-    """A JSON object from disk, {} when there is no such file; ModelError when it is something else."""
+    """Returns a JSON object from disk, {} if the file does not exist. Raises ModelError if it is anything else."""
     if not file.is_file():
         return {}
     try:

@@ -1,4 +1,4 @@
-"""What tells one checkpoint's weights from another's, without reading gigabytes."""
+"""Distinguish the weights of checkpoints without reading gigabytes."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ _SAMPLES = 64
 
 
 def fingerprint(checkpoint: Checkpoint) -> str:
-    """64 hex digits of its configuration, and of each weights file's size and blocks spread over it.
+    """Returns 64 hex digits: a hash of the configuration, and of each weights file's size and evenly spaced blocks.
 
-    Weights that were trained further differ nearly everywhere, and so in some of the blocks; a change of a few tensors
-    alone may lie between them.
+    Further training changes the weights nearly everywhere, and therefore in some blocks. A change of only a few tensors
+    may fall between the blocks.
     """
     facts = [checkpoint.config, checkpoint.image_mean, checkpoint.image_std]
     digest = hashlib.sha256(json.dumps(facts, sort_keys=True, default=str).encode())
@@ -26,7 +26,7 @@ def fingerprint(checkpoint: Checkpoint) -> str:
 
 
 def last_changed(checkpoint: Checkpoint) -> str:
-    """When its weights files were last written: any change to them changes it."""
+    """Returns when the weights files were last written; any change to them changes this value."""
     return " ".join(str(file.stat().st_mtime_ns) for file in checkpoint.weights.files)
 
 

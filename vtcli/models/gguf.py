@@ -1,8 +1,8 @@
-"""What a GGUF file says of itself: metadata and the table of its tensors, without reading them.
+"""Read the header of a GGUF file: its metadata and tensor table, without the tensors.
 
 The format: https://github.com/ggml-org/ggml/blob/master/docs/gguf.md, versions 2 and 3, little-endian. The gguf package
-reads it too, but takes many seconds for a vocabulary of 150,000 words, which is longer than everything else before the
-model is loaded (`benchmarks/gguf_header.py`).
+reads it too, but takes many seconds for a vocabulary of 150,000 words, longer than all other work before the model is
+loaded (`benchmarks/gguf_header.py`).
 """
 
 from __future__ import annotations
@@ -44,12 +44,12 @@ _TYPES = {
     29: ("IQ1_M", 256, 56),
     30: ("BF16", 1, 2),
 }
-"""Tensor types: name, values in a block, bytes of a block (ggml.h and ggml-common.h)."""
+"""Tensor types: name, values per block, bytes per block (ggml.h and ggml-common.h)."""
 
 
 @dataclass(frozen=True)
 class Tensor:
-    """`shape` as GGUF has it, the fastest dimension first; `type` as "F16" or "Q4_K"; `bytes` in the file."""
+    """A tensor. `shape` is in GGUF's order, fastest dimension first; `type` is "F16", "Q4_K" etc.; `bytes` on disk."""
 
     name: str
     shape: tuple[int, ...]
@@ -68,7 +68,7 @@ class Gguf:
 
     @property
     def architecture(self) -> str:
-        """Such as "qwen2vl" or, of a projector, "clip"."""
+        """The architecture, such as "qwen2vl", or "clip" for a projector."""
         return str(self.metadata.get("general.architecture", ""))
 
     @property
@@ -78,7 +78,7 @@ class Gguf:
 
 
 def is_gguf(path: Path) -> bool:
-    """Whether `path` is a file that begins as a GGUF file does."""
+    """Whether `path` is a file that begins with GGUF's magic bytes."""
     try:
         with path.open("rb") as stream:
             return stream.read(4) == b"GGUF"
@@ -87,7 +87,7 @@ def is_gguf(path: Path) -> bool:
 
 
 def gguf_architecture(path: Path) -> str | None:
-    """`general.architecture` where it is the header's first key, as all known writers have it; else None."""
+    """Returns `general.architecture` if it is the header's first key, as with all known writers; else None."""
     key = b"general.architecture"
     try:
         with path.open("rb") as stream:
@@ -101,7 +101,7 @@ def gguf_architecture(path: Path) -> str | None:
 
 
 def read_gguf(path: Path) -> Gguf:
-    """The header of a GGUF file. Raises ModelError where it is none, of an unknown kind, or cut short."""
+    """Reads the header of a GGUF file. Raises ModelError if it is not GGUF, of an unknown version, or truncated."""
     try:
         stat = path.stat()
     except OSError as error:
@@ -157,7 +157,7 @@ class _Header:
 
     def _tensor(self, name: str, shape: tuple[int, ...]) -> Tensor:
         number = self._number("I")
-        kind, block, size = _TYPES.get(number, (f"type {number}", 1, 0))  # an unknown one may be of any size
+        kind, block, size = _TYPES.get(number, (f"type {number}", 1, 0))  # the size of an unknown type is unknown
         return Tensor(name, shape, kind, prod(shape) // block * size)
 
     def _value(self, kind: int) -> Any:

@@ -1,7 +1,7 @@
-"""A GGUF model of the Qwen2.5-VL family: the file of its text model and that of its vision tower, the projector.
+"""A GGUF model of the Qwen2.5-VL family: one file for its text model and one for its vision tower, the projector.
 
-Metadata keys are llama.cpp's (gguf-py/gguf/constants.py, tools/mtmd/clip-impl.h). `vtcli.*` keys are of `vt export`
-and tell what llama.cpp has no key for; files made by others get the family's values instead.
+Metadata keys are llama.cpp's (gguf-py/gguf/constants.py, tools/mtmd/clip-impl.h). `vt export` adds `vtcli.*` keys for
+values that have no key in llama.cpp; for files from other tools, the family's values are used instead.
 """
 
 from __future__ import annotations
@@ -21,38 +21,38 @@ from vtcli.prompt import known_style
 TEXT_ARCHITECTURE = "qwen2vl"
 PROJECTOR_TYPE = "qwen2.5vl_merger"
 TOKENS_PER_SECOND = 2
-"""In every Qwen2.5-VL that was published (config.json of the 3B, 7B, 32B and 72B)."""
+"""The value of every published Qwen2.5-VL (config.json of the 3B, 7B, 32B and 72B)."""
 _ENDS = ("<|im_end|>", "<|endoftext|>")
 FINGERPRINT = "vtcli.source.fingerprint"
-"""Key of what tells the weights that a file was exported from (`models.fingerprint`)."""
+"""Metadata key of the fingerprint of the weights a file was exported from (`models.fingerprint`)."""
 
 
 @dataclass(frozen=True, eq=False)
 class Pair:
-    """The two files, and what they tell under the names that config.json and its like have for it."""
+    """The two files, and their metadata under the names of config.json and the other JSON files."""
 
     text: Gguf
     projector: Gguf
 
     @property
     def name(self) -> str:
-        """The text file's name without its ending."""
+        """The text file's name without its suffix."""
         return self.text.path.stem
 
     @property
     def revision(self) -> str | None:
-        """The commit of the checkpoint it was exported from, where the file tells."""
+        """The commit of the source checkpoint, None if the file does not record it."""
         value = self.text.metadata.get("vtcli.source.revision")
         return None if value is None else str(value)
 
     @property
     def scope(self) -> str:
-        """What the catalogue says of the checkpoint it was exported from."""
+        """The catalogue's `scope` of the source checkpoint, "" if the file does not record it."""
         return str(self.text.metadata.get("vtcli.scope", ""))
 
     @property
     def prompt(self) -> str:
-        """What the checkpoint was trained to be asked with, of `vtcli.prompt.PROMPTS`."""
+        """The key in `vtcli.prompt.PROMPTS` of the prompt the checkpoint was trained with."""
         return known_style(self.text.metadata.get("vtcli.prompt"))
 
     @property
@@ -73,7 +73,7 @@ class Pair:
 
     @property
     def config(self) -> dict[str, Any]:
-        """As config.json. Raises ModelError where a size is missing."""
+        """The values of config.json. Raises ModelError if a size is missing."""
         try:
             return self._config()
         except KeyError as error:
@@ -83,7 +83,7 @@ class Pair:
 
     @property
     def processor(self) -> dict[str, Any]:
-        """As preprocessor_config.json."""
+        """The values of preprocessor_config.json."""
         of, clip = self.projector.metadata, "clip.vision."
         names = {"image_mean": "image_mean", "image_std": "image_std", "patch_size": "patch_size"}
         names |= {"min_pixels": "image_min_pixels", "max_pixels": "image_max_pixels"}
@@ -91,7 +91,7 @@ class Pair:
 
     @property
     def generation(self) -> dict[str, Any]:
-        """As generation_config.json: the ids that end a reply."""
+        """The value of generation_config.json: the ids that end a reply."""
         of = self.text.metadata
         if "vtcli.eos_token_ids" in of:
             return {"eos_token_id": of["vtcli.eos_token_ids"]}
@@ -130,10 +130,10 @@ class Pair:
 
 
 def find_pair(path: Path, projector: Path | None = None) -> Pair:
-    """The model in the GGUF file or folder `path` with `projector`, or with the one that lies beside it.
+    """Returns the model in the GGUF file or folder `path`, with `projector` or the projector beside it.
 
-    Raises ModelError for a file that is not a text model of the family, and where no projector, one of another model
-    or more than one is found.
+    Raises ModelError if the file is not a text model of the family, or if its projector is missing, belongs to another
+    model or is ambiguous.
     """
     text = read_gguf(_text_file(path) if path.is_dir() else path)
     if text.architecture == "clip":
@@ -160,12 +160,12 @@ def _text_file(folder: Path) -> Path:
 
 
 def is_projector(file: Path) -> bool:
-    """Whether the name says that it is a vision tower's file."""
+    """Whether the file's name marks it as a vision tower."""
     return "mmproj" in file.name.lower()
 
 
 def _beside(text: Gguf) -> Gguf:
-    """The projector in the folder of `text`: the one that fits, of several of the same model the most exact."""
+    """Returns the matching projector in the folder of `text`; of several for the same model, the most exact."""
     fitting = list(_fitting(text))
     if not fitting:
         raise ModelError(
@@ -179,7 +179,7 @@ def _beside(text: Gguf) -> Gguf:
 
 
 def _of_model(projector: Gguf) -> tuple[object, ...]:
-    """What projectors of one model have in common: fine-tunes of one size have the same tensors, but other names."""
+    """Returns a key of the projector's model: fine-tunes of one size share tensor shapes but have different names."""
     named = tuple(str(projector.metadata.get(f"general.{key}", "")) for key in ("name", "basename", "finetune"))
     return (*named, *sorted((tensor.name, tensor.shape) for tensor in projector.tensors.values()))
 
@@ -194,7 +194,7 @@ def _fitting(text: Gguf) -> Iterator[Gguf]:
 
 
 def _checked(projector: Gguf, text: Gguf) -> Gguf:
-    """`projector`, if it is one that goes with `text`."""
+    """Returns `projector` if it matches `text`; raises ModelError otherwise."""
     of, name = projector.metadata, projector.path
     if projector.architecture != "clip" or not of.get("clip.has_vision_encoder"):
         raise ModelError(f"{name} is not a projector of a vision tower")

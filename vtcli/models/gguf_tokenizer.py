@@ -1,4 +1,4 @@
-"""The tokenizer and chat template that a GGUF file carries."""
+"""Read the tokenizer and chat template stored in a GGUF file."""
 
 from __future__ import annotations
 
@@ -17,17 +17,17 @@ FAMILY_TEMPLATE = (
     "<|vision_start|><|video_pad|><|vision_end|>{% elif 'text' in content %}{{ content['text'] }}{% endif %}"
     "{% endfor %}<|im_end|>\n{% endfor %}{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
 )
-"""What the template of every published Qwen2.5-VL makes of vt's messages."""
+"""Renders vt's messages as the template of every published Qwen2.5-VL does."""
 NORMAL, CONTROL, USER_DEFINED, UNUSED = 1, 3, 4, 5  # llama.cpp's token types
 
 
 def gguf_backend(gguf: Gguf) -> Backend:
-    """The tokenizer of the file. Raises ModelError for one that is not Qwen's byte-level BPE."""
+    """Returns the file's tokenizer. Raises ModelError if it is not Qwen's byte-level BPE."""
     try:
         return _backend(gguf)
     except ModelError:
         raise
-    except Exception as error:  # the library raises bare Exception for anything wrong in words and merges
+    except Exception as error:  # the library raises plain Exception for any error in words and merges
         raise ModelError(f"the tokenizer in {gguf.path} cannot be read: {first_line(error)}") from error
 
 
@@ -47,7 +47,7 @@ def _backend(gguf: Gguf) -> Backend:
     used = {
         word: (number, kind)
         for number, (word, kind) in enumerate(zip(words, types, strict=True))
-        if kind != UNUSED and not (kind == USER_DEFINED and word.startswith("[PAD"))  # rows that stand for nothing
+        if kind != UNUSED and not (kind == USER_DEFINED and word.startswith("[PAD"))  # padding rows
     }
     merges = [tuple(merge.split(" ", 1)) for merge in of.get("tokenizer.ggml.merges", [])]
     backend = as_qwen(Backend(BPE({word: number for word, (number, _) in used.items()}, merges)))
@@ -62,7 +62,7 @@ def _backend(gguf: Gguf) -> Backend:
 
 
 def gguf_config(gguf: Gguf) -> dict[str, Any]:
-    """What templates may ask of tokenizer_config.json."""
+    """Returns the values of tokenizer_config.json that templates may use."""
     of = gguf.metadata
     words = of.get("tokenizer.ggml.tokens", [])
     names = {"eos_token": "eos", "pad_token": "padding", "bos_token": "bos"}
@@ -71,6 +71,6 @@ def gguf_config(gguf: Gguf) -> dict[str, Any]:
 
 
 def gguf_template(gguf: Gguf) -> str:
-    """The chat template; that of the family where the file has none or one for text alone."""
+    """Returns the chat template; the family's if the file has none or one for text only."""
     template = gguf.metadata.get("tokenizer.chat_template")
     return template if isinstance(template, str) and "<|video_pad|>" in template else FAMILY_TEMPLATE

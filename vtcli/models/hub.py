@@ -1,7 +1,7 @@
-"""What a repository on the hub holds, and one clear line for whatever the hub refuses.
+"""List the files of a repository on the hub, and explain every refusal of the hub in one line.
 
-Everything goes through huggingface_hub, so HF_ENDPOINT, HF_TOKEN, HF_HUB_OFFLINE, proxies and timeouts work as they
-do for every other program. It reads them when it is imported: nothing here imports it before it is needed.
+All requests use huggingface_hub, so HF_ENDPOINT, HF_TOKEN, HF_HUB_OFFLINE, proxies and timeouts work as in every other
+program. huggingface_hub reads them when imported, so this module imports it only when needed.
 """
 
 from __future__ import annotations
@@ -18,20 +18,20 @@ from typing import TypeVar
 from vtcli.errors import ModelError, VtError, first_line
 
 KINDS = (".safetensors", ".gguf", ".json", ".txt", ".jinja")
-"""Endings of the files that are ever taken: no pickle, no code."""
+"""Suffixes of the files that may be downloaded: no pickles, no code."""
 
 T = TypeVar("T")
 TRIES, WAIT = 4, 1.0
-"""How often something is asked for without a byte gained, and seconds before the second time; doubled each time."""
+"""Attempts without a byte of progress, and seconds before the second attempt; doubled for each further one."""
 MOST_WAIT = 60.0
 _HASH = re.compile(r"[0-9a-f]{40}|[0-9a-f]{64}")
 
 
 @dataclass(frozen=True)
 class RemoteFile:
-    """A file of a repository: its name there, bytes, and the name of its content in the cache.
+    """A file of a repository: its name there, its bytes, and the name of its blob in the cache.
 
-    `blob` is the content's hash: SHA-256 (64 digits) of files in Git LFS, Git's SHA-1 (40 digits) of the others.
+    `blob` is the content's hash: SHA-256 (64 digits) for files in Git LFS, Git's SHA-1 (40 digits) for others.
     """
 
     name: str
@@ -41,9 +41,9 @@ class RemoteFile:
 
 @dataclass(frozen=True)
 class Listing:
-    """What one commit of a repository holds, a "model" or a "dataset".
+    """The files of one commit of a repository; `kind` is "model" or "dataset".
 
-    `files` are those of the endings that were asked for, `refused` names of the rest that hold weights.
+    `files` are those with the requested suffixes; `refused` names other files that hold weights.
     """
 
     repository: str
@@ -54,7 +54,7 @@ class Listing:
 
 
 def list_files(repository: str, revision: str | None, kind: str = "model", endings: tuple[str, ...] = KINDS) -> Listing:
-    """Asks the hub. Raises ModelError, one line, where it does not tell."""
+    """Asks the hub for the files of a repository. Raises ModelError, one line, if the hub gives no usable answer."""
     with explained(repository, revision, kind):
         from huggingface_hub import HfApi, constants
 
@@ -79,9 +79,10 @@ def list_files(repository: str, revision: str | None, kind: str = "model", endin
 
 
 def retried(ask: Callable[[], T], progress: Callable[[], int], stop: threading.Event | None = None) -> T:
-    """What `ask` returns, asked again where the network or the server failed for the moment.
+    """Returns the result of `ask`, retrying after temporary failures of the network or the server.
 
-    TRIES times without any more `progress` (bytes), waiting longer each time; or until `stop`, which another sets.
+    Gives up after TRIES attempts without new `progress` (bytes), with growing pauses, or once another thread sets
+    `stop`.
     """
     failures, before = 0, progress()
     waiting = stop or threading.Event()
@@ -98,16 +99,16 @@ def retried(ask: Callable[[], T], progress: Callable[[], int], stop: threading.E
 
 
 def _passes(error: Exception) -> bool:
-    """Whether it may work the next time."""
+    """Whether the error is temporary, so that a retry may succeed."""
     from huggingface_hub import errors
 
     if isinstance(error, errors.HfHubHTTPError):
         return error.response.status_code in (408, 429) or error.response.status_code >= 500
-    return _is_transport(error) or (type(error) is OSError and error.errno is None)  # cut short, says the library
+    return _is_transport(error) or (type(error) is OSError and error.errno is None)  # the transfer was cut short
 
 
 def _asked_to_wait(error: Exception) -> float:
-    """Seconds that the server asks for, of them at most MOST_WAIT."""
+    """Returns the seconds that the server asks to wait, at most MOST_WAIT."""
     response = getattr(error, "response", None)
     asked = response.headers.get("Retry-After", "") if response is not None else ""
     return min(float(asked), MOST_WAIT) if asked.isdecimal() else 0.0
@@ -118,7 +119,7 @@ def _is_transport(error: Exception) -> bool:
 
 
 def stays_inside(name: str) -> bool:
-    """Whether a file of this name stays in the folder it is put in, on any system, and can be printed."""
+    """Whether a file of this name stays inside its folder on any system and is printable."""
     windows = PureWindowsPath(name)
     parts = name.split("/")
     plain = name.isprintable() and "\\" not in name and not windows.drive and ":" not in name
@@ -126,7 +127,7 @@ def stays_inside(name: str) -> bool:
 
 
 def endpoint() -> str:
-    """The hub that is asked."""
+    """Returns the hub's address."""
     from huggingface_hub import constants
 
     return constants.ENDPOINT
@@ -141,7 +142,7 @@ def is_offline() -> bool:
 
 @contextmanager
 def explained(repository: str, revision: str | None = None, kind: str = "model") -> Iterator[None]:
-    """Turns what huggingface_hub raises into ModelError, or VtError for a full disk, each one line."""
+    """Turns exceptions of huggingface_hub into ModelError, and disk errors into VtError, each with one line."""
     from huggingface_hub import errors
 
     page = f"{endpoint()}/{'datasets/' if kind == 'dataset' else ''}{repository}"

@@ -1,7 +1,7 @@
-"""The Hugging Face cache on disk: repositories, their snapshots, and how to take files out of it.
+"""The Hugging Face cache on disk: its repositories and snapshots, and the removal of files.
 
 Layout (huggingface_hub's, documented in its guide "Understand caching"): `models--OWNER--REPO/{blobs,refs,snapshots}`,
-`datasets--…` for data sets; a snapshot's files are links to blobs, or the files themselves where links cannot be made.
+`datasets--…` for data sets. A snapshot's files are links to blobs, or the files themselves if links are impossible.
 """
 
 from __future__ import annotations
@@ -13,30 +13,33 @@ from collections.abc import Iterator
 from pathlib import Path
 
 PARTIAL = ".incomplete"
-"""Ending of a blob that is still being fetched."""
+"""Suffix of a blob that is still being downloaded."""
 
 
 def cache_folder() -> Path:
-    """HF_HUB_CACHE, or `hub` in HF_HOME, or the library's default."""
+    """Returns HF_HUB_CACHE, or `hub` in HF_HOME, or the library's default."""
     from huggingface_hub import constants
 
     return Path(constants.HF_HUB_CACHE)
 
 
 def repository_folder(repository: str, kind: str = "model") -> Path:
-    """Where the cache keeps `OWNER/REPO`, a "model" or a "dataset", whether or not it is there."""
+    """Returns the cache folder of `OWNER/REPO`, a "model" or a "dataset", whether or not it exists."""
     return cache_folder() / f"{kind}s--{repository.replace('/', '--')}"
 
 
 def repositories() -> Iterator[tuple[str, Path]]:
-    """Name and folder of every model repository there is something of."""
+    """Yields name and folder of every model repository in the cache."""
     with contextlib.suppress(OSError):  # no cache yet
         for found in sorted(cache_folder().glob("models--*--*")):
             yield found.name.removeprefix("models--").replace("--", "/", 1), found
 
 
 def snapshot(folder: Path, revision: str | None = None) -> Path | None:
-    """The snapshot of `revision` (a branch, tag or commit) in a repository's folder, by default the newest one."""
+    """Returns the snapshot of `revision` (branch, tag or commit) in a repository's folder.
+
+    Without a revision, returns the snapshot of main or otherwise the newest. None if the snapshot does not exist.
+    """
     snapshots = folder / "snapshots"
     if revision is not None:
         with contextlib.suppress(OSError):
@@ -51,7 +54,7 @@ def snapshot(folder: Path, revision: str | None = None) -> Path | None:
 
 
 def point(folder: Path, revision: str, commit: str) -> None:
-    """Notes which commit a branch or tag was last seen at."""
+    """Records the commit at which a branch or tag was last seen."""
     if revision != commit and ".." not in revision:
         ref = folder / "refs" / revision
         ref.parent.mkdir(parents=True, exist_ok=True)
@@ -59,24 +62,24 @@ def point(folder: Path, revision: str, commit: str) -> None:
 
 
 def partial_bytes(folder: Path) -> int:
-    """What downloads that did not end have left in a repository's folder."""
+    """Returns the bytes of unfinished downloads in a repository's folder."""
     return sum(file_size(file) for file in (folder / "blobs").glob(f"*{PARTIAL}"))
 
 
 def files(folder: Path) -> list[Path]:
-    """Every file of every snapshot in a repository's folder."""
+    """Returns every file of every snapshot in a repository's folder."""
     return [Path(place, name) for place, _folders, names in os.walk(folder / "snapshots") for name in names]
 
 
 def remove(folder: Path, unwanted: list[Path]) -> int:
-    """Takes snapshot files out of a repository's folder, with blobs that nothing else names; returns bytes freed.
+    """Removes snapshot files from a repository's folder, with blobs that no other file links to; returns bytes freed.
 
-    What is left of a repository without any file goes too. Raises OSError where the disk refuses.
+    A repository without any remaining file is removed completely. Raises OSError for disk errors.
     """
     freed = 0
     for file in unwanted:
         blob = _blob(file)
-        size = 0 if blob.is_symlink() else file_size(blob)  # a link: its content lies in a store that others share
+        size = 0 if blob.is_symlink() else file_size(blob)  # a link: its content is in a shared store
         file.unlink()
         if blob == file:
             freed += size
@@ -91,12 +94,12 @@ def remove(folder: Path, unwanted: list[Path]) -> int:
 
 
 def _blob(file: Path) -> Path:
-    """What a snapshot's file is a link to; the file itself where it is none."""
+    """Returns the target of a snapshot's file, or the file itself if it is not a link."""
     return Path(os.path.normpath(file.parent / os.readlink(file))) if file.is_symlink() else file
 
 
 def file_size(file: Path) -> int:
-    """Bytes of a file, 0 where there is none."""
+    """Returns the bytes of a file, 0 if it does not exist."""
     try:
         return file.stat().st_size
     except OSError:

@@ -1,4 +1,4 @@
-"""`vt pull`: a model's name → its files on this machine, downloaded, and exported here where nobody publishes them."""
+"""`vt pull`: download a model by name, and export it here if its GGUF files are not published."""
 
 from __future__ import annotations
 
@@ -18,29 +18,32 @@ from vtcli.models.sizes import BITS, export_bytes
 from vtcli.models.store import Installed
 
 _FIRST = ("Q4_K_M", "Q8_0")
-"""Of a repository of GGUF files, what is taken where no type is named."""
+"""Types to prefer in a repository of GGUF files if the user names none."""
 
 
 class Follower(Protocol):
-    """Told what goes on; sizes in bytes."""
+    """Callbacks for progress; sizes are in bytes."""
 
     def step(self, what: str, total: int | None) -> None:
-        """Something begins: a download of `total` bytes, or an export, None."""
+        """Called when a step begins: a download of `total` bytes, or an export (None)."""
 
     def gained(self, count: int) -> None:
-        """So many more bytes of the download are here, less than none where some must be fetched again."""
+        """Called with the number of new bytes of the download; negative if some must be downloaded again."""
 
     def share(self, what: str, share: float) -> None:
-        """How far the export is, 0 to 1."""
+        """Called with the completed share of the export, 0 to 1."""
 
 
 @dataclass(frozen=True)
 class Plan:
-    """What a pull will do: `names` of `listing` are fetched, and `export` is the type made of them here, if any.
+    """The plan of a pull: download the files `names` of `listing`, then export them as type `export`, if any.
 
-    `bytes` is the size of these files, `missing` what of it is not here. Of an export, `made` is about what stays and
-    `working` what it takes beside the source while it runs; where it was made before, `have` is it. `revision` is the
-    branch or tag that was asked for.
+    - `bytes`: the size of these files; `missing`: the part of it not yet on this machine.
+    - `quant`: the type of downloaded GGUF files, None for a checkpoint.
+    - `made` and `working`: for an export, its approximate size, and the space it needs in addition to the source while
+      it runs.
+    - `have`: the export, if it was made before.
+    - `revision`: the requested branch or tag.
     """
 
     reference: Reference
@@ -57,7 +60,7 @@ class Plan:
 
 
 def plan(reference: Reference) -> Plan:
-    """Asks the hub what there is and how large it is; fetches the few small files that tell. Raises ModelError."""
+    """Asks the hub for files and sizes; downloads only a checkpoint's small files. Raises ModelError."""
     if reference.repository is None:
         raise ModelError(f"{reference.name} is {_place(reference)}: there is nothing to pull")
     if hub.is_offline():
@@ -89,9 +92,9 @@ def plan(reference: Reference) -> Plan:
 
 
 def pull(plan: Plan, follower: Follower, drop_source: bool = False) -> tuple[Installed, int]:
-    """Does it; returns the model and the bytes that dropping the source freed. Raises ModelError, VtError.
+    """Runs the plan; returns the model and the bytes freed by deleting the source. Raises ModelError, VtError.
 
-    Interrupted at any point, it goes on where it was.
+    A pull interrupted at any point resumes where it stopped.
     """
     if plan.have is not None:
         return plan.have, 0
@@ -104,7 +107,7 @@ def pull(plan: Plan, follower: Follower, drop_source: bool = False) -> tuple[Ins
         source = _found(plan.reference, place) if drop_source else None
         return made, store.remove(source) if source else 0
     path = place / plan.names[0] if plan.quant else place
-    open_checkpoint(path)  # ModelError where the files do not go together
+    open_checkpoint(path)  # raises ModelError if the files do not match
     found = _found(plan.reference, path)
     if found is None:
         raise ModelError(f"{plan.listing.repository} was fetched to {place}, but is no model that vt runs")
@@ -150,7 +153,7 @@ def _gguf(reference: Reference, listing: Listing, revision: str | None, quant: s
 
 
 def _published_beside(reference: Reference) -> Listing | None:
-    """The same owner's repository of GGUF files, if it has the wanted type. Other people's are not looked for."""
+    """Returns the same owner's repository of GGUF files, if it has the wanted type. Other owners are not searched."""
     try:
         listing = hub.list_files(catalogue.gguf_repository(str(reference.repository)), None)
     except ModelError:
@@ -175,7 +178,7 @@ def _export(plan: Plan, place: Path, follower: Follower) -> Installed:
     assert plan.export is not None and plan.reference.repository is not None
     folder = store.exports_folder(plan.reference.repository, plan.listing.commit)
     folder.mkdir(parents=True, exist_ok=True)
-    with FileLock(folder.parent / f".{plan.export}.lock"):  # another pull may be at it
+    with FileLock(folder.parent / f".{plan.export}.lock"):  # another pull may be running the same export
         if (found := _exported(plan.reference, plan.listing.commit)) is None:
             check_space(plan.working, folder, f"exporting {plan.reference}")
             follower.step(f"exporting {plan.reference}", None)

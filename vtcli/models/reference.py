@@ -1,4 +1,4 @@
-"""What a user may call a model that is not a path: `NAME`, `OWNER/REPO`, either with `@REVISION` and `:QUANT`."""
+"""Parse model names that are not paths: `NAME` or `OWNER/REPO`, either with optional `@REVISION` and `:QUANT`."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ _FORM = re.compile(
 
 @dataclass(frozen=True)
 class Reference:
-    """A model by name: the catalogue's `entry` or None, its `repository` on the hub, and which export of it.
+    """A model by name: its catalogue `entry` or None, its `repository` on the hub, and which export of it.
 
-    `quant` is llama.cpp's name of a type, such as "Q4_K_M", or None for what there is. `revision` is None for the one
-    the catalogue names, or else the hub's newest.
+    `quant` is llama.cpp's name of a type, such as "Q4_K_M", or None for any. `revision` is the user's or otherwise the
+    catalogue's; None means the hub's newest.
     """
 
     text: str
@@ -29,12 +29,12 @@ class Reference:
 
     @property
     def name(self) -> str:
-        """Without revision and quant."""
+        """The name without revision and quant."""
         return self.entry.name if self.entry else self.repository or self.text
 
     @property
     def missing(self) -> str:
-        """What to say where it is not here; a folder may have been meant."""
+        """The message for a model that is not on this machine; the user may have meant a folder."""
         what = "is not" if self.entry else "is no folder, and no model that is"
         return f"{self} {what} on this machine"
 
@@ -43,7 +43,7 @@ class Reference:
 
 
 def parse(text: str) -> Reference | None:
-    """The model that `text` names, None where it can only be a path. Raises ModelError for a broken catalogue."""
+    """Returns the model that `text` names, None if it can only be a path. Raises ModelError for a broken catalogue."""
     match = _FORM.fullmatch(text)
     if match is None:
         return None

@@ -1,4 +1,4 @@
-"""Which files of a repository make up a model: a checkpoint's, or a GGUF pair's."""
+"""Select the files of a repository that make up a model: a checkpoint or a GGUF pair."""
 
 from __future__ import annotations
 
@@ -14,19 +14,22 @@ from vtcli.models.hub import Listing
 INDEX, SINGLE = "model.safetensors.index.json", "model.safetensors"
 _QUANT = re.compile(r"(?:^|[.-])(I?Q\d\w*|BF16|F16|F32)\.gguf$", re.IGNORECASE)
 _SPLIT = re.compile(r"-\d{5}-of-\d{5}\.gguf$", re.IGNORECASE)
-_SMALL = 100 * 10**6  # bytes; the largest tokenizer of the family has 11 MB
+_SMALL = 100 * 10**6  # bytes; the family's largest tokenizer file is 11 MB
 _EXACT_FIRST = ("F16", "BF16", "F32", "Q8_0")
-"""Types of a projector in the order they are taken: F16 is as exact as its measure (docs/fidelity.md) needs."""
+"""Projector types in order of preference: F16 is exact enough, as measured in docs/fidelity.md."""
 
 
 def quant_of(name: str) -> str | None:
-    """The type that a GGUF file's name tells, in llama.cpp's spelling, such as "Q4_K_M"."""
+    """Returns the type in a GGUF file's name, in llama.cpp's spelling, such as "Q4_K_M"; None if it has none."""
     match = _QUANT.search(name)
     return match[1].upper() if match else None
 
 
 def small_files(listing: Listing) -> list[str]:
-    """What lies beside a checkpoint's weights: configurations, tokenizer, template."""
+    """Returns the files beside a checkpoint's weights: configurations, tokenizer, template.
+
+    Raises ModelError if one of them is larger than 100 MB.
+    """
     ending = (".json", ".txt", ".jinja")
     found = [file for file in listing.files.values() if "/" not in file.name and file.name.endswith(ending)]
     if large := [file.name for file in found if file.bytes > _SMALL]:
@@ -35,9 +38,9 @@ def small_files(listing: Listing) -> list[str]:
 
 
 def weight_files(listing: Listing, folder: Path) -> list[str]:
-    """The safetensors files of a checkpoint whose small files lie in `folder`.
+    """Returns the safetensors files of a checkpoint whose small files are in `folder`.
 
-    Raises ModelError where there are none, or not those that the index names.
+    Raises ModelError if the repository has none, or lacks a file that the index names.
     """
     if SINGLE in listing.files and INDEX not in listing.files:
         return [SINGLE]
@@ -53,12 +56,12 @@ def weight_files(listing: Listing, folder: Path) -> list[str]:
 
 
 def quants(listing: Listing) -> list[str]:
-    """The types for which the repository has a text model and a projector in one folder."""
+    """Returns the types for which the repository has a text model and a projector in one folder."""
     return sorted({quant for name, quant in _texts(listing) if _projectors(listing, name)})
 
 
 def gguf_files(listing: Listing, quant: str) -> list[str]:
-    """Text model and projector of that type. Raises ModelError, with the types there are."""
+    """Returns the text model of type `quant` and its projector. Raises ModelError, listing the available types."""
     found = [name for name, kind in _texts(listing) if kind == quant and _projectors(listing, name)]
     if not found:
         there = ", ".join(kind.lower() for kind in quants(listing))
@@ -67,7 +70,7 @@ def gguf_files(listing: Listing, quant: str) -> list[str]:
         raise ModelError(
             f"{listing.repository} has no {quant} model with a projector (there are: {there or 'none'}{reason})"
         )
-    text = min(found, key=len)  # beside variants such as an imatrix's, the plain name
+    text = min(found, key=len)  # prefer the plain name over variants such as imatrix
     rank = {kind: number for number, kind in enumerate(_EXACT_FIRST)}
     projectors = _projectors(listing, text)
     return [text, min(projectors, key=lambda name: (rank.get(quant_of(name) or "", len(rank)), name))]

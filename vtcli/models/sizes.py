@@ -1,11 +1,11 @@
-"""How many parameters a Qwen2.5-VL has and how large its exports are, from its configuration alone."""
+"""Compute a Qwen2.5-VL's parameter count and the size of its exports from its configuration alone."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from typing import Any
 
-#: llama.cpp's types of a text model → bits a value takes on average, as its own quantiser gives (docs/gguf.md).
+#: llama.cpp's types of a text model → average bits per value, as produced by its own quantiser (docs/gguf.md).
 BITS = {
     "F32": 32.0,
     "F16": 16.0,
@@ -23,7 +23,7 @@ BITS = {
 
 
 def export_bytes(config: Mapping[str, Any], text: Mapping[str, Any], vision: Mapping[str, Any], quant: str) -> int:
-    """About what a GGUF export takes on the disk: text model of that type, and vision tower in 16 bits (F32 in 32).
+    """Returns the approximate bytes of a GGUF export: text model in `quant`, vision tower in 16 bits (32 for F32).
 
     A type that is not in BITS counts as 16 bits.
     """
@@ -33,16 +33,16 @@ def export_bytes(config: Mapping[str, Any], text: Mapping[str, Any], vision: Map
 
 
 def count_parameters(config: Mapping[str, Any], text: Mapping[str, Any], vision: Mapping[str, Any]) -> int:
-    """Values in the weights of `config` with its text and vision parts. Raises KeyError where one lacks a size.
+    """Returns the parameter count for `config` with its text and vision parts. Raises KeyError if a size is missing.
 
-    Layers as in transformers' modeling_qwen2_5_vl: biases on q, k, v and throughout the vision tower but for its patch
+    Layers are as in transformers' modeling_qwen2_5_vl: biases on q, k, v and in the whole vision tower except its patch
     embedding; a gated feed-forward in both.
     """
     return _text(text, is_tied(config, text)) + vision_parameters(vision, int(text["hidden_size"]))
 
 
 def is_tied(config: Mapping[str, Any], text: Mapping[str, Any]) -> bool:
-    """Whether the output layer is the embedding."""
+    """Whether the output layer shares the embedding's weights."""
     return bool(config.get("tie_word_embeddings", text.get("tie_word_embeddings", False)))
 
 
@@ -57,7 +57,7 @@ def _text(config: Mapping[str, Any], tied: bool) -> int:
 
 
 def vision_parameters(config: Mapping[str, Any], text_hidden: int) -> int:
-    """Those of the vision tower."""
+    """Returns the parameter count of the vision tower."""
     hidden, inner = int(config["hidden_size"]), int(config["intermediate_size"])
     patch = 3 * int(config.get("temporal_patch_size", 2)) * int(config.get("patch_size", 14)) ** 2
     block = 4 * hidden * hidden + 4 * hidden + 3 * hidden * inner + 2 * inner + hidden + 2 * hidden

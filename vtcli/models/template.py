@@ -1,7 +1,7 @@
-"""The checkpoint's chat template: found, compiled as transformers does, and run in Jinja's sandbox.
+"""The checkpoint's chat template: find it, compile it as transformers does, and run it in Jinja's sandbox.
 
-A template is code from the model's folder, so it runs in the immutable sandbox: no attribute of Python's
-internals, no change to what it is given.
+A template is code from the model's folder, so it runs in the immutable sandbox, without access to Python's internals
+and unable to modify its arguments.
 """
 
 from __future__ import annotations
@@ -17,13 +17,16 @@ from vtcli.models.files import read_json
 
 
 def find_template(folder: Path) -> str:
-    """The template's source: chat_template.jinja, chat_template.json or tokenizer_config.json, in that order."""
+    """Returns the template's source: chat_template.jinja, chat_template.json or tokenizer_config.json, in that order.
+
+    Raises ModelError if none of them has a template.
+    """
     file = folder / "chat_template.jinja"
     if file.is_file():
         return file.read_text(encoding="utf-8")
     for name in ("chat_template.json", "tokenizer_config.json"):
         source = read_json(folder / name).get("chat_template")
-        if isinstance(source, list):  # several named ones
+        if isinstance(source, list):  # several named templates
             source = {each.get("name"): each.get("template") for each in source}.get("default")
         if isinstance(source, str):
             return source
@@ -31,7 +34,7 @@ def find_template(folder: Path) -> str:
 
 
 def render(source: str, messages: list[dict[str, Any]], variables: Mapping[str, Any]) -> str:
-    """The prompt's text, up to where the assistant begins. Raises ModelError when the template fails."""
+    """Renders the prompt up to the start of the assistant's turn. Raises ModelError if the template fails."""
     from jinja2 import TemplateError
 
     try:

@@ -1,7 +1,7 @@
-"""A checkpoint's tokenizer: prompt → text and token ids, token ids → text. The `tokenizers` library, no transformers.
+"""A checkpoint's tokenizer: prompt → text and token ids, token ids → text. Uses `tokenizers`, not transformers.
 
-What a user writes stays text: `<|im_end|>` in a question is spelled out in ordinary tokens, never the control
-token, so that a question cannot end its own turn or pretend to be the video.
+User text stays text: `<|im_end|>` in a question is encoded as ordinary tokens, never as the control token, so that a
+question cannot end its own turn or pretend to be the video.
 """
 
 from __future__ import annotations
@@ -32,16 +32,16 @@ SPLIT = (
 
 
 class Tokenizer:
-    """The tokenizer and chat template of a model: a folder or a GGUF file. `backend` is the library's tokenizer.
+    """The tokenizer and chat template of a model folder or GGUF file. `backend` is the library's tokenizer.
 
-    Raises ModelError when it lacks either, EngineError when `tokenizers` or `jinja2` is not installed.
+    Raises ModelError if the model lacks either, EngineError if `tokenizers` or `jinja2` is not installed.
     """
 
     def __init__(self, model: Path) -> None:
         self.backend, self._config, self._template = _from_gguf(model) if model.is_file() else _from_folder(model)
         self.backend.no_truncation()
         self.backend.no_padding()
-        self.backend.encode_special_tokens = True  # control tokens are placed by encode_prompt alone
+        self.backend.encode_special_tokens = True  # only encode_prompt inserts control tokens
         added = self.backend.get_added_tokens_decoder()
         self._special = {token.content: id for id, token in added.items() if token.special}
         longest_first = sorted(self._special, key=len, reverse=True)
@@ -49,16 +49,16 @@ class Tokenizer:
 
     @property
     def vocabulary_size(self) -> int:
-        """Number of tokens, added ones included."""
+        """Number of tokens, including added tokens."""
         return self.backend.get_vocab_size()
 
     def encode_prompt(self, prompt: Prompt) -> tuple[str, list[int]]:
-        """The prompt as the chat template renders it, and its ids with one `<|video_pad|>` for each whole video.
+        """Returns the prompt rendered by the chat template, and its ids with one `<|video_pad|>` per video.
 
-        Equal to tokenising the rendered text in one go, except that control tokens inside the prompt's own
-        texts stay text.
+        The result equals tokenising the rendered text at once, except that control tokens inside the prompt's own texts
+        stay text.
         """
-        # Control tokens in the user's text are hidden behind marks nobody can guess while the template runs.
+        # While the template runs, unguessable placeholders replace the control tokens in the prompt's texts.
         quoted: dict[str, str] = {}
         nonce = secrets.token_hex(8)
 
@@ -85,16 +85,16 @@ class Tokenizer:
         return unquote(rendered), ids
 
     def encode(self, text: str) -> list[int]:
-        """Ids of plain text: nothing in it becomes a control token."""
+        """Returns the ids of plain text; nothing in it becomes a control token."""
         return list(self.backend.encode(text, add_special_tokens=False).ids)
 
     def decode(self, ids: Iterable[int]) -> str:
-        """Text of generated tokens, control tokens left out; invalid UTF-8 becomes U+FFFD."""
+        """Returns the text of generated tokens without control tokens; invalid UTF-8 becomes U+FFFD."""
         stream = self.detokenizer()
         return "".join(map(stream.push, ids)) + stream.flush()
 
     def detokenizer(self) -> Detokenizer:
-        """A fresh incremental decoder for one reply."""
+        """Returns a new incremental decoder for one reply."""
         return Detokenizer(self.backend)
 
     def _hide(self, text: str, quote: Any) -> str:
@@ -132,7 +132,7 @@ def _load(folder: Path, config: dict[str, Any]) -> Backend:
         _add_tokens(backend, config)
     except ModelError:
         raise
-    except Exception as error:  # the library raises bare Exception for anything wrong in the files
+    except Exception as error:  # the library raises plain Exception for any error in the files
         raise ModelError(f"the tokenizer in {folder} cannot be read: {first_line(error)}") from error
     return backend
 
@@ -145,7 +145,7 @@ def _byte_level_bpe(folder: Path) -> Backend:
 
 
 def as_qwen(backend: Backend) -> Backend:
-    """`backend`, a BPE, with the normaliser, pre-tokenizer and decoder of Qwen2."""
+    """Gives `backend`, a BPE, the normaliser, pre-tokenizer and decoder of Qwen2, and returns it."""
     from tokenizers import Regex, decoders, normalizers, pre_tokenizers
 
     backend.normalizer = normalizers.NFC()
@@ -160,7 +160,7 @@ def as_qwen(backend: Backend) -> Backend:
 
 
 def _add_tokens(backend: Backend, config: dict[str, Any]) -> None:
-    """Adds what tokenizer_config.json lists and the tokenizer lacks, each under the id the model was trained with."""
+    """Adds the tokens of tokenizer_config.json that the tokenizer lacks, and checks that every id matches."""
     from tokenizers import AddedToken
 
     listed = config.get("added_tokens_decoder") or {}

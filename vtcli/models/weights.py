@@ -1,4 +1,4 @@
-"""Which files hold a checkpoint's weights, checked without reading the weights: whole, safe and inside the folder."""
+"""Find the files of a checkpoint's weights, and check without reading them: complete, safe and inside the folder."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import Any
 
 from vtcli.errors import ModelError
 
-#: torch's pickles run code when loaded; formats other than safetensors are never opened.
+#: Suffixes of torch's pickles, which run code when loaded; vt opens only safetensors.
 _PICKLES = (".bin", ".pt", ".pth", ".ckpt", ".pkl")
 _HEADER_LIMIT = 100 * 2**20  # as in the safetensors library
 
@@ -26,9 +26,10 @@ class Weights:
 
 
 def find_weights(folder: Path) -> Weights:
-    """The weights of a model folder: `model.safetensors`, or the shards its index names.
+    """Returns the weights of a model folder: `model.safetensors`, or the shards named in its index.
 
-    Raises ModelError when there are none, only pickles, a shard is missing, cut short or outside the folder.
+    Raises ModelError if the folder has no weights or only pickles, or if a shard is missing, truncated or outside the
+    folder.
     """
     single, index = folder / "model.safetensors", folder / "model.safetensors.index.json"
     if single.is_file():
@@ -65,7 +66,7 @@ def _shards(folder: Path, index: Path) -> tuple[Path, ...]:
 
 
 def read_header(file: Path) -> tuple[dict[str, dict[str, Any]], int]:
-    """The tensors a safetensors file lists (dtype, shape, data_offsets) by name, and where their data begin, bytes.
+    """Returns the tensors of a safetensors file (dtype, shape, data_offsets) by name, and the byte offset of the data.
 
     Raises ModelError if the header or the file's size is wrong.
     """
@@ -78,7 +79,7 @@ def read_header(file: Path) -> tuple[dict[str, dict[str, Any]], int]:
             header: dict[str, Any] = json.loads(stream.read(length))
         tensors = {name: entry for name, entry in header.items() if name != "__metadata__"}
         end = max((entry["data_offsets"][1] for entry in tensors.values()), default=0)
-        _values(tensors)  # fails where a shape is none
+        _values(tensors)  # raises for an invalid shape
     except (ValueError, KeyError, TypeError, AttributeError, IndexError) as error:
         raise ModelError(f"{file} is not a safetensors file (a failed download?)") from error
     if 8 + length + end != size:
@@ -87,7 +88,7 @@ def read_header(file: Path) -> tuple[dict[str, dict[str, Any]], int]:
 
 
 def published_name(name: str) -> str:
-    """The tensor's name in published Qwen2.5-VL checkpoints; transformers 5 saves it under a longer one."""
+    """Returns the tensor's name in published Qwen2.5-VL checkpoints; transformers 5 saves a longer name."""
     return name.replace("model.visual.", "visual.").replace("model.language_model.", "model.")
 
 

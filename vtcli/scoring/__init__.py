@@ -1,1 +1,1 @@
-"""One reply and the right answer → a score: answer extraction, verdicts, overlap of times, rewards. No torch."""
+"""Scores one reply against the right answer: answer extraction, verdicts, overlap of times, rewards. No torch."""

@@ -1,7 +1,7 @@
-"""What stands between tags, as the field's regular expressions find it, in linear time.
+"""Extracts the contents of tags in linear time, with the results of the regular expressions in common use.
 
 `re.findall(r"<answer>\\s*(.*?)\\s*</answer>", text, re.DOTALL)` rescans the text for each opening tag and each blank;
-a reply of a megabyte would take hours.
+a reply of one megabyte would take hours.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from vtcli.trace.times import parse_range
 
 
 def contents(text: str, name: str = "answer", ignore_case: bool = True) -> list[str]:
-    """The stripped contents of the elements `<name>…</name>`: each from an opening tag to the next closing one."""
+    """Returns the stripped contents of `<name>…</name>` elements, each from an opening tag to the next closing one."""
     opening, closing = _tags(name, ignore_case)
     found: list[str] = []
     position = 0
@@ -26,8 +26,9 @@ def contents(text: str, name: str = "answer", ignore_case: bool = True) -> list[
 
 
 def answer_text(reply: str) -> str:
-    """`vtcli.trace.model.Trace.answer` of a reply: its last closed answer that says something, or all of it if it
-    holds no markup; "" where there is none. Most replies have one plain answer, for which nothing else is parsed.
+    """Returns `vtcli.trace.model.Trace.answer` of a reply: its last closed, non-empty answer; "" without one.
+
+    A reply without markup is its own answer. Most replies have one plain answer, for which nothing else is parsed.
     """
     if "<" not in reply:
         return reply.strip()
@@ -38,7 +39,7 @@ def answer_text(reply: str) -> str:
 
 
 def told_times(reply: str) -> list[Span]:
-    """The `<time>` spans of `parse_trace(reply)` that can be read; where there are none, the answer if it is a time."""
+    """Returns the readable `<time>` spans of `parse_trace(reply)`; if it has none, the answer if that is a time."""
     told = _plain_times(reply)
     if told is None:
         told = [span for segment in parse_trace(reply).segments if (span := segment.span)]
@@ -48,7 +49,7 @@ def told_times(reply: str) -> list[Span]:
 
 
 def _plain_times(reply: str) -> list[Span] | None:
-    """The spans where every tag of a time is one of a plain pair outside the answer; None where parsing must tell."""
+    """Returns the spans if every time tag belongs to a plain pair outside the answer; None if parsing must decide."""
     found = _TIME.findall(reply)
     tags = _TIME_TAGS.findall(reply)
     if len(tags) != 2 * len(found) or _INLINE.search(reply):
@@ -56,7 +57,7 @@ def _plain_times(reply: str) -> list[Span] | None:
     return [span for content in found if (span := _short_range(content))]
 
 
-_short_range = lru_cache(4096)(parse_range)  # of at most 64 characters, and the same ones again and again
+_short_range = lru_cache(4096)(parse_range)  # texts of at most 64 characters, which repeat often
 
 
 _TIME = re.compile(r"<time>([^<]{0,64})</time>", re.ASCII | re.IGNORECASE)

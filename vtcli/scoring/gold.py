@@ -1,4 +1,4 @@
-"""What is right: the many ways in which benchmarks write it, brought to one."""
+"""The gold answer: one form for the many ways in which benchmarks write it."""
 
 from __future__ import annotations
 
@@ -38,11 +38,11 @@ class Gold:
 def resolve(
     answer: object, options: Sequence[str] | Mapping[str, str] = (), form: Form = "any", several: bool = False
 ) -> Gold:
-    """The truth as `answer` gives it: "C", "(C)", "C. text", "<answer>C</answer>", an option's text, an index.
+    """Parses a gold answer: "C", "(C)", "C. text", "<answer>C</answer>", an option's text, an index.
 
-    `form` says what the benchmark writes; "any" takes a letter or a text, whichever it can be. `several` allows more
-    than one right option ("B,C", ["B", "C"]). Without `options`, "C" and "C. text" are a letter and all else the text
-    of an open question. Raises DataError for what is not exactly one option.
+    `form` says what the benchmark writes; "any" accepts a letter or a text. `several` allows more than one right option
+    ("B,C", ["B", "C"]). Without `options`, "C" and "C. text" are letters and everything else is the answer to an open
+    question. Raises DataError for an answer that does not name exactly one option.
     """
     texts = _options(options)
     if several:
@@ -64,7 +64,7 @@ def resolve(
     if not texts:
         return _without_options(given, form)
     found: set[str] = set()
-    if form in ("any", "text") and (len(given) > 1 or min(map(len, texts)) < 3):  # else it is no option's text
+    if form in ("any", "text") and (len(given) > 1 or min(map(len, texts)) < 3):  # otherwise it cannot be a text
         found |= _by_text(given, options, texts)
     if form in ("any", "letter") and (letter := _by_letter(given, texts)):
         found.add(letter)
@@ -82,7 +82,7 @@ def _options(options: Sequence[str] | Mapping[str, str]) -> tuple[str, ...]:
         options = list(options.values())
     if isinstance(options, str) or not all(isinstance(option, str) for option in options):
         raise DataError("the options are no list of texts")
-    if not any(map(str.strip, options)):  # VCR-Bench's open questions
+    if not any(map(str.strip, options)):  # VCR-Bench's open questions have empty options
         return ()
     if len(options) > len(ascii_uppercase):
         raise DataError(f"{len(options)} options: there are letters for {len(ascii_uppercase)}")
@@ -101,7 +101,7 @@ def _without_options(given: str, form: Form) -> Gold:
 
 
 def _by_text(given: str, options: Sequence[str] | Mapping[str, str], texts: Sequence[str]) -> set[str]:
-    """Letters of the options that `given` is: as they are written, or else but for case and blanks."""
+    """Returns the letters of the options equal to `given`, exactly or else up to case, blanks and final full stops."""
     written = list(options.values()) if isinstance(options, Mapping) else options
     exact = {ascii_uppercase[i] for i, option in enumerate(written) if option.strip() == given}
     exact |= {ascii_uppercase[i] for i, text in enumerate(texts) if text == given}

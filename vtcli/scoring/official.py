@@ -1,7 +1,7 @@
-"""The benchmarks' own scorers, each as its published script decides, including where it guesses.
+"""The benchmarks' own scorers: each decides as its published script does, including where the script guesses.
 
-None of them knows `<time>` or `<caption>`; those that search a whole reply for a letter find one in nearly any trace.
-An LLM as a judge, where a script falls back on one, is not asked: its cases are unreadable, as with the scripts' own
+None of them knows `<time>` or `<caption>`; scorers that search a whole reply for a letter find one in nearly any trace.
+Where a script falls back on an LLM as judge, no LLM is asked: these replies are unreadable, as with the scripts' own
 `--disable_llm`.
 """
 
@@ -19,14 +19,14 @@ from vtcli.scoring.videommmu import video_mmmu
 
 
 def video_holmes(reply: str, gold: Gold) -> Verdict:
-    """TencentARC/Video-Holmes, evaluate.py: the last `<answer>`, else the reply; "A:", "A ", "[A", then a bare A…F."""
+    """TencentARC/Video-Holmes, evaluate.py: in the last `<answer>` or the reply, "A:", "A ", "[A", else a bare A…F."""
     answers = contents(reply, ignore_case=False)
     text = answers[-1] if answers else reply
     return verdict(first_marked(text, "ABCDEF") or next((c for c in "ABCDEF" if c in text), None), gold)
 
 
 def cg_bench(reply: str, gold: Gold) -> Verdict:
-    """CG-Bench/CG-Bench, run/utils.py: the JSON block's "result", else any A…H standing alone may be the right one."""
+    """CG-Bench/CG-Bench, run/utils.py: the JSON block's "result", else any A…H standing alone that is right."""
     start = reply.find("```json")
     end = reply.find("```", start + len("```json"))
     if start != -1 and end != -1:
@@ -88,13 +88,13 @@ def _vrbench_plain(reply: str) -> str:
     plain, thousands = text, re.search(r"\d,\d", text) is not None
     for mark in _VR_PUNCTUATION:
         plain = plain.replace(mark, "" if thousands or f"{mark} " in text or f" {mark}" in text else " ")
-    # The script gives re.UNICODE (32) where the count goes, so that only 32 full stops are dropped.
+    # The script passes re.UNICODE (32) as the count, so only 32 full stops are removed.
     plain = re.sub(r"(?!<=\d)(\.)(?!\d)", "", plain, count=32)
     return plain.strip("'").strip('"').strip(")").strip("(").strip().lower()
 
 
 def tempcompass(reply: str, gold: Gold) -> Verdict:
-    """llyx97/TempCompass, eval_{multi-choice,yes_no,caption_matching}.py, told apart by the truth."""
+    """llyx97/TempCompass, eval_{multi-choice,yes_no,caption_matching}.py; the gold answer decides which."""
     reply = reply.replace("</s>", "").strip()
     if gold.letters:
         return _tempcompass_choice(reply, gold)
@@ -121,8 +121,8 @@ def _tempcompass_choice(reply: str, gold: Gold) -> Verdict:
 def video_mme(reply: str, gold: Gold) -> Verdict:
     """BradyFU/Video-MME, evaluation/eval_your_results.py: the first capital A…D of the reply.
 
-    Its list of phrases to leave out misses commas, so that "Best answer: C" is a B to it. It counts only the replies
-    that have one; here the others are wrong.
+    The script's list of phrases to ignore lacks commas, so it reads "Best answer: C" as B. It counts only the replies
+    that contain a letter; here the others are wrong.
     """
     text = reply.strip()
     for phrase in ("The best answer is", "The correct answer is", "The answer is", "The answer"):
@@ -132,8 +132,7 @@ def video_mme(reply: str, gold: Gold) -> Verdict:
 
 
 def lvbench(reply: str, gold: Gold) -> Verdict:
-    """THUDM/LVBench, lvbench/utils/answer_util.py: of what stands before the first ")", and in it after a "(", the
-    first character."""
+    """THUDM/LVBench, lvbench/utils/answer_util.py: the first character before the first ")" and, there, after a "("."""
     text = reply.strip().split(")")[0].strip()
     if "(" in text:
         text = text.split("(")[1].strip()
@@ -141,10 +140,10 @@ def lvbench(reply: str, gold: Gold) -> Verdict:
 
 
 def mvbench(reply: str, gold: Gold) -> Verdict:
-    """OpenGVLab/Ask-Anything, video_chat2/mvbench.ipynb, check_ans: the reply's first word within the truth's "(a)",
-    or the other way round.
+    """OpenGVLab/Ask-Anything, video_chat2/mvbench.ipynb, check_ans: the first word is part of the truth's "(a)".
 
-    To the script an empty reply, or one that begins with a lone bracket, is right too; here it is unreadable.
+    A first word that contains the "(a)" is right too. The script also accepts an empty reply, or one that begins with a
+    lone bracket; here these are unreadable.
     """
     (letter,) = gold.letters
     word = reply.lower().split(" ")[0]
@@ -162,9 +161,9 @@ def video_r1(reply: str, gold: Gold) -> Verdict:
 
 
 def tw_grpo(reply: str, gold: Gold) -> Verdict:
-    """longmalongma/TW-GRPO, src/eval: the first `<answer>`, else "answer: C"; some of several right ones count partly.
+    """longmalongma/TW-GRPO, src/eval: the first `<answer>`, else "answer: C".
 
-    Its scorer of models that were not trained is `whole`.
+    Naming only some of several right options earns partial credit. Its scorer for untrained models is `whole`.
     """
     answers = contents(reply, ignore_case=False)
     if answers:
@@ -201,21 +200,24 @@ RULES: dict[str, Rule] = {
     "tw-grpo": tw_grpo,
     "whole": whole,
 }
-"""By the names `--extract` takes. `judge` applies them."""
+"""The rules by the names that `--extract` accepts. `judge` applies them."""
 
 _SEVERAL = ("tw-grpo", "whole")
 _OPEN = (*_SEVERAL, "tempcompass", "video-mmmu")
 
 
 def judge(rule: str, reply: str, gold: Gold) -> Verdict:
-    """The verdict of `RULES[rule]`, or of `strict` where that script has no such question: open, or several right."""
+    """Returns the verdict of `RULES[rule]`, or of `strict` for questions that the rule's script does not have.
+
+    These are open questions, and questions with several right options.
+    """
     if len(gold.letters) != 1 and rule not in (_SEVERAL if gold.letters else _OPEN):
         rule = "strict"
     return RULES[rule](reply, gold)
 
 
 def rules_named(names: Sequence[str]) -> tuple[str, ...]:
-    """The rules of `--extract`, each once; "all" is every one of them. Raises UsageError for another name."""
+    """Returns the rules that `--extract` names, each once; "all" is every rule. Raises UsageError for other names."""
     rules: dict[str, None] = {}
     for name in names:
         if name != "all" and name not in RULES:

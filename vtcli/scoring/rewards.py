@@ -1,6 +1,6 @@
-"""Rewards of one reply as reinforcement learning gives them: Video-Thinker's, and by type of problem Video-R1's.
+"""Reinforcement learning rewards of one reply: Video-Thinker's, and Video-R1's by problem type.
 
-Truths are the data's `solution` strings ("<answer>C</answer>"). Every reward is from 0 to 1.
+Gold answers are the data's `solution` strings ("<answer>C</answer>"). Every reward is between 0 and 1.
 """
 
 from __future__ import annotations
@@ -55,8 +55,8 @@ def video_r1_accuracy(reply: str, solution: str, problem_type: str) -> float:
 def video_r1_format(reply: str) -> float:
     """Video-R1's r_format: `<think>…</think>`, blanks, `<answer>…</answer>` and nothing around them.
 
-    A Video-Thinker trace begins with free text and so never earns it. With DOTALL both contents may hold anything,
-    so that a reply is right if it begins and ends so and the two tags between meet somewhere.
+    A Video-Thinker trace begins with free text, so it never earns this reward. With DOTALL both elements may contain
+    anything, so a reply is right if it begins and ends like this and the two inner tags meet somewhere in between.
     """
     begins, ends = reply.startswith("<think>"), reply.endswith("</answer>")
     middle = reply[len("<think>") : len(reply) - len("</answer>")]
@@ -64,12 +64,12 @@ def video_r1_format(reply: str) -> float:
 
 
 def word_accuracy(reference: str, hypothesis: str) -> float:
-    """What the word error rate leaves of 1, not below 0."""
+    """Returns 1 minus the word error rate, at least 0."""
     return max(0.0, 1.0 - word_error_rate(reference, hypothesis))
 
 
 def word_error_rate(reference: str, hypothesis: str) -> float:
-    """Word edits from `reference` to `hypothesis` over the words of `reference` (at least one)."""
+    """Returns the word edits from `reference` to `hypothesis` per word of `reference` (counted as at least one)."""
     wanted, given = reference.split(), hypothesis.split()
     return word_edits(wanted, given) / max(1, len(wanted))
 
@@ -85,7 +85,10 @@ def word_edits(wanted: Sequence[str], given: Sequence[str]) -> int:
 
 
 def mean_rouge(reference: str, hypothesis: str) -> float:
-    """Mean F of ROUGE-1, ROUGE-2 and ROUGE-L with stemming, by the package rouge-score. Raises UsageError without."""
+    """Returns the mean F-measure of ROUGE-1, ROUGE-2 and ROUGE-L with stemming, by the package rouge-score.
+
+    Raises UsageError where the package is missing.
+    """
     try:
         from rouge_score.rouge_scorer import RougeScorer
     except ImportError:
@@ -100,7 +103,7 @@ def _number(text: str) -> float | None:
         value = float(text.replace(",", ""))
     except ValueError:
         return None
-    return value if abs(value) < float("inf") else None  # "nan" and "inf" are no answers
+    return value if abs(value) < float("inf") else None  # "nan" and "inf" are not answers
 
 
 def _has_decimals(text: str) -> bool:

@@ -1,7 +1,7 @@
-"""Rules of reading an answer from a reply and judging it. Each sees the same text, so that they can be compared.
+"""Rules that read an answer from a reply and judge it. All see the same text, so they can be compared.
 
-`strict` is vt's own: what stands in the answer, if it says one thing clearly. `paper` is the harness of Video-Thinker
-(arXiv 2510.23473), with its habit of taking a first letter: "A man walks" is an A to it. The others are in
+`strict` is vt's own: the content of the answer, if it says one thing clearly. `paper` is the harness of Video-Thinker
+(arXiv 2510.23473), which accepts a first letter: it reads "A man walks" as A. The others are in
 `vtcli.scoring.official`.
 """
 
@@ -19,7 +19,7 @@ from vtcli.trace.answers import matching, read_choice
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """What a rule read (None: nothing it can) and what it is worth, 0 to 1."""
+    """The answer that a rule read (None: unreadable) and its score, 0 to 1."""
 
     answer: str | None
     score: float
@@ -29,7 +29,7 @@ Rule = Callable[[str, Gold], Verdict]
 
 UNREADABLE = Verdict(None, 0.0)
 
-# Stand for options whose texts are not known: nothing a model writes equals them.
+# Placeholders for options whose texts are not known: nothing a model writes equals them.
 _UNKNOWN = tuple(f"\0{letter}" for letter in ascii_uppercase)
 _LETTERS = re.compile(r"[(\[]?([A-Z])[)\].:]*(?:(?:\s*[,;/&]\s*(?:and\s+)?|\s+and\s+|\s+)[(\[]?([A-Z])[)\].:]*)+")
 _LETTER = re.compile(r"[A-Z]")
@@ -38,15 +38,16 @@ _LABEL = re.compile(r"((?:Option|Sentence|Caption) \w):\s*(.+)", re.DOTALL)
 
 
 def verdict(answer: str | None, gold: Gold) -> Verdict:
-    """Of a letter: right where it is the only right one. None is unreadable."""
+    """Judges a letter: right if it is the only right one. None is unreadable."""
     return UNREADABLE if answer is None else Verdict(answer, float(gold.letters == {answer}))
 
 
 def strict(reply: str, gold: Gold) -> Verdict:
-    """The last closed `<answer>`, or the whole of a reply without markup, where it names one option clearly.
+    """Reads the last closed `<answer>`, or a whole reply without markup, if it names one option clearly.
 
-    Several right options must all be named and no other. An open question's answer must be the truth but for case,
-    punctuation and an article; a number may be written otherwise ("42.0"), and of yes and no the first word counts.
+    If several options are right, all must be named and no other. The answer to an open question must equal the gold
+    answer up to case, punctuation and an article; a number may be written differently ("42.0"), and for yes and no the
+    first word counts.
     """
     text = answer_text(reply)
     if len(gold.letters) > 1:
@@ -65,10 +66,11 @@ def paper(reply: str, gold: Gold) -> Verdict:
 
 
 def paper_letter(reply: str) -> str | None:
-    """The letter Video-Thinker's harness reads, None for its "WRONG".
+    """Returns the letter that Video-Thinker's harness reads, None for its "WRONG".
 
-    In the last `<answer>`, else after "Final answer:", else in the whole reply: a first letter that is a word, of
-    either case; else the first of A to O that stands before a colon or a blank or after a square bracket.
+    It searches the last `<answer>`, else the text after "Final answer:", else the whole reply. It takes a first letter
+    that is a word of its own, in either case; else the first of A to O before a colon or a blank or after a square
+    bracket.
     """
     answers = contents(reply)
     if answers:
@@ -83,12 +85,12 @@ def paper_letter(reply: str) -> str | None:
 
 
 def first_marked(text: str, letters: Sequence[str]) -> str | None:
-    """The first of `letters`, in their order, that stands in `text` as "C:", "C " or "[C"."""
+    """Returns the first of `letters`, in their order, that `text` contains as "C:", "C " or "[C"."""
     return next((c for c in letters if f"{c}:" in text or f"{c} " in text or f"[{c}" in text), None)
 
 
 def _by_words(text: str, options: Sequence[str]) -> str | None:
-    """The letter of an option that a reply names by its own label ("Option 2", of "Option 2: …") or by yes or no."""
+    """Returns the letter of the option that a reply names by label ("Option 2" for "Option 2: …"), or by yes or no."""
     words = [option.casefold() for option in options]
     if sorted(words) == ["no", "yes"]:
         said = _yes_or_no(text)
@@ -123,12 +125,12 @@ def _open(text: str, truth: str) -> Verdict:
 
 
 def _yes_or_no(text: str) -> str | None:
-    """The first word, where it is one of the two: "Yes, the man walks"."""
+    """Returns the first word if it is yes or no, as in "Yes, the man walks"."""
     word = re.match(r"\W*(yes|no)\b", text, re.IGNORECASE)
     return word[1].lower() if word else None
 
 
 def number(text: str) -> float | None:
-    """The number that `text` is, with or without commas between thousands; None for anything else."""
+    """Parses a number with or without commas between thousands; None for any other text."""
     given = text.strip().rstrip(".")
     return float(given.replace(",", "")) if _NUMBER.fullmatch(given) else None

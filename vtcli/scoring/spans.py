@@ -1,4 +1,4 @@
-"""Overlap of predicted and true stretches of time, as the paper, CG-Bench, NExT-GQA and QVHighlights define it.
+"""Overlap of predicted and true time spans, as the paper, CG-Bench, NExT-GQA and QVHighlights define it.
 
 A span is (start, end) in seconds, start ≤ end.
 """
@@ -12,12 +12,12 @@ Span = tuple[float, float]
 
 CG_BENCH_THRESHOLDS = (0.1, 0.2, 0.3, 0.4, 0.5)
 QVHIGHLIGHTS_MOST = 10
-"""Ranked spans of a reply that count; more are left out."""
+"""Number of a reply's ranked spans that count; later ones are ignored."""
 QVHIGHLIGHTS_THRESHOLDS = (0.5, 0.55, 0.6, 0.65, 0.7, 0.75, 0.8, 0.85, 0.9, 0.95)
 
 
 def iou(one: Span, other: Span) -> float:
-    """Overlap of two spans over what both cover together, 0 to 1; 0 where one has no length."""
+    """Returns the intersection over union of two spans, 0 to 1; 0 if one has no length."""
     if one[1] <= other[0] or other[1] <= one[0]:  # most pairs
         return 0.0
     shared = min(one[1], other[1]) - max(one[0], other[0])
@@ -27,12 +27,12 @@ def iou(one: Span, other: Span) -> float:
 
 
 def best_ious(told: Sequence[Span], truth: Sequence[Span]) -> list[float]:
-    """For each true span the best overlap of any span told; 0 where none is (the paper's mIoU is their mean)."""
+    """Returns the best IoU of any predicted span for each true span, 0 without one (the paper's mIoU is the mean)."""
     return [max([iou(true, span) for span in told], default=0.0) for true in truth]
 
 
 def union_iou(told: Sequence[Span], truth: Sequence[Span]) -> float:
-    """Overlap of all that is told with all that is true (CG-Bench's mIoU is its mean over the questions)."""
+    """Returns the IoU of all predicted spans with all true spans (CG-Bench's mIoU is its mean over the questions)."""
     ours, theirs = _merged(told), _merged(truth)
     shared = sum(max(0.0, min(a[1], b[1]) - max(a[0], b[0])) for a in ours for b in theirs)
     whole = _length(ours) + _length(theirs) - shared
@@ -40,16 +40,16 @@ def union_iou(told: Sequence[Span], truth: Sequence[Span]) -> float:
 
 
 def iop(told: Span, truth: Span) -> float:
-    """Share of the span told that is true (NExT-GQA's IoP); of a moment, whether it lies within."""
+    """Returns the share of a predicted span that is true (NExT-GQA's IoP); for an instant, whether it lies within."""
     if told[0] == told[1]:
         return float(truth[0] <= told[0] <= truth[1])
     return max(0.0, min(told[1], truth[1]) - max(told[0], truth[0])) / (told[1] - told[0])
 
 
 def average_precision(told: Sequence[Span], truth: Sequence[Span], threshold: float) -> float:
-    """Interpolated average precision of ranked spans at one threshold of overlap, best first (QVHighlights).
+    """Returns the interpolated average precision of ranked spans, best first, at one IoU threshold (QVHighlights).
 
-    Each true span is found once, by the first span told that overlaps it enough.
+    Each true span is matched once, by the first predicted span that overlaps it enough.
     """
     if not told or not truth:
         return 0.0

@@ -1,6 +1,6 @@
 """Video-MMMU's scorer: videommmu/VideoMMMU, lmms_eval/tasks/videommmu/utils.py, which is MMMU's with one more step.
 
-lmms-eval has since put an extractor of its own in the place of its reading of options.
+lmms-eval has since replaced the part that reads options with an extractor of its own.
 """
 
 from __future__ import annotations
@@ -19,17 +19,21 @@ _KEYS = (
     "found to be ", "equals ", "determined to be ", "number of ", "value is ", "adds up to ", "have ", "has ",
 )  # fmt: skip
 _TRIVIAL = frozenset({"", ":", ",", ".", "!", "?", ";", "'"})
-_NUMBERS = (  # the lookbehinds are ours: they find the same, without trying each digit of a long number
+_NUMBERS = (  # the lookbehinds are ours: same matches, without trying each digit of a long number
     re.compile(r"-?\b\d{1,3}(?:,\d{3})+\b"),
     re.compile(r"-?(?<!\d)\d+(?:\.\d+)?[eE][+-]?\d+"),
     re.compile(r"-?(?:(?<!\d)\d+\.\d+|\.\d+|(?<!\d)\d+\b)(?![eE][+-]?\d+)(?![,\d])"),
 )
-_OPTIONS = 10  # most questions have that many
+_OPTIONS = 10  # most questions have this many
 
 
 def video_mmmu(reply: str, gold: Gold) -> Verdict:
-    """Of options the one named last, by its letter with a mark or, in longer replies, by its text; of an open question
-    whether the truth stands in what follows "is", "answer" and the like, or is a number there, to two decimals."""
+    """Judges a reply as Video-MMMU's script does.
+
+    With options, the one named last counts, named by its letter with a mark or, in replies of more than five words, by
+    its text. An open question is right if its gold answer appears in the text after "is", "answer" and similar words,
+    or equals a number there, to two decimals.
+    """
     if not reply:
         return UNREADABLE
     return verdict(_letter(reply, gold.options), gold) if gold.letters else _open(reply, gold.text)
@@ -40,7 +44,7 @@ def _letter(reply: str, options: Sequence[str]) -> str | None:
         reply = reply.strip(mark)
     reply = f" {reply} "
     letters = ascii_uppercase[: len(options) or _OPTIONS]
-    # A full stop or a colon goes before brackets, those before blanks; the last place is looked for as it was found.
+    # Full stops and colons precede brackets, brackets precede blanks; the last position is that of the form found.
     with_stop = [c for c in letters if f"{c}." in reply]
     marked = with_stop + [c for c in letters if f"{c}:" in reply]
     if marked:
@@ -58,7 +62,7 @@ def _letter(reply: str, options: Sequence[str]) -> str | None:
 
 
 def _last(letters: Sequence[str], place: Callable[[str], int]) -> str:
-    """The letter whose place is last, the first of several at one place."""
+    """Returns the letter with the last place; of several at the same place, the first."""
     return max(letters, key=place)
 
 
@@ -74,13 +78,13 @@ def _open(reply: str, truth: str) -> Verdict:
 
 
 def _key_parts(reply: str) -> list[str]:
-    """Of each line what follows the last of the words that announce an answer, the shortest; all of it without any."""
+    """Returns, for each line, the shortest text after a word that announces an answer; else the whole reply."""
     reply = reply.strip().strip(".").lower()
     lines = reply.split("\n")
     found = []
     for number, line in enumerate(lines, 1):
         keys = (*_KEYS, "=") if number == len(lines) else _KEYS
-        # An empty one does not hold: the next that is found takes its place.
+        # An empty text does not count: the next one found replaces it.
         shortest = ""
         for key in keys:
             if key in line:
@@ -96,7 +100,7 @@ def _numbers(text: str) -> list[str]:
 
 
 def _forms(text: str) -> list[str | float]:
-    """A number rounded to two decimals, or the text in lower case; a single letter only with a blank beside it."""
+    """Returns the number rounded to two decimals, or the text in lower case (one character: with a blank beside it)."""
     text = text.strip()
     try:
         return [round(float(text.replace(",", "")), 2)]

@@ -1,7 +1,7 @@
-"""What a perfect model would say about a scene, in the Video-Thinker format (facts of the paper: figures 2, 4, 6).
+"""What a perfect model would say about a scene, in the Video-Thinker format (figures 2, 4 and 6 of the paper).
 
-The response looks through the clip in steps (free text), gives one `<time> <caption> <think>` block an event, names
-the evidence for the answer, weighs the options if there are any, and ends with `<answer>`.
+The response walks through the clip in steps (free text), gives one `<time> <caption> <think>` block per event, names
+the evidence for the answer, goes through the options if there are any, and ends with `<answer>`.
 """
 
 from __future__ import annotations
@@ -84,7 +84,7 @@ def moment(seconds: int) -> str:
 
 
 def event_between(scene: Scene, start: float, end: float) -> int | None:
-    """The event that visibly goes on between two frames taken at `start` and `end` seconds."""
+    """Returns the event visibly in progress between two frames at `start` and `end` seconds, or None."""
     for number, event in enumerate(scene.events):
         if min(end, event.end) - max(start, event.start) > 0.1 * (end - start):
             return number
@@ -92,9 +92,10 @@ def event_between(scene: Scene, start: float, end: float) -> int | None:
 
 
 def look(scene: Scene, times: Sequence[float], second_per_grid: float) -> str:
-    """The walk through the clip, one step a pair of frames, saying only what these two show: `2 red circle left.`
+    """Returns the walk through the clip: one step per pair of frames, which says only what the two frames show.
 
-    `times` are the sampled frames' seconds; a step is named by the whole second its temporal position stands for.
+    A step reads `2 red circle left.`: it is named by the whole second of its temporal position. `times`: the sampled
+    frames' times in seconds.
     """
     steps = []
     for i in range(len(times) // 2):
@@ -104,14 +105,14 @@ def look(scene: Scene, times: Sequence[float], second_per_grid: float) -> str:
 
 
 def closing(scene: Scene) -> str:
-    """What is there at the end; each form before its colour, which it may be asked for."""
+    """Describes the end of the clip; each form precedes its colour, because a question may ask for the colour."""
     last = len(scene.events)
     shown = [f"the {scene.shapes[s].form} is {colour_at(scene, s, last)}" for s in _inside(scene, scene.duration)]
     return f"At the end: {', '.join(shown) or 'nothing'}."
 
 
 def _change(scene: Scene, number: int) -> str:
-    """What two neighbouring frames show of event `number`; whether a shape leaves or only moves is not among it."""
+    """Describes what two neighbouring frames show of event `number`, but not whether a shape leaves or only moves."""
     event = scene.events[number]
     who = name(scene, event.actor, number)
     if event.target is not None:
@@ -129,10 +130,10 @@ def _inside(scene: Scene, seconds: float) -> list[int]:
 
 
 def segments(scene: Scene) -> str:
-    """The `<time> <caption> <think>` blocks of all events, and the events in a row.
+    """Returns the `<time> <caption> <think>` blocks of all events, and the events in order.
 
-    What a question may ask for (when something starts, what comes next) stands behind the caption it will be looked
-    up by, in the words of the evidence: a small model copies what follows, and looks back for nothing.
+    What a question may ask for (when something starts, what comes next) follows the caption by which it is looked up,
+    in the words of the evidence: a small model copies what follows and does not look back.
     """
     blocks = []
     for fact in truth(scene):
@@ -145,16 +146,16 @@ def segments(scene: Scene) -> str:
 
 
 def in_order(scene: Scene) -> list[str]:
-    """The captions, each behind the word that tells its place: `first …`, `then …`, `and last …`."""
+    """Returns the captions, each after the word for its place: `first …`, `then …`, `and last …`."""
     places = ["first", *["then"] * (len(scene.events) - 2), "and last"]
     return [f"{place} {fact.caption}" for place, fact in zip(places, truth(scene), strict=False)]
 
 
 def conclusion(evidence: str, answer: str, choices: Sequence[str]) -> str:
-    """From the evidence to `<answer>`: the option's letter where there are choices, else the answer's words.
+    """Returns the text from the evidence to `<answer>`: the option's letter if there are choices, else the answer.
 
-    The options are gone through one a line, as they stand in the prompt but with the letter behind them too: the
-    answer's letter is then what follows its words.
+    It lists the options one per line as in the prompt, but repeats the letter after each text, so that the answer's
+    letter follows its words.
     """
     said = answer
     told = f"{evidence} The answer is {answer}.".lstrip()

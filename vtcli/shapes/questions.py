@@ -34,7 +34,7 @@ def questions(scene: Scene) -> tuple[Question, ...]:
 
 
 def pick(scene: Scene, rng: random.Random, multiple_choice: bool) -> Question:
-    """One question, every kind that the scene allows being equally likely."""
+    """Draws a question; every kind that the scene allows is equally likely."""
     every = questions(scene)
     kind = rng.choice(sorted({q.kind for q in every}))
     question = rng.choice([q for q in every if q.kind == kind])
@@ -142,7 +142,7 @@ _ASKERS: tuple[Callable[[Scene], Iterator[Question]], ...] = (_way, _order, _col
 
 
 def _wrong_captions(scene: Scene, question: Question, rng: random.Random) -> Iterator[str]:
-    """What else happens, and the right thing with one word changed."""
+    """Yields the captions of all events, and the right answer with one word changed."""
     for number in range(len(scene.events)):
         yield caption(scene, number)
     words = question.answer.split()

@@ -1,4 +1,4 @@
-"""A scene → pixels. Edges are smoothed from exact distances, so any size shows the same picture."""
+"""Renders a scene to pixels. Edges are antialiased from exact distances, so the picture is the same at any size."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ def _draw(frame: _Field, form: str, state: State) -> None:
 
 
 def _cover(distance: _Field) -> _Field:
-    """Share of a pixel that is inside, from the signed distance of its centre in pixels."""
+    """Returns the share of a pixel that is inside, from the signed distance of its centre in pixels."""
     return np.asarray(np.clip(0.5 - distance, 0, 1))
 
 

@@ -1,4 +1,4 @@
-"""Scenes: two or three coloured shapes in a unit square, and the two or three things that happen to them.
+"""Scenes: two or three coloured shapes in a unit square, and the one to three events that happen to them.
 
 Everything is drawn from one integer seed. Events never overlap in time and begin and end at whole seconds, so a
 `MM:SS` time range can state the truth exactly. Coordinates run from 0 to 1, x to the right and y down.
@@ -24,7 +24,7 @@ FRAME_RATES: tuple[float, ...] = (8.0, 10.0, 12.0, 15.0, 24.0, 25.0, 30.0)
 RADIUS = 0.115
 """Half the size of a shape; 13 pixels of the 112 that the embedded model sees."""
 CLEARANCE = 2 * RADIUS + 0.05
-"""Least distance between two centres, except of a pushing pair."""
+"""Least distance between two centres, except those of a pushing pair."""
 MARGIN = 0.15
 """Least distance of a resting centre from the edge."""
 
@@ -34,7 +34,7 @@ _SPLITS: dict[Split, int] = {"train": 0, "validation": 1, "test": 2}
 
 @dataclass(frozen=True)
 class Shape:
-    """A shape as it is at the beginning; `start` is its centre, `hidden` that it appears later."""
+    """A shape at the beginning of the scene; `start` is its centre, `hidden` means that it appears later."""
 
     colour: str
     form: str
@@ -46,7 +46,7 @@ class Shape:
 class Event:
     """Something that happens from second `start` to second `end` to the shape number `actor`.
 
-    `path` is where the actor's centre goes. For a push, `target` is the other shape and `target_path` its way;
+    `path` is the path of the actor's centre. For a push, `target` is the other shape and `target_path` its path;
     `colour` is the new colour of a turn.
     """
 
@@ -74,7 +74,7 @@ class State:
 
 @dataclass(frozen=True)
 class Scene:
-    """A clip's whole truth. `duration` in seconds, `fps` in frames per second."""
+    """The complete ground truth of a clip. `duration` in seconds, `fps` in frames per second."""
 
     seed: int
     duration: float
@@ -129,7 +129,7 @@ def _after_own(event: Event, state: State, done: float) -> State | None:
 
 
 def _after_push(event: Event, state: State, done: float) -> State | None:
-    """The pushed shape rests until it is touched, then keeps its distance to the pusher."""
+    """The pushed shape rests until it is touched, then keeps its distance from the pusher."""
     assert event.path is not None and event.target_path is not None and event.direction is not None
     if event.kind == "push_out" and done >= 1:
         return None
@@ -140,7 +140,7 @@ def _after_push(event: Event, state: State, done: float) -> State | None:
 
 
 def split_seed(split: Split, number: int) -> int:
-    """The seed of clip `number` of a split; the splits' seeds cannot meet."""
+    """Returns the seed of clip `number` of a split; the seeds of different splits never coincide."""
     if not 0 <= number < 1 << _SPLIT_BITS:
         raise ValueError(f"clip number {number} is outside 0..2^{_SPLIT_BITS}")
     return (_SPLITS[split] << _SPLIT_BITS) + number
@@ -184,7 +184,6 @@ def _draw_shapes(rng: random.Random) -> tuple[tuple[Shape, ...], tuple[int, int,
     """Shapes that differ in form and colour; `pair` names a pusher, the pushed and the direction, or is None."""
     count = rng.choice((2, 3, 3))
     forms, colours = rng.sample(FORMS, count), rng.sample(COLOURS, count)
-    pair = None
     while True:
         centres = [(rng.uniform(MARGIN, 1 - MARGIN), rng.uniform(MARGIN, 1 - MARGIN)) for _ in range(count)]
         if rng.random() < 0.4:
@@ -218,7 +217,7 @@ def _draw_events(
     pair: tuple[int, int, str] | None,
     slots: Sequence[tuple[int, int]],
 ) -> tuple[Event, ...] | None:
-    """One event a slot, or None where the dice led into a corner."""
+    """Draws one event per slot; None where the draws lead to a dead end."""
     centres = [shape.start for shape in shapes]
     colours = [shape.colour for shape in shapes]
     gone: set[int] = set()
@@ -273,7 +272,7 @@ def _room(centre: Point, direction: str) -> float:
 
 
 def _clear(path: tuple[Point, Point], movers: set[int], centres: Sequence[Point], gone: set[int]) -> bool:
-    """Whether the straight way keeps clear of every shape that is not moving with it (hidden ones too)."""
+    """Whether the straight path keeps clear of all shapes, hidden ones included, except those that move along it."""
     return all(
         math.dist(_between(path, step / 8), centre) >= CLEARANCE
         for i, centre in enumerate(centres)

@@ -1,6 +1,6 @@
-"""Which of the choices an answer names. Reads clear statements only: a guess would count as the model's answer.
+"""Read which choice an answer names. Only clear statements count: a guess would be taken for the model's answer.
 
-Scorers in the field take the first capital letter of the reply, so that "A man walks" chooses A; not here.
+Common scorers take the first capital letter of the reply, so that "A man walks" chooses A; this module does not.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from vtcli.trace.model import Trace
 
 _QUOTES = "\"'\u201c\u201d\u2018\u2019\u00ab\u00bb\u300c\u300d"
 _AROUND = " \t\r\n*_`()[]{}<>$.,:;!" + _QUOTES
-_MARK = r"[*_`\"'(\[{]{0,4}"  # what may stand before a letter: "**C**", "(C)", "[C]"
+_MARK = r"[*_`\"'(\[{]{0,4}"  # markup that may precede a letter: "**C**", "(C)", "[C]"
 _WORD_GOES_ON = r"[\w'\u2019]"
 _BOXED = re.compile(r"\\(?:boxed|text|textbf|mathrm)\s{0,4}\{([^{}]{0,80})\}")
 # "The most accurate answer is", "Answer:", "Option", "It is option"
@@ -33,7 +33,7 @@ _LABELLED = re.compile(
 _BECAUSE = r"(?:because|since|as|based|given)\b"
 _IS_RIGHT = r"\s+is\s+(?:the\s+)?(?:\w{1,10}ly\s+)?(?:correct|right|best|answer)\b"
 _REASONED = re.compile(rf"([A-Z])(?:,?\s+{_BECAUSE}|{_IS_RIGHT})")
-# a further letter after a first: "or D", ", D", ") and (D)"
+# another letter after the first: "or D", ", D", ") and (D)"
 _MORE = re.compile(rf"[\s.,;/&+)\]]{{0,8}}(?:(?:and|or)\s+)?{_MARK}([A-Z])(?!{_WORD_GOES_ON}|-\w|\s+[a-z])")
 _STATEMENT = re.compile(
     r"(?i:\banswer(?:\s{1,4}(?:is|was|would\s+be|should\s+be|must\s+be|has\s+to\s+be)\b(?:\s{1,4}\w{1,10}ly\b)?"
@@ -42,24 +42,25 @@ _STATEMENT = re.compile(
     rf"|\b(?i:option|choice)\s{{1,4}}{_MARK}([A-Z])[*_`\"')\]}}]{{0,4}}{_IS_RIGHT}"
 )
 _LABEL = re.compile(r"\s*[(\[]?([A-Z])[.):\]]\s*(?=\S)")
-_TAIL = 2000  # characters of reasoning in which a conclusion is looked for
+_TAIL = 2000  # characters at the end of the reasoning that are searched for a conclusion
 
 
 def settle(trace: Trace, choices: Sequence[str]) -> tuple[str, str | None]:
-    """`answer` and `choice` as the records give them: with choices, the chosen text and its letter.
+    """Returns the record's `answer` and `choice`: with choices, the chosen text and its letter.
 
-    Without choices, or where none can be read, the answer is the model's own text and the letter None.
+    Without choices, or if no choice can be read, the answer is the model's own text and the letter is None.
     """
     letter = read_choice(trace.answer, choices, trace.reasoning)
     return (trace.answer if letter is None else choices[ord(letter) - ord("A")]), letter
 
 
 def read_choice(answer: str, choices: Sequence[str], text: str = "") -> str | None:
-    """The letter of the choice that `answer` names, or None.
+    """Returns the letter of the choice that `answer` names, or None.
 
-    `choices` are option texts, at most 26, with or without their letters. Read are a letter ("C", "(C)", "**C**",
-    "option C"), a letter and text ("C. because …"), an option's text, and "the answer is C". Only if `answer` is
-    empty, the last such statement in `text` counts. Several letters, or one beyond the choices, are None.
+    `choices` are option texts, at most 26, with or without their letters. Accepted forms are a letter ("C", "(C)",
+    "**C**", "option C"), a letter and text ("C. because …"), an option's text, and "the answer is C". If `answer` is
+    empty, the last statement of the form "the answer is C" in `text` counts. Several letters, or a letter beyond the
+    choices, give None.
     """
     if not choices:
         return None
@@ -94,7 +95,7 @@ def _read(answer: str, texts: Sequence[str], letters: str) -> str | None:
 
 
 def _labelled(answer: str, texts: Sequence[str], letters: str) -> str | None:
-    """The letter before an option's text or a reason."""
+    """Returns the letter before an option's text or a reason."""
     if reasoned := _REASONED.match(answer):
         return reasoned[1]
     bare = re.match(r"([A-Z])(?:,|\s)", answer)
@@ -109,14 +110,14 @@ def _labelled(answer: str, texts: Sequence[str], letters: str) -> str | None:
     if letter in letters and letters.index(letter) in matching(rest, texts):
         return letter
     more = _MORE.match(rest)
-    next_label = re.search(r"(?m)^\s{0,8}[(\[]?([A-Z])[.):\]]", rest)  # the options repeated, not one of them chosen
+    next_label = re.search(r"(?m)^\s{0,8}[(\[]?([A-Z])[.):\]]", rest)  # repeats the options, chooses none
     if (more and more[1] in letters) or (next_label and ord(next_label[1]) == ord(letter) + 1):
         return None
     return letter
 
 
 def _stated(text: str, letters: str) -> str | None:
-    """The letter of the last "the answer is C" in `text`; None where it goes on as "C or D" or "A man …"."""
+    """Returns the letter of the last "the answer is C" in `text`; None if it continues as "C or D" or "A man …"."""
     last = max(_STATEMENT.finditer(text), key=re.Match.start, default=None)
     if last is None:
         return None
@@ -130,13 +131,16 @@ def _stated(text: str, letters: str) -> str | None:
 
 
 def _without_lead(answer: str) -> str:
-    """`answer` without "The answer is", "Option" and what surrounds it."""
+    """Returns `answer` without "The answer is", "Option" and surrounding punctuation."""
     lead = _LEAD.match(answer.lstrip(_AROUND))
     return (answer.lstrip(_AROUND)[lead.end() :] if lead else answer).strip(_AROUND)
 
 
 def matching(answer: str, texts: Sequence[str]) -> list[int]:
-    """Which texts equal `answer`, but for case, blanks and outer punctuation; if none do, but for all punctuation."""
+    """Returns the indices of texts equal to `answer`, ignoring case, whitespace and outer punctuation.
+
+    If none is equal, all punctuation and a leading article are ignored too.
+    """
     for normal in (_normal, _words):
         wanted = normal(answer)
         matches = [index for index, text in enumerate(texts) if wanted and normal(text) == wanted]
@@ -146,7 +150,7 @@ def matching(answer: str, texts: Sequence[str]) -> list[int]:
 
 
 def without_labels(choices: Sequence[str]) -> tuple[str, ...]:
-    """The choices as they are written, but without the letters before them where all have theirs: "A. text"."""
+    """Returns the choices as written; if all have their own letters ("A. text"), without the letters."""
     labels = [label for choice in choices if (label := _LABEL.match(choice))]
     if [label[1] for label in labels] == list(ascii_uppercase[: len(choices)]):
         return tuple(label.string[label.end() :].strip() for label in labels)

@@ -1,15 +1,15 @@
 """The format reward of the paper's GRPO stage, in linear time.
 
-The definition, as Video-Thinker's reward function has it, is a pair of findall patterns; their lazy `.*?`
-rescans the rest of the text for each opening tag, which is quadratic on a text of opening tags only. The scans
-below find the same matches going forward once.
+Video-Thinker's reward function defines it by findall patterns. Their lazy `.*?` rescans the rest of the text for each
+opening tag, which is quadratic on a text of opening tags only. The scans below find the same matches in one forward
+pass.
 """
 
 from __future__ import annotations
 
 import re
 
-_FLAGS = re.IGNORECASE  # as the original: Unicode case folding included
+_FLAGS = re.IGNORECASE  # as in the original, including Unicode case folding
 
 
 def _pattern(text: str) -> re.Pattern[str]:
@@ -31,13 +31,13 @@ _AS_ASKED = ["<time>", "</time>", "<caption>", "</caption>", "<think>", "</think
 def format_ok(text: str) -> bool:
     """Whether `text` earns the format reward.
 
-    There is at least one block `<time>.*?</time>\\s*<caption>.*?</caption>\\s*<think>.*?</think>`; times, captions
-    and thinks are as many as blocks; there is exactly one `<answer>.*?</answer>`. Neither the syntax of the times
-    nor the place of the answer counts.
+    `text` must contain at least one block `<time>.*?</time>\\s*<caption>.*?</caption>\\s*<think>.*?</think>`, as many
+    times, captions and thinks as blocks, and exactly one `<answer>.*?</answer>`. The syntax of the times and the place
+    of the answer do not count.
     """
     tags = _TAG.findall(text)
     asked = (len(tags) - 2) // len(_AS_ASKED)
-    if asked > 0 and tags == [*_AS_ASKED * asked, "<answer>", "</answer>"]:  # most traces: two scans tell
+    if asked > 0 and tags == [*_AS_ASKED * asked, "<answer>", "</answer>"]:  # most traces: two scans suffice
         return len(_JOINT.findall(text)) == 2 * asked
     if _count(text, _ELEMENTS["answer"]) != 1:
         return False
@@ -46,10 +46,10 @@ def format_ok(text: str) -> bool:
 
 
 def _count(text: str, steps: tuple[re.Pattern[str], ...]) -> int:
-    """How many matches findall has for `steps` joined by a lazy `.*?`.
+    """Returns the number of findall matches for `steps` joined by a lazy `.*?`.
 
-    Taking each step's first occurrence is what the lazy pattern matches: if a later step is missing after it, it is
-    missing after every later occurrence too, and for every later start.
+    The lazy pattern matches the first occurrence of each step: if a later step is missing after that occurrence, it is
+    also missing after every later occurrence and for every later start.
     """
     count, position = 0, 0
     while True:

@@ -1,7 +1,7 @@
-"""Links to a second of a video, for terminals that open OSC 8 hyperlinks.
+"""Links to a time in a video, for terminals that open OSC 8 hyperlinks.
 
-No player takes a standard URL with a seek time: `#t=` works where a browser opens the file, so the template is the
-user's to change (VT_LINK), e.g. `mpv://{path}?t={seconds}`; an empty one turns links off.
+Players have no standard URL with a seek time, and `#t=` works only where a browser opens the file. The user can
+therefore change the template (VT_LINK), e.g. to `mpv://{path}?t={seconds}`; an empty template turns links off.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ _PRINTABLE = "".join(map(chr, range(33, 127)))
 
 
 def time_link(path: str | Path, seconds: float, template: str | None = None) -> str | None:
-    """The link to `seconds` (from the file's first frame) of the file at `path`; None where links are turned off.
+    """Returns the link to `seconds` (from the file's first frame) in the file at `path`; None if links are off.
 
     `template` (else VT_LINK, else `file://HOST/PATH#t=SECONDS`) may hold {url} (file://HOST/PATH), {path}
     (absolute), {seconds} and {host}, all percent-encoded; other text stays as it is.
@@ -28,7 +28,7 @@ def time_link(path: str | Path, seconds: float, template: str | None = None) -> 
     if not template.strip():
         return None
     uri = urlsplit(Path(path).absolute().as_uri())
-    # A terminal checks the host, as the text may come from another machine. Windows reads it as a network share.
+    # Terminals check the host, since the text may come from another machine. Windows reads it as a network share.
     host = uri.netloc or ("" if os.name == "nt" else quote(socket.gethostname()))
     values = {
         "path": uri.path,
@@ -36,5 +36,5 @@ def time_link(path: str | Path, seconds: float, template: str | None = None) -> 
         "seconds": f"{max(seconds, 0.0):.3f}".rstrip("0").rstrip("."),
         "host": host,
     }
-    # What the sequence ends with (ESC, BEL) cannot be in it, whatever the template holds.
+    # Quoting keeps the terminators of the OSC sequence (ESC, BEL) out of the link, whatever the template holds.
     return quote(_FIELD.sub(lambda match: values[match[1]], template.strip()), safe=_PRINTABLE)

@@ -1,4 +1,4 @@
-"""The record of one trace: what the events of a model's text add up to."""
+"""The parsed trace: segments, reasoning and answer, built from the events of a model's text."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from vtcli.trace.parser import Event, parse_events
 
 @dataclass(frozen=True)
 class Segment:
-    """One stretch of video the model points at: seconds, what it saw, what it made of it ("" where it said nothing).
+    """One part of the video that the model cites: its times in seconds, caption and thinking ("" if missing).
 
-    `start` and `end` are None where the model gave no time that can be read.
+    `start` and `end` are None if the model gave no readable time.
     """
 
     start: float | None
@@ -24,7 +24,7 @@ class Segment:
 
     @property
     def span(self) -> tuple[float, float] | None:
-        """(start, end) in seconds, None where the model gave no time that can be read."""
+        """(start, end) in seconds; None if the model gave no readable time."""
         return None if self.start is None or self.end is None else (self.start, self.end)
 
     def as_json(self) -> dict[str, Any]:
@@ -35,12 +35,13 @@ class Segment:
 class Trace:
     """A parsed trace.
 
-    `segments`: in the order written; captions and thinks belong to the last time before them.
-    `reasoning`: the text outside the tags, a line for each stretch; a think before any time (Video-R1) is reasoning,
-    and so is a time's content that is none.
-    `answer`: the last closed answer that is not empty (the paper's evaluation takes the last, its reward the
-    first); else one cut at the end; "" where there is none. A text without any markup is all answer.
-    `text`: the raw text. `format_ok`: whether it earns the paper's format reward.
+    - `segments`: in the order written. Captions and thinks belong to the last time before them.
+    - `reasoning`: the text outside the tags, one line per stretch. A think before any time (Video-R1) and the content
+      of a time that cannot be read also count as reasoning.
+    - `answer`: the last closed answer that is not empty (the paper's evaluation takes the last, its reward the first);
+      otherwise the last unclosed answer that is not empty; otherwise "". A text without any markup is all answer.
+    - `text`: the raw text.
+    - `format_ok`: whether the text earns the paper's format reward.
     """
 
     segments: tuple[Segment, ...]
@@ -51,12 +52,12 @@ class Trace:
 
 
 def parse_trace(text: str) -> Trace:
-    """The trace of a whole text."""
+    """Returns the trace of a complete text."""
     return build_trace(parse_events(text))
 
 
 def build_trace(events: Iterable[Event]) -> Trace:
-    """The trace of a parser's events, from the first to those of `close`."""
+    """Returns the trace of all events of a parser, up to those of `close`."""
     builder = _Builder()
     for event in events:
         builder.add(event)
@@ -81,14 +82,14 @@ class _Answer:
 
 
 class _Builder:
-    """Sends each event's text to the list it belongs to; lists are joined once, at the end."""
+    """Appends each event's text to the list of its element; the lists are joined once, at the end."""
 
     def __init__(self) -> None:
         self._raw: list[str] = []
         self._drafts: list[_Draft] = []
         self._prose: list[list[str]] = []
         self._answers: list[_Answer] = []
-        self._sink: list[str] | None = None  # where the text of the element at hand goes
+        self._sink: list[str] | None = None  # the list that receives the text of the current element
         self._markup = False
 
     def add(self, event: Event) -> None:

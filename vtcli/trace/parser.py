@@ -1,13 +1,13 @@
-"""Model text → events, as it arrives: free text, `<time>`, `<caption>`, `<think>` and `<answer>`.
+"""Parse model text into events as it arrives: free text, `<time>`, `<caption>`, `<think>` and `<answer>`.
 
-The events' `raw` joined give back the input exactly, however the stream was cut and however broken the markup is.
-Rules for broken markup (as in outputs of Video-Thinker, Qwen2.5-VL, Video-R1 and others):
+The concatenated `raw` of all events equals the input exactly, however the stream was split and however broken the
+markup is. Rules for broken markup (as in outputs of Video-Thinker, Qwen2.5-VL, Video-R1 and others):
 
-- names are case-insensitive; `<thinking>` is `<think>`; Open-o3-Video's `<t>` is a time outside the other tags;
-- an opening tag ends whatever is open, which was then never closed. Inside an answer or for `<t>`, times are inline:
-  their tags are markup and their content is the text around them;
-- a closing tag that closes nothing is markup without effect;
-- `<time>` that no tag ends within 64 characters is no time but free text.
+- Names are case-insensitive. `<thinking>` is `<think>`. Open-o3-Video's `<t>` is a time outside the other elements.
+- An opening tag ends the open element, which then counts as unclosed. Exception: a time inside an answer, and `<t>`
+  inside a caption or think, are inline; their tags are markup, and their content belongs to the enclosing element.
+- A closing tag without a matching open element is markup without effect.
+- A `<time>` that no tag ends within 64 characters is free text, not a time.
 """
 
 from __future__ import annotations
@@ -36,11 +36,13 @@ _LONGEST_TIME = 64
 
 @dataclass(frozen=True, slots=True)
 class Event:
-    """A stretch of the stream.
+    """One part of the stream.
 
-    `raw`: its exact characters. `text`: what of them is content ("" for a tag; a time's inside, trimmed).
-    `opens`/`closes`: a caption, think or answer begins or ends here, with the text between in further events
-    as it arrives. `cut`: it ended without its closing tag. `start`/`end`: seconds of a time that can be read.
+    - `raw`: its exact characters.
+    - `text`: the content among them ("" for a tag; for a time, the trimmed text between its tags).
+    - `opens`/`closes`: a caption, think or answer begins or ends here. The text between arrives in separate events.
+    - `cut`: the element ended without its closing tag.
+    - `start`/`end`: the seconds of a readable time.
     """
 
     kind: Kind
@@ -54,20 +56,20 @@ class Event:
 
 
 class TraceParser:
-    """Incremental parser. `feed` each piece of text, then `close` once; both return the events that became certain.
+    """Incremental parser. `feed` each piece of text, then `close` once; both return the events that are now certain.
 
-    Only what may be the beginning of a tag (at most 10 characters) and an open `<time>` are held back.
+    Only a possible beginning of a tag (at most 10 characters) and an open `<time>` are held back.
     """
 
     def __init__(self) -> None:
         self._kind: Kind = "text"
-        self._held = ""  # what may be the beginning of a tag
+        self._held = ""  # a possible beginning of a tag
         self._time_tag = ""
         self._time = ""  # the content of the open <time>, at most _LONGEST_TIME characters
         self._events: list[Event] = []
 
     def feed(self, chunk: str) -> list[Event]:
-        """The events of `chunk` and of what was held back before it."""
+        """Returns the events of `chunk` and of the text held back before it."""
         data = self._held + chunk
         position = 0
         for tag in _TAG.finditer(data):
@@ -80,9 +82,9 @@ class TraceParser:
         return self._take()
 
     def close(self) -> list[Event]:
-        """The events of what is left; an element still open is marked as cut."""
+        """Returns the events of the remaining text; marks an element that is still open as cut."""
         held, self._held = self._held, ""
-        # A tag cut at the token limit is markup; a lone "<" is not, except where a time was being written.
+        # A tag cut at the token limit is markup; a lone "<" is markup only inside an open time.
         if len(held) > 2 or held == "</" or (held and self._kind == "time"):
             self._end_cut_time()
             self._add(Event(self._kind, held))
@@ -152,14 +154,14 @@ class TraceParser:
             self._end_time("", cut=True)
 
     def _release_time(self) -> None:
-        """The open `<time>` is none: its content is free text."""
+        """Treats the open `<time>` as free text."""
         content, self._kind, self._time = self._time, "text", ""
         self._add(Event("text", self._time_tag))
         self._content(content)
 
 
 def _certain(data: str, position: int) -> int:
-    """Where in data[position:] the beginning of a tag may stand at the end; len(data) if none does."""
+    """Returns the index in data[position:] of a possible partial tag at the end; len(data) if there is none."""
     start = data.rfind("<", max(position, len(data) - _LONGEST_TAG + 1))
     if start >= 0 and any(tag.startswith(data[start:].lower()) for tag in _TAGS):
         return start
@@ -167,6 +169,6 @@ def _certain(data: str, position: int) -> int:
 
 
 def parse_events(text: str) -> list[Event]:
-    """All events of a whole text."""
+    """Returns all events of a complete text."""
     parser = TraceParser()
     return parser.feed(text) + parser.close()

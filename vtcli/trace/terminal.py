@@ -1,4 +1,4 @@
-"""Shows a trace on a terminal as it is written: times as links, captions, thinking dimmed."""
+"""Show a trace on a terminal as it is generated: times as links, captions, dimmed thinking."""
 
 from __future__ import annotations
 
@@ -37,9 +37,9 @@ def links_shown(console: Console) -> bool:
 class TraceRenderer:
     """Renders a parser's events on `console` (stderr, by convention); call `close` at the end or when interrupted.
 
-    `video_path` makes times links; `offset` seconds (a window's start) are added to what is shown and linked.
-    The answer is left to the caller, for stdout, unless `answer` is set. Model text is data: control characters are
-    made visible and Rich markup is not interpreted.
+    With `video_path`, times become links. `offset` seconds (a window's start) are added to the times shown and linked.
+    The answer is left to the caller, for stdout, unless `answer` is set. Model text is untrusted: control characters
+    are made visible and Rich markup is not interpreted.
     """
 
     def __init__(
@@ -54,14 +54,14 @@ class TraceRenderer:
         self._hang = 0  # the column of the captions under the last time
 
     def event(self, event: Event) -> None:
-        """Shows what `event` adds."""
+        """Prints the content of `event`."""
         if event.kind == "time":
             self._time(event)
             return
         if event.kind == "answer" and not self._answer:
             return
         if event.kind == "text" != self._kind and not event.text.strip():
-            return  # the blanks between a time and its caption
+            return  # whitespace between a time and its caption
         if event.opens or event.kind != self._kind:
             self._begin(event.kind)
         self._wrap.write(sanitise(event.text))

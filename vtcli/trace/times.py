@@ -1,4 +1,4 @@
-"""What a model writes inside `<time>`, read as seconds, and seconds written as people read them."""
+"""Parse the times a model writes inside `<time>` into seconds, and format seconds for people."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ _RANGE = re.compile(
 
 
 def parse_range(text: str) -> tuple[float, float] | None:
-    """Start and end in seconds of `MM:SS-MM:SS`, `H:MM:SS`, `0.0-5.0 seconds`, `12.3s` and their like.
+    """Returns start and end in seconds of `MM:SS-MM:SS`, `H:MM:SS`, `0.0-5.0 seconds`, `12.3s` and similar forms.
 
-    The paper's traces hold `mm:ss-mm:ss`; the base model writes `0.0-5.0 seconds`. Dashes of any kind, `~`, arrows
-    and `to` separate; a single time is a point (start equals end). A reversed range is the same stretch of video,
-    so its ends are swapped. `00:75` is 75 seconds, as models that count past the minute mean it.
-    None for anything else (`start_time-end_time`, `the beginning`, several ranges).
+    The paper's traces hold `mm:ss-mm:ss`; the base model writes `0.0-5.0 seconds`. Separators are dashes of any kind,
+    `~`, arrows and words such as `to`. A single time is a point (start equals end). A reversed range denotes the same
+    part of the video, so its ends are swapped. `00:75` is 75 seconds, as meant by models that count past the minute.
+    Anything else (`start_time-end_time`, `the beginning`, several ranges) gives None.
     """
     match = _RANGE.fullmatch(unicodedata.normalize("NFKC", text).strip())
     if match is None:
@@ -29,12 +29,12 @@ def parse_range(text: str) -> tuple[float, float] | None:
 
 
 def _seconds(hours: str | None, minutes: str | None, seconds: str) -> float:
-    # One rounding for the whole: 0.1 + 60 would otherwise carry the error of the sum.
+    # Round once, after the sum: 0.1 + 60 would otherwise carry a floating-point error.
     return round(int(hours or 0) * 3600 + int(minutes or 0) * 60 + float(seconds.replace(",", ".")), 6)
 
 
 def format_time(seconds: float) -> str:
-    """`00:02`, `1:02:03`, and `00:02.5` where there is a fraction (hundredths at most); `-` before the start."""
+    """Formats as `00:02`, `1:02:03`, or `00:02.5` with a fraction (at most hundredths); `-` before negative times."""
     hundredths = round(abs(seconds) * 100)
     minutes, rest = divmod(hundredths, 6000)
     hours, minutes = divmod(minutes, 60)
@@ -44,6 +44,6 @@ def format_time(seconds: float) -> str:
 
 
 def format_range(start: float, end: float) -> str:
-    """`00:02-00:04` with an en dash, or one time where both ends read the same."""
+    """Formats as `00:02-00:04` with an en dash, or as one time if both ends read the same."""
     first, last = format_time(start), format_time(end)
     return first if first == last else f"{first}\u2013{last}"

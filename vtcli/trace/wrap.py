@@ -1,4 +1,4 @@
-"""Wraps a stream of text to the console's width while it arrives, word by word, with a hanging indent."""
+"""Wrap a stream of text to the console's width as it arrives, word by word, with a hanging indent."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from rich.style import Style
 from rich.text import Text
 
 _PIECES = re.compile(r"\s+|\S+")
-_JOINER = "\u200d"  # zero width: makes one emoji of two
+_JOINER = "\u200d"  # zero-width joiner: combines two emoji into one
 
 
 class WordWrap:
-    """Prints paragraphs on `console`; only the word being written is held back, never more than a line.
+    """Prints paragraphs on `console`; only the current word is held back, never more than a line.
 
-    Wide (CJK) characters may be broken between, as they are written without blanks. Not a terminal: nothing is
+    Lines may break between wide (CJK) characters, as CJK text has no spaces. If `console` is not a terminal, nothing is
     wrapped. The text must be free of control characters (see text.sanitise).
     """
 
@@ -27,12 +27,12 @@ class WordWrap:
         self._style = Style()
         self._indent = 0
         self._column = 0
-        self._gap = ""  # what goes before the next word: blanks, or a line break
+        self._gap = ""  # what precedes the next word: spaces or a line break
         self._word = ""
         self._out: list[str] = []
 
     def paragraph(self, indent: int, style: Style, same_line: bool = False) -> None:
-        """What follows begins a new line, or goes on in this one, in `style`, indented by `indent` columns."""
+        """Starts a paragraph in `style`, indented by `indent` columns, on a new line or the same one."""
         self._end_word()
         self._flush()
         if not same_line:
@@ -48,7 +48,7 @@ class WordWrap:
         return self._column + 2
 
     def write(self, text: str) -> None:
-        """Adds `text` to the paragraph; runs of blanks are one, and leading ones none."""
+        """Adds `text` to the paragraph; collapses runs of whitespace and drops leading whitespace."""
         for piece in _PIECES.findall(text):
             if piece.isspace():
                 self._end_word()

@@ -1,1 +1,1 @@
-"""`vt train`: SFT and GRPO on videos by recipe (docs/train.md). `tiny` makes the embedded demo model from nothing."""
+"""`vt train`: SFT and GRPO on videos from a recipe (docs/train.md). `tiny` makes the embedded model from scratch."""

@@ -1,4 +1,4 @@
-"""One process trains in a run's folder at a time."""
+"""Lets only one process at a time train in a run's folder."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ _NAME = ".lock"
 
 @contextmanager
 def alone_in(folder: Path) -> Iterator[None]:
-    """Makes `folder` and holds it for as long as the context lasts; left empty, it is removed again.
+    """Creates `folder` and holds its lock while the context lasts; removes the folder again if it is left empty.
 
-    The system ends the hold with the process, however that ends. Raises TrainError where another process has it.
+    The system releases the lock when the process ends, however it ends. Raises TrainError if another process holds it.
     """
     from filelock import FileLock, Timeout
 
@@ -23,7 +23,7 @@ def alone_in(folder: Path) -> Iterator[None]:
     folder.mkdir(parents=True, exist_ok=True)
     lock = FileLock(folder / _NAME, timeout=0)
     try:
-        with suppress(NotImplementedError):  # some network disks
+        with suppress(NotImplementedError):  # some network disks cannot lock
             lock.acquire()
     except Timeout as error:
         raise TrainError(

@@ -1,4 +1,4 @@
-"""Encoded records → tensors for one forward: a padded batch for SFT, shared prompts for GRPO."""
+"""Builds the tensors of one forward pass from encoded records: a padded batch for SFT, shared prompts for GRPO."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 IGNORED = -100
-"""The label of a token that is not learned, as torch's cross entropy has it."""
+"""Label of a token that is not learned: the `ignore_index` of torch's cross entropy."""
 
 
 class Collator:
-    """Numbers of records → a batch for SFT. Picklable, for data workers."""
+    """Turns record numbers into an SFT batch. Picklable, for data loader workers."""
 
     def __init__(self, encoder: Encoder, records: Sequence[Record], pad: int) -> None:
         self.encoder, self.records, self.pad = encoder, records, pad
@@ -30,10 +30,10 @@ class Collator:
 
 
 def sft_batch(examples: Sequence[Example], pad: int) -> dict[str, Tensor]:
-    """B examples, filled up on the right: only the replies are labels.
+    """Batches B examples, padded on the right; only the replies are labels.
 
-    input_ids, attention_mask, labels (B, L); position_ids (3, B, L); pixel_values_videos and video_grid_thw where
-    there are videos, pixel_values and image_grid_thw where there are pictures.
+    input_ids, attention_mask, labels (B, L); position_ids (3, B, L). If there are videos, also pixel_values_videos and
+    video_grid_thw; if there are pictures, pixel_values and image_grid_thw.
     """
     import torch
 
@@ -54,7 +54,7 @@ def sft_batch(examples: Sequence[Example], pad: int) -> dict[str, Tensor]:
 
 
 def videos(prompts: Sequence[Encoded]) -> dict[str, Tensor]:
-    """The videos and pictures of all prompts, under the names of transformers' forward; {} where there are none."""
+    """Joins the videos and pictures of all prompts, under the names of transformers' forward; {} if there are none."""
     import torch
 
     found = {}
@@ -68,11 +68,12 @@ def videos(prompts: Sequence[Encoded]) -> dict[str, Tensor]:
 
 
 def shared_batch(prompts: Sequence[Encoded], completions: Sequence[Sequence[Tensor]], pad: int) -> dict[str, Any]:
-    """One row a prompt: the prompt once, then its completions side by side, none seeing another.
+    """Batches one row per prompt: the prompt once, then its completions side by side, unseen by each other.
 
-    The prompt's last token stands again before each completion, because its first token is foretold there. Keys as of
-    `sft_batch`, but attention_mask is `Branches` for each kind of layer, for a model that `use_shared` prepared, and
-    labels are shifted already: shift_labels[i] is what follows token i. The labels' order is that of the completions.
+    The prompt's last token is repeated before each completion, because it predicts the completion's first token. Keys
+    are those of `sft_batch`, except that attention_mask holds `Branches` for each kind of layer, for a model prepared
+    by `use_shared`, and labels are already shifted: shift_labels[i] is the token after token i. The labels are in the
+    order of the completions.
     """
     import torch
 
@@ -94,7 +95,7 @@ def shared_batch(prompts: Sequence[Encoded], completions: Sequence[Sequence[Tens
 
 
 def _row(prompt: Encoded, completions: Sequence[Tensor]) -> tuple[Tensor, Tensor, Tensor]:
-    """Ids (L,), positions (3, L) and labels (L,)."""
+    """Returns the ids (L,), positions (3, L) and labels (L,) of one row."""
     import torch
 
     known, where = torch.from_numpy(prompt.ids), torch.from_numpy(prompt.positions)

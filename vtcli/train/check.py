@@ -1,4 +1,4 @@
-"""Everything that can be wrong with training data, found before anything is trained: counted, and listed."""
+"""Finds everything that can be wrong with training data before training begins, counts it and lists it."""
 
 from __future__ import annotations
 
@@ -23,9 +23,10 @@ Progress = Callable[[int, int], None]
 
 @dataclass(frozen=True)
 class Checked:
-    """What may be trained on, what is kept apart for evaluation, and what neither can be.
+    """Records to train on, records held out for evaluation, and the problems of records that cannot be used.
 
-    train_sizes, held_out_sizes: of these, in their order. notes: what reading the videos found, each once.
+    train_sizes, held_out_sizes: sizes of these records, in the same order. notes: warnings from reading the videos,
+    each once.
     """
 
     train: tuple[Record, ...]
@@ -38,21 +39,24 @@ class Checked:
 
     @property
     def tokens(self) -> int:
-        """The most a prompt has."""
+        """Tokens of the longest prompt."""
         return max((size.prompt for size in (*self.train_sizes, *self.held_out_sizes)), default=0)
 
     @property
     def whole(self) -> int:
-        """The most a prompt has with the reply to learn."""
+        """Tokens of the longest prompt and reply together."""
         return max((size.prompt + size.reply for size in (*self.train_sizes, *self.held_out_sizes)), default=0)
 
     def counts(self) -> dict[str, int]:
-        """Problems by kind, the commonest first."""
+        """Counts problems by kind, the most frequent kind first."""
         return dict(Counter(problem.kind for problem in self.problems).most_common())
 
 
 def check(read: Read, encoder: Encoder, data: Data, sft: Sft | None, progress: Progress | None = None) -> Checked:
-    """Opens every video and measures every prompt; with data.check "decode" reads all frames too, which keeps them."""
+    """Opens every video and measures every prompt.
+
+    With data.check "decode" it also decodes all frames, which fills the frame cache if there is one.
+    """
     problems, notes = list(read.problems), dict[str, None]()
     videos = _videos(read.records, encoder, data, progress)
     good: list[tuple[Record, Size]] = []
@@ -65,7 +69,7 @@ def check(read: Read, encoder: Encoder, data: Data, sft: Sft | None, progress: P
         shown = [each for each in found if isinstance(each, _Shown)]
         grids = tuple(each.grid for each in shown)
         beyond = sum(video_token_count(grid, encoder.checkpoint.merge_size) - 1 for grid in grids)
-        tokens = len(encoder.prompt_ids(record)) + beyond  # one token stands for each there
+        tokens = len(encoder.prompt_ids(record)) + beyond  # prompt_ids holds one placeholder token for each
         reply = len(encoder.reply_ids(record))
         if tokens > data.max_prompt_tokens:
             problems.append(Problem(record.place, "long", f"{tokens} prompt tokens, data.max_prompt_tokens allows "
@@ -79,7 +83,7 @@ def check(read: Read, encoder: Encoder, data: Data, sft: Sft | None, progress: P
             notes |= dict.fromkeys(note for each in shown for note in each.warnings)
     kept = min(data.held_out, len(good) // 2)
     step = len(good) / kept if kept else 0
-    apart = {int(i * step) for i in range(kept)}  # spread over the files
+    apart = {int(i * step) for i in range(kept)}  # spread evenly over the files
     train = [each for i, each in enumerate(good) if i not in apart]
     held_out = [each for i, each in enumerate(good) if i in apart]
     return Checked(
@@ -94,7 +98,7 @@ def check(read: Read, encoder: Encoder, data: Data, sft: Sft | None, progress: P
 
 
 def list_problems(problems: Sequence[Problem], file: Path) -> None:
-    """Writes all problems, a JSON object a line; where there are none, no such file is left."""
+    """Writes all problems to `file`, one JSON object per line; removes the file if there are none."""
     if not problems:
         file.unlink(missing_ok=True)
         return
@@ -104,7 +108,7 @@ def list_problems(problems: Sequence[Problem], file: Path) -> None:
 
 @dataclass(frozen=True)
 class _Shown:
-    """What the model is shown of a video, and what reading it found."""
+    """What the model is shown of a video, and the warnings from reading it."""
 
     grid: Grid
     warnings: tuple[str, ...]
@@ -113,7 +117,7 @@ class _Shown:
 def _videos(
     records: Iterable[Record], encoder: Encoder, data: Data, progress: Progress | None
 ) -> dict[tuple[Path, bool], _Shown | str]:
-    """What is shown of every video, and of every picture (True), or why it cannot be read."""
+    """Maps every video, and every picture (True), to what is shown of it or to the reason it cannot be read."""
     store = encoder.store
     videos = shown_files(records)
     stores: SimpleQueue[FrameStore] = SimpleQueue()

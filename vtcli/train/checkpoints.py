@@ -1,4 +1,4 @@
-"""Checkpoints of a stage: written aside, complete when they get their name, and never written over."""
+"""Checkpoints of a stage: written aside, renamed once complete, and never overwritten in place."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _NAME = re.compile(r"checkpoint-(\d+)")
 
 
 def finish(aside: Path, place: Path) -> None:
-    """Gives a checkpoint that lies complete in `aside` its name, once all of it is on the disk."""
+    """Flushes the complete checkpoint in `aside` to the disk, then renames it to `place`."""
     sizes = {}
     for file in sorted(path for path in aside.rglob("*") if path.is_file()):
         with file.open("rb+") as stream:
@@ -24,21 +24,21 @@ def finish(aside: Path, place: Path) -> None:
         json.dump(sizes, stream, indent=1)
         stream.flush()
         os.fsync(stream.fileno())
-    if place.exists():  # of a run that was resumed from before it
+    if place.exists():  # left by a run that was then resumed from an earlier step
         shutil.rmtree(place)
     aside.rename(place)
     _sync_folder(place.parent)
 
 
 def step_of(checkpoint: Path) -> int:
-    """The step a checkpoint was made at, from its name."""
+    """Returns the step at which a checkpoint was made, from its name."""
     match = _NAME.fullmatch(checkpoint.name)
     assert match
     return int(match[1])
 
 
 def complete(folder: Path) -> list[Path]:
-    """The checkpoints in `folder` that are whole, by step; what a crash left aside is none."""
+    """Lists the complete checkpoints in `folder` by step; ignores what a crash left aside."""
     if not folder.is_dir():
         return []
     found = [place for place in folder.iterdir() if _NAME.fullmatch(place.name) and is_whole(place)]
@@ -46,7 +46,7 @@ def complete(folder: Path) -> list[Path]:
 
 
 def is_whole(place: Path) -> bool:
-    """Whether every file that was written is there, as long as it was."""
+    """Whether every file of the manifest exists with the size it was written with."""
     try:
         sizes = json.loads((place / MANIFEST).read_text(encoding="utf-8"))
         return all((place / name).stat().st_size == size for name, size in sizes.items())
@@ -61,7 +61,7 @@ def rotate(folder: Path, keep: int) -> None:
 
 
 def _sync_folder(folder: Path) -> None:
-    if os.name == "nt":  # folders cannot be opened there
+    if os.name == "nt":  # Windows cannot open folders
         return
     handle = os.open(folder, os.O_RDONLY)
     try:

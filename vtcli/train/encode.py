@@ -1,4 +1,4 @@
-"""Records → what the model is given: token ids, positions, patches, by the very code that `vt ask` runs."""
+"""Encodes records as model input (token ids, positions, patches) with the same code that `vt ask` runs."""
 
 from __future__ import annotations
 
@@ -19,17 +19,17 @@ from vtcli.video.patches import patchify
 
 
 def image_token_id(checkpoint: Checkpoint) -> int:
-    """The id of `<|image_pad|>`; the family's where config.json does not tell."""
+    """Returns the id of `<|image_pad|>`, or the family's id if config.json has none."""
     return int(checkpoint.config.get("image_token_id", 151655))
 
 
 @dataclass(frozen=True, eq=False)
 class Encoded:
-    """A prompt as the model sees it. L tokens; V videos or pictures.
+    """A prompt as the model sees it, with L tokens and V videos or pictures.
 
-    ids (L,), positions (3, L); patches float32 (rows, columns) of all videos one after the other; grids int64 (V, 3).
-    pictures: whether they are pictures. token_id: what stands for them in `ids`.
-    `next_position` is where the reply begins, the same on all axes.
+    ids (L,), positions (3, L). patches: float32 (rows, columns) of all videos, one after the other. grids: int64
+    (V, 3). token_id: the placeholder of a video or picture in `ids`. pictures: whether these are pictures.
+    next_position: where the reply begins, the same on all axes.
     """
 
     ids: Ids
@@ -46,34 +46,34 @@ class Encoded:
 
 @dataclass(frozen=True, eq=False)
 class Example:
-    """A prompt with the reply to learn: its ids, the end of the turn included."""
+    """A prompt and the ids of the reply to learn, including the token that ends the turn."""
 
     prompt: Encoded
     reply: Ids
 
 
 class Encoder:
-    """Encodes records for one checkpoint under one recipe. Picklable; each process opens videos for itself."""
+    """Encodes records for one checkpoint under one recipe. Picklable; each process opens its own videos."""
 
     def __init__(self, checkpoint: Checkpoint, tokenizer: Tokenizer, recipe: Recipe, store: FrameStore) -> None:
         self.checkpoint, self.tokenizer, self.recipe, self.store = checkpoint, tokenizer, recipe, store
 
     @classmethod
     def of(cls, checkpoint: Checkpoint, recipe: Recipe, kept: Path | None) -> Encoder:
-        """With the checkpoint's own tokenizer; frames are kept in the folder `kept`, if any."""
+        """Makes an encoder with the checkpoint's own tokenizer; `kept` is the folder of the frame cache, if any."""
         store = FrameStore(frame_request(recipe.frames, checkpoint), kept, picture_pixels(recipe.frames, checkpoint))
         return cls(checkpoint, Tokenizer(checkpoint.path), recipe, store)
 
     def prompt_ids(self, record: Record) -> list[int]:
-        """Ids of the prompt, one video token a video."""
+        """Returns the ids of the prompt, with one placeholder token per video."""
         return self.tokenizer.encode_prompt(prompt_of(record, self.recipe.prompt))[1]
 
     def reply_ids(self, record: Record) -> list[int]:
-        """Ids of the reply to learn and the token that ends it."""
+        """Returns the ids of the reply to learn and of the token that ends it."""
         return [*self.tokenizer.encode(target_of(record, self.recipe)), self.checkpoint.eos_token_ids[0]]
 
     def prompt(self, record: Record, shuffle: int | None = None) -> Encoded:
-        """The prompt with its videos; `shuffle` seeds an order their frames are put in. Raises VideoError."""
+        """Encodes the prompt with its videos; `shuffle` seeds a random order of their frames. Raises VideoError."""
         pictures = bool(record.pictures)
         clips = [self.store.clip(file, pictures) for file in record.shown]
         if shuffle is not None:
@@ -82,12 +82,12 @@ class Encoder:
         return self.encode(self.prompt_ids(record), clips, pictures)
 
     def encode(self, prompt_ids: list[int], clips: list[Clip], pictures: bool = False) -> Encoded:
-        """Prompt ids, one video token a video, and the videos themselves; or all of pictures."""
+        """Encodes prompt ids, with one placeholder token per clip, and the clips: all videos or all pictures."""
         of = self.checkpoint
         token = image_token_id(of) if pictures else of.video_token_id
         sizes = of.patch_size, of.temporal_patch_size, of.merge_size
         cut = [patchify(clip.pixels, of.image_mean, of.image_std, *sizes) for clip in clips]
-        # A picture is a video of one moment: its cells' time stays, and the text after it resumes as after any.
+        # A picture is a video of one moment: its tokens share one time step, and text continues as after any video.
         shapes = [Shape(grid, clip.second_per_grid) for (_, grid), clip in zip(cut, clips, strict=True)]
         ids = expand(prompt_ids, shapes, token, of.merge_size)
         positions = number(
@@ -103,5 +103,5 @@ class Encoder:
         return Encoded(ids, positions, patches, grids, token, pictures)
 
     def example(self, record: Record) -> Example:
-        """The prompt and the reply to learn. Raises VideoError."""
+        """Encodes the prompt and the reply to learn. Raises VideoError."""
         return Example(self.prompt(record), np.array(self.reply_ids(record), np.int64))

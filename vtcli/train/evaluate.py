@@ -1,4 +1,4 @@
-"""Scores on held-out records while training: greedy replies, judged by the rewards."""
+"""Scores held-out records during training: greedy replies, judged by the rewards."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from vtcli.train.rollout import Drawing, roll_out
 from vtcli.train.whole import with_whole_weights
 
 AT_ONCE = 16
-"""Records answered together."""
+"""Records answered in one batch."""
 
 
 def held_out_scores(
@@ -23,10 +23,10 @@ def held_out_scores(
     drawing: Drawing,
     tell: Callable[[int, int], None] | None = None,
 ) -> dict[str, float]:
-    """Shares of right answers and of valid format, and the mean overlap of times, 0 to 1, over all processes.
+    """Returns the shares of right answers and of valid format, and the mean IoU of times, 0 to 1, over all processes.
 
-    Draws nothing at random, so that evaluating changes no run. `tell` hears how many records of this process's are
-    answered.
+    Draws nothing at random, so evaluation does not change a run. `tell` receives how many of this process's records are
+    answered, and how many it has.
     """
     import torch
 
@@ -40,7 +40,7 @@ def held_out_scores(
 
 
 def shares(sums: Sequence[float]) -> dict[str, float]:
-    """What `greedy_sums` counted, as shares; {} of nothing."""
+    """Converts the sums of `greedy_sums` to shares; {} if there are no records."""
     count, right, valid, timed, overlap = sums
     if not count:
         return {}
@@ -57,7 +57,10 @@ def greedy_sums(
     at_once: int = AT_ONCE,
     tell: Callable[[int, int], None] | None = None,
 ) -> list[float]:
-    """Over `records`: how many, right, valid, with times, and the overlap of these. `tell` hears how many are done."""
+    """Sums over `records`: how many, right, valid, with times, and the overlap (IoU) of these.
+
+    `tell` receives how many are done, and how many there are.
+    """
     sums, form = [0.0] * 5, form_of(encoder.recipe.prompt)
     for begin in range(0, len(records), at_once):
         if tell:

@@ -1,4 +1,4 @@
-"""Videos → the frames a model is trained on: those `vt ask` would show it, read once and kept on disk."""
+"""Reads the frames that a model is trained on, the ones `vt ask` would show it, once and caches them on disk."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ from vtcli.video.guard import Guard
 from vtcli.video.sampling import FramePlan, FrameRequest, plan_frames
 
 VERSION = "1"
-"""Of what is kept; frames kept by another are read anew."""
+"""Version of the cached files; frames cached by another version are read again."""
 
 
 @dataclass(frozen=True, eq=False)
 class Clip:
     """Frames uint8 (N, height, width, 3) and the seconds between pairs of them, or one picture and 0.
 
-    warnings: what reading found.
+    warnings: from reading the file.
     """
 
     pixels: npt.NDArray[np.uint8]
@@ -37,22 +37,22 @@ class Clip:
 
 
 def frame_request(frames: Frames, checkpoint: Checkpoint) -> FrameRequest:
-    """What is asked of each video, within what the checkpoint was made for."""
+    """Returns the frames to request of each video, within the checkpoint's limits."""
     low, high = checkpoint.frame_pixels(frames.max_pixels)
     return FrameRequest(frames=frames.count, fps=frames.fps, min_pixels=low, max_pixels=high)
 
 
 def picture_pixels(frames: Frames, checkpoint: Checkpoint) -> tuple[int, int]:
-    """The least and most pixels of a picture, within what the checkpoint was made for."""
+    """Returns the least and most pixels of a picture, within the checkpoint's limits."""
     most = min(frames.picture_pixels, checkpoint.max_pixels)
     return min(checkpoint.min_pixels, most), most
 
 
 class FrameStore:
-    """Reads clips, and keeps them as safetensors files in `folder` (None: nowhere) under what they depend on.
+    """Reads clips and caches them as safetensors files in `folder` (None: no cache), keyed by all they depend on.
 
-    Safe to share between processes: files are written aside and moved into place. Each process, and each thread, uses
-    a store of its own, because reading goes by a child process (see `vtcli.video.guard`).
+    Processes can share the folder: files are written aside and moved into place. Each process, and each thread, needs a
+    store of its own, because a child process does the reading (see `vtcli.video.guard`).
     """
 
     def __init__(
@@ -62,7 +62,7 @@ class FrameStore:
         self._guard: Guard | None = None
 
     def clip(self, file: Path, is_picture: bool = False) -> Clip:
-        """The frames of the video in `file`, or the picture. Raises VideoError."""
+        """Returns the frames of the video in `file`, or the picture. Raises VideoError."""
         place = self._file(file, is_picture)
         if place is not None and (kept := _load(place)) is not None:
             return kept
@@ -72,15 +72,15 @@ class FrameStore:
         return clip
 
     def probe(self, video: Path) -> FramePlan:
-        """The frames `video` would be read for, without reading them. Raises VideoError."""
+        """Returns the plan of the frames to read from `video`, without reading them. Raises VideoError."""
         return plan_frames(self._reader().probe(video), self.request)
 
     def is_kept(self, file: Path, is_picture: bool = False) -> bool:
-        """Whether the frames of the video in `file`, or the picture, lie on the disk already."""
+        """Whether the frames of the video in `file`, or the picture, are already in the cache."""
         try:
             place = self._file(file, is_picture)
         except VideoError:
-            return True  # there is nothing to keep
+            return True  # a missing file leaves nothing to cache
         return place is not None and place.is_file()
 
     def close(self) -> None:
@@ -89,7 +89,7 @@ class FrameStore:
             self._guard.close()
             self._guard = None
 
-    def __getstate__(self) -> dict[str, Any]:  # what data workers get: no child of another process
+    def __getstate__(self) -> dict[str, Any]:  # data loader workers start a child of their own
         return self.__dict__ | {"_guard": None}
 
     def _reader(self) -> Guard:
@@ -122,7 +122,7 @@ class FrameStore:
 
 
 def _load(file: Path) -> Clip | None:
-    """A clip that was kept; None where there is none, or only a broken file."""
+    """Loads a cached clip; None if there is none, or only a broken file."""
     from safetensors import SafetensorError, safe_open
 
     try:
@@ -137,7 +137,7 @@ def _load(file: Path) -> Clip | None:
 
 
 def _save(clip: Clip, file: Path) -> None:
-    """Keeps a clip; where that fails (disk full) it is read again next time, and training goes on."""
+    """Caches a clip. If that fails (disk full), the clip is read again next time, and training goes on."""
     from safetensors.numpy import save
 
     told = json.dumps({"second_per_grid": clip.second_per_grid, "warnings": clip.warnings})

@@ -1,4 +1,4 @@
-"""Keys and values of completions that grow side by side: those of a prompt are kept once for all of its completions."""
+"""KV cache of completions that grow side by side; a prompt's keys and values are stored once for all of them."""
 
 from __future__ import annotations
 
@@ -10,12 +10,13 @@ if TYPE_CHECKING:
 
 
 class Growing:
-    """Stands where transformers' attention expects its Cache and, while completions grow, its mask.
+    """Takes the place of transformers' Cache and, while completions grow, of the attention mask.
 
-    Prompts of `lengths` tokens are read one by one, with `prompt` set to their number; then one token a row, a row a
-    completion, with `length` set to how many each has. Rows of a prompt stand together; `keep` drops some. Where
-    `index` is set, a tensor that holds `length`, attention looks over the whole capacity and masks what has not been
-    written: the same shapes at every step, as captured steps need them.
+    Prompts of `lengths` tokens are prefilled one by one, with `prompt` set to the prompt's number. Each decode step
+    then reads one token per row, one row per completion, with `length` set to the number of tokens each row already
+    has. The rows of a prompt are adjacent; `keep` drops some. If `index` is set, a tensor that holds `length`,
+    attention covers the whole capacity and masks what has not been written, so every step has the same shapes, as
+    captured steps require.
     """
 
     def __init__(self, lengths: Sequence[int], copies: int, capacity: int, device: Any) -> None:
@@ -33,8 +34,11 @@ class Growing:
         self._unseen = None if bool(before.all()) else ~before[:, None, None]  # (prompts, 1, 1, longest)
 
     def update(self, keys: Tensor, values: Tensor, layer: int, *_: object, **__: object) -> tuple[Tensor, Tensor]:
-        """Keeps keys and values (1 or rows, heads, tokens, size) of a layer; gives those of the prompt or the rows."""
-        new = keys.to(values.dtype), values  # under autocast only values come as they are computed with
+        """Stores the keys and values (1 or rows, heads, tokens, size) of a layer.
+
+        Returns those of the prompt or, while completions grow, those of the rows so far.
+        """
+        new = keys.to(values.dtype), values  # under autocast only values have the compute dtype
         heads, tokens, size = keys.shape[1:]
         if self.prompt is not None:
             if layer not in self._prompts:
@@ -44,7 +48,7 @@ class Growing:
                 kept[self.prompt, :, :tokens] = added[0]
             return new
         if layer not in self._own:
-            empty = values.new_zeros(2, len(values), heads, self._capacity, size)  # what is masked must be a number
+            empty = values.new_zeros(2, len(values), heads, self._capacity, size)  # masked entries must be finite
             self._own[layer] = empty[0], empty[1]
         own = self._own[layer]
         if self.index is not None:
@@ -56,13 +60,15 @@ class Growing:
         return own[0][:, :, : self.length + 1], own[1][:, :, : self.length + 1]
 
     def attend(self, layer: int, query: Tensor, keys: Tensor, values: Tensor) -> Tensor:
-        """Attention of one token a row to its prompt and to itself: query (rows, heads, 1, size) to (rows, 1, heads,
-        size), keys and values as `update` gave them."""
+        """Attends from one token per row to its prompt and to the row's own tokens.
+
+        Maps query (rows, heads, 1, size) to (rows, 1, heads, size); keys and values are what `update` returned.
+        """
         import torch
 
         prompt_keys, prompt_values = self._prompts[layer]
         rows, heads, _, size = query.shape
-        own = query.to(values.dtype).reshape(rows, keys.shape[1], -1, size) * size**-0.5  # by the keys that heads share
+        own = query.to(values.dtype).reshape(rows, keys.shape[1], -1, size) * size**-0.5  # grouped by shared key heads
         ahead = self._by_prompt(own) @ prompt_keys.transpose(2, 3)
         if self._unseen is not None:
             ahead = ahead.masked_fill(self._unseen, float("-inf"))
@@ -76,7 +82,7 @@ class Growing:
         return found.reshape(rows, 1, heads, size)
 
     def _by_prompt(self, rows: Tensor) -> Tensor:
-        """(rows, heads, n, size) to (prompts, heads, copies * n, size), zeros where a row is no more."""
+        """Maps (rows, heads, n, size) to (prompts, heads, copies * n, size), with zeros for dropped rows."""
         _, heads, each, size = rows.shape
         grid = rows
         if len(rows) < self._count * self._copies:
@@ -84,16 +90,16 @@ class Growing:
         return grid.view(-1, self._copies, heads, each, size).transpose(1, 2).reshape(self._count, heads, -1, size)
 
     def _by_row(self, grid: Tensor, each: int) -> Tensor:
-        """The way back."""
+        """Reverses `_by_prompt`."""
         _, heads, _, size = grid.shape
         rows = grid.view(-1, heads, self._copies, each, size).transpose(1, 2).reshape(-1, heads, each, size)
         return rows if len(self._place) == len(rows) else rows[self._place]
 
     def keep(self, rows: Tensor) -> None:
-        """Forgets the rows for which `rows` (rows,) is False."""
+        """Drops the rows for which `rows` (rows,) is False."""
         self._own = {number: (keys[rows], values[rows]) for number, (keys, values) in self._own.items()}
         self._place = self._place[rows]
 
     def get_seq_length(self, layer: int = 0) -> int:
-        """Tokens read; some releases of transformers ask."""
+        """Returns the tokens read so far; some releases of transformers call this."""
         return 0 if self.prompt is not None else self._longest + self.length

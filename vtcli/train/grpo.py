@@ -1,7 +1,8 @@
-"""GRPO on videos with TRL's GRPOTrainer, whose own way trains blind as soon as a prompt holds a video (docs/train.md).
+"""GRPO on videos with TRL's GRPOTrainer, whose own code trains blind as soon as a prompt holds a video (docs/train.md).
 
-A prompt and its video are encoded and read once for all completions of its group: in sampling (`roll_out`, or vLLM
-where the recipe says so), and in each pass that computes log-probabilities, with gradient or without (`shared_batch`).
+A prompt and its video are encoded and read once for all completions of its group: when completions are drawn
+(`roll_out`, or vLLM if the recipe says so), and in each pass that computes log-probabilities, with or without gradients
+(`shared_batch`).
 """
 
 from __future__ import annotations
@@ -36,7 +37,7 @@ from vtcli.train.whole import with_whole_weights
 class VideoGRPOTrainer(VideoTrainer, GRPOTrainer):  # type: ignore[misc]
     """TRL's trainer for records with videos; made by `grpo_trainer`.
 
-    What TRL hands from step to step is rows of tensors; the record of each row rides along as "rows".
+    TRL hands rows of tensors from step to step; "rows" holds the record number of each row.
     """
 
     watch: VisionWatch
@@ -49,7 +50,7 @@ class VideoGRPOTrainer(VideoTrainer, GRPOTrainer):  # type: ignore[misc]
     vllm: Vllm | None = None
     _buffered_inputs: Any
     _told: int | None = None
-    """The step whose weights vLLM has."""
+    """The step whose weights vLLM holds."""
 
     def _get_train_sampler(self, dataset: Any = None) -> Sampler[int]:
         return GroupSampler(
@@ -67,7 +68,10 @@ class VideoGRPOTrainer(VideoTrainer, GRPOTrainer):  # type: ignore[misc]
         return batch | {"rows": self._rows}
 
     def _prepare_inputs(self, generation_batch: Any) -> Any:
-        """As TRL's, without shuffling the rows: the completions of a prompt stay together, to be computed together."""
+        """Does what TRL's method does, without shuffling the rows.
+
+        The completions of a prompt stay together, so that they are computed together.
+        """
         every = self.args.steps_per_generation * self.num_iterations
         if self._step % every == 0 or self._buffered_inputs is None:
             batch = self._generate_and_score_completions(generation_batch)
@@ -79,7 +83,7 @@ class VideoGRPOTrainer(VideoTrainer, GRPOTrainer):  # type: ignore[misc]
         return super()._compute_loss(model, inputs)
 
     def complete(self) -> dict[str, Any]:
-        """Completions of the records in `self._rows`, as TRL's rollout functions give them."""
+        """Draws completions of the records in `self._rows`, in the format of TRL's rollout functions."""
         step, group = self.state.global_step, self.num_generations
         numbers = _groups(self._rows, group)
         encoded = [self._prompts[number] for number in numbers]
@@ -104,7 +108,7 @@ class VideoGRPOTrainer(VideoTrainer, GRPOTrainer):  # type: ignore[misc]
     def _draw(self, prompts: list[Encoded], copies: int, seeds: list[tuple[int, ...]]) -> list[list[int]]:
         if self.vllm is not None:
             return self._draw_by(self.vllm, prompts, copies, seeds)
-        if not self.recipe_stage.share:  # as TRL does it: every completion computes its prompt for itself
+        if not self.recipe_stage.share:  # as TRL does: every completion computes its own prompt
             seeds = [(*seed, 0) for seed in seeds]
         numbers = torch.cat([torch.from_numpy(dice(copies, self.drawing.max_tokens, *seed)) for seed in seeds]).numpy()
         if not self.recipe_stage.share:
@@ -118,7 +122,7 @@ class VideoGRPOTrainer(VideoTrainer, GRPOTrainer):  # type: ignore[misc]
     def _draw_by(
         self, vllm: Vllm, prompts: list[Encoded], copies: int, seeds: list[tuple[int, ...]]
     ) -> list[list[int]]:
-        """By vLLM with the weights of this step; one group of each call is held against the policy."""
+        """Draws with vLLM and this step's weights; checks one group per call against the policy."""
         step = self.state.global_step
         if self._told != step:
             with_whole_weights(self, vllm.load)
@@ -159,7 +163,7 @@ class VideoGRPOTrainer(VideoTrainer, GRPOTrainer):  # type: ignore[misc]
         compute_aux_loss: bool = False,
         **_: Any,
     ) -> tuple[torch.Tensor, torch.Tensor | None, None]:
-        """Log-probabilities (B, C) of the completions, and their entropies; zero where a completion has ended."""
+        """Returns log-probabilities (B, C) of the completions and their entropies; zero after a completion's end."""
         completions = input_ids[:, -logits_to_keep:]
         lengths = attention_mask[:, -logits_to_keep:].sum(-1).tolist()
         at_once = self.recipe_stage.per_device * self.num_generations
@@ -174,7 +178,7 @@ class VideoGRPOTrainer(VideoTrainer, GRPOTrainer):  # type: ignore[misc]
     def _score(
         self, model: Any, where: slice, completions: torch.Tensor, lengths: list[int]
     ) -> tuple[torch.Tensor, torch.Tensor | None]:
-        """Log-probabilities and entropies of some rows; those of one record share its prompt."""
+        """Returns log-probabilities and entropies of some rows; those of one record share its prompt."""
         rows, own = completions[where], lengths[where]
         cut = [row[:length].cpu() for row, length in zip(rows, own, strict=True)]
         key = (lambda i: self._rows[where][i]) if self.recipe_stage.share else None
@@ -201,7 +205,7 @@ class VideoGRPOTrainer(VideoTrainer, GRPOTrainer):  # type: ignore[misc]
 def grpo_trainer(
     model: Any, recipe: Recipe, records: Sequence[Record], encoder: Encoder, folder: str, devices: int = 1
 ) -> VideoGRPOTrainer:
-    """A trainer for `records`; `follow` is still to be called. Raises UsageError (batch, rewards)."""
+    """Makes a trainer for `records`; call `follow` before training. Raises UsageError (batch, rewards)."""
     stage = recipe.grpo
     assert isinstance(stage, Grpo)
     checkpoint = encoder.checkpoint
@@ -241,7 +245,7 @@ def grpo_trainer(
     for each in filter(None, (trainer.model, trainer.ref_model)):
         use_shared(each.get_base_model() if hasattr(each, "get_base_model") else each)
     trainer.watch = VisionWatch(trainer.model)
-    if (reference := trainer.ref_model) is not None:  # TRL loads it by itself
+    if (reference := trainer.ref_model) is not None:  # TRL loads it separately
         quicken(reference.model.visual)
     trainer.reference_watch = None if reference is None else VisionWatch(reference, "the reference model")
     if stage.rollouts == "vllm":
@@ -250,16 +254,16 @@ def grpo_trainer(
 
 
 def forbidden(encoder: Encoder) -> list[int]:
-    """Ids a completion must not hold: those that stand for pictures and videos, and have no embedding of their own."""
+    """Ids a completion must not hold: the placeholders of pictures and videos, and ids that the tokenizer lacks."""
     vocabulary = int(encoder.checkpoint.text_config["vocab_size"])
     beyond = range(encoder.tokenizer.vocabulary_size, vocabulary)
     ids = encoder.checkpoint.video_token_id, image_token_id(encoder.checkpoint), *beyond
-    # A small model that tells no id for pictures has none: the family's lies beyond its vocabulary.
+    # A small model whose config has no id for pictures uses none: the family's is beyond its vocabulary.
     return sorted({number for number in ids if number < vocabulary})
 
 
 def _reward_function(name: str, reward: Reward) -> Any:
-    """`reward` as TRL calls it: the trainer knows the groups the completions belong to."""
+    """Wraps `reward` as TRL calls it; the trainer knows the groups that the completions belong to."""
 
     def function(completions: list[Any], **_: Any) -> list[float]:
         groups: list[Group] = function.trainer._groups  # type: ignore[attr-defined]
@@ -270,7 +274,7 @@ def _reward_function(name: str, reward: Reward) -> Any:
 
 
 def _groups(rows: Sequence[int], group: int) -> list[int]:
-    """The record of each group of rows; a group is whole on its device."""
+    """Returns the record of each group of rows; a whole group is on one device."""
     assert all(len(set(rows[i : i + group])) == 1 for i in range(0, len(rows), group))
     return [rows[i] for i in range(0, len(rows), group)]
 
@@ -280,7 +284,7 @@ def _chunks(values: Sequence[Any], size: int) -> list[list[Any]]:
 
 
 def _runs(count: int, key: Any) -> list[list[int]]:
-    """0 … count - 1, neighbours of the same key together; each alone where there is no key."""
+    """Splits 0 … count - 1 into runs of neighbours with the same key; without a key, each number is alone."""
     if key is None:
         return [[i] for i in range(count)]
     return [list(group) for _, group in groupby(range(count), key)]

@@ -1,6 +1,6 @@
-"""Records of a data set on the hub → its files in the Hugging Face cache, of one commit, which a run keeps to.
+"""Fetches records of a data set on the hub into the Hugging Face cache, from one commit that a run keeps to.
 
-Fetched and checked as models are (`vtcli.models.download`). Videos are not fetched: most lie in archives.
+Files are fetched and checked as models are (`vtcli.models.download`). Videos are not fetched: most are in archives.
 """
 
 from __future__ import annotations
@@ -27,12 +27,12 @@ _FORM = re.compile(
 _SHOWN = 4
 
 Progress = Callable[[str, int, int], None]
-"""Told a data set's name, bytes here, and bytes in all."""
+"""Receives a data set's name, the bytes present, and the bytes in all."""
 
 
 @dataclass(frozen=True)
 class DataSet:
-    """`OWNER/NAME[@REVISION][:FILES]`: files of a data set, by default its only one. FILES may be a pattern."""
+    """`OWNER/NAME[@REVISION][:FILES]`: files of a data set, by default its only file. FILES may be a pattern."""
 
     text: str
     repository: str
@@ -51,7 +51,7 @@ class Fetched:
 
 
 def parse(text: str) -> DataSet | None:
-    """The data set that `text` names; None where it names a file, there or not."""
+    """Parses the name of a data set; None if `text` names a file, whether or not that exists."""
     match = _FORM.fullmatch(text)
     if match is None or Path(text).expanduser().exists():
         return None
@@ -61,10 +61,11 @@ def parse(text: str) -> DataSet | None:
 
 
 def fetch(source: DataSet, pinned: str | None, ask: bool, tell: Progress) -> Fetched:
-    """The files of `source`, fetched where they are not here; of the commit `pinned`, if any.
+    """Returns the files of `source`, from the commit `pinned` if given; fetches those that are not in the cache.
 
-    A commit that is here needs no network, nor does any revision where it must not be used (HF_HUB_OFFLINE) or unless
-    `ask`. Raises DataError (no such files, or several to choose from), and ModelError and VtError as downloads do.
+    A cached commit needs no network. Nor does any cached revision if the network must not be used (HF_HUB_OFFLINE) or
+    `ask` is False. Raises DataError (no such files, or several to choose from), and ModelError and VtError as downloads
+    do.
     """
     revision = pinned or source.revision
     is_fixed = bool(re.fullmatch("[0-9a-f]{40}", revision or ""))
@@ -88,7 +89,7 @@ def fetch(source: DataSet, pinned: str | None, ask: bool, tell: Progress) -> Fet
 
 
 def check_videos(fetched: Iterable[Fetched], records: Iterable[Record]) -> None:
-    """Raises DataError where videos would have to lie beside records in the cache, and do not."""
+    """Raises DataError if videos would have to be beside their records in the cache, and are not."""
     folders = {each.folder: each.source for each in fetched}
     for record in records if folders else ():
         for video in record.shown:
@@ -102,7 +103,7 @@ def check_videos(fetched: Iterable[Fetched], records: Iterable[Record]) -> None:
 
 
 def _kept(source: DataSet, revision: str | None) -> Fetched | None:
-    """What the cache has of a revision, by default of the one seen last; None unless all that is meant is there."""
+    """Looks up a revision in the cache, by default the last one seen; None unless all files of `source` are there."""
     folder = hub_cache.snapshot(hub_cache.repository_folder(source.repository, "dataset"), revision)
     if folder is None:
         return None
@@ -115,7 +116,7 @@ def _kept(source: DataSet, revision: str | None) -> Fetched | None:
 
 
 def _note_names(folder: Path, names: Iterable[str]) -> None:
-    """Writes down what a commit holds: the cache alone does not tell whether it has all of it."""
+    """Records the files of a commit, because the cache alone does not tell whether it holds all of them."""
     file = _names_file(folder)
     file.parent.mkdir(parents=True, exist_ok=True)
     write_whole(file, json.dumps(sorted(names)))
@@ -126,7 +127,7 @@ def _names_file(folder: Path) -> Path:
 
 
 def _chosen(source: DataSet, names: Iterable[str]) -> list[str]:
-    """Of the files there are, those that are meant. Raises DataError."""
+    """Selects from `names` the files that `source` means. Raises DataError."""
     there = sorted(names)
     if source.files is None:
         if len(there) == 1:

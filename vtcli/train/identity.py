@@ -1,4 +1,4 @@
-"""run.json: what a run is. Another recipe, model or other records in its folder are refused."""
+"""Records in run.json what a run is; its folder then refuses another recipe, another model or other records."""
 
 from __future__ import annotations
 
@@ -24,9 +24,9 @@ LIBRARIES = ("torch", "transformers", "trl", "peft", "accelerate", "datasets", "
 
 
 def begin_run(job: Job, base: Checkpoint, records: str, commits: Mapping[str, str], is_main: bool) -> dict[str, Any]:
-    """What the run is, as run.json tells it; `records` as of `records_fingerprint`.
+    """Returns the contents of run.json, which a new run writes; `records` comes from `records_fingerprint`.
 
-    Raises TrainError where the folder holds another run.
+    Raises TrainError if the folder holds another run.
     """
     told = {
         "schema": "vt.run/1",
@@ -49,7 +49,7 @@ def begin_run(job: Job, base: Checkpoint, records: str, commits: Mapping[str, st
 
 
 def _vllm(job: Job) -> dict[str, str]:
-    """Its version where it draws completions; its distribution has several names."""
+    """Returns vLLM's version if it draws completions; asks the module, as its distribution has several names."""
     if job.recipe.grpo is None or job.recipe.grpo.rollouts != "vllm":
         return {}
     import vllm
@@ -58,7 +58,7 @@ def _vllm(job: Job) -> dict[str, str]:
 
 
 def told_before(out: Path) -> dict[str, Any]:
-    """What run.json tells of the run in this folder, {} where there is none. Raises TrainError."""
+    """Reads the run.json of the run in this folder; {} if there is none. Raises TrainError."""
     try:
         told = json.loads(run_file(out).read_text(encoding="utf-8"))
     except FileNotFoundError:
@@ -71,11 +71,11 @@ def told_before(out: Path) -> dict[str, Any]:
 
 
 def run_file(out: Path) -> Path:
-    """Where a run's folder tells what it is."""
+    """Returns the path of run.json in a run's folder."""
     return out / "run.json"
 
 
-#: What may be another when a run goes on: it changes no number.
+#: Keys that may differ when a run resumes, because they change none of its numbers.
 _FREE = (
     "description",
     "model",
@@ -96,11 +96,11 @@ def _difference(before: dict[str, Any], now: dict[str, Any]) -> str:
         if before.get(name) != now[name]:
             return f"{what} are others" if name == "records" else f"{what} is another"
     spread = now.get("strategy")
-    if before.get("strategy", spread) != spread:  # the optimizer's state would not be found again
+    if before.get("strategy", spread) != spread:  # the optimizer's state could not be loaded
         return f"its weights are spread by {before['strategy']}, not {spread}"
     then = before.get("recipe")
     if isinstance(then, dict):
-        with suppress(UsageError):  # what its version did not know is at what it is by default
+        with suppress(UsageError):  # keys that its version did not have are at their defaults
             then = json.loads(json.dumps(recipe_of(then).as_json()))
     return _first_difference(then if isinstance(then, dict) else {}, now["recipe"], "")
 
@@ -119,7 +119,7 @@ def _first_difference(before: dict[str, Any], now: dict[str, Any], where: str) -
 
 
 def records_fingerprint(checked: Checked) -> str:
-    """The same for the same records in the same order, wherever they lie."""
+    """Hashes the records: equal for the same records in the same order, wherever their files are."""
     records = (*checked.train, *checked.held_out)
     told = [
         (r.problem, r.kind, r.answer, r.options, r.process, [file.name for file in r.shown], r.spans) for r in records

@@ -1,4 +1,4 @@
-"""What `vt train` is asked to do, and who follows how it goes."""
+"""What `vt train` is asked to do, and the interface of what follows its progress."""
 
 from __future__ import annotations
 
@@ -17,8 +17,11 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Job:
-    """What to run, and where. stages: those of the recipe where empty. skip_bad: train without records that cannot be
-    used, instead of stopping. dry_run: check and plan only."""
+    """What to run, and where.
+
+    stages: those to run; if empty, all of the recipe's. skip_bad: train without records that cannot be used, instead of
+    stopping. dry_run: check and plan only.
+    """
 
     recipe: Recipe
     out: Path
@@ -28,44 +31,44 @@ class Job:
     name: str = ""
 
     def folder(self, stage: StageName) -> Path:
-        """Where a stage keeps its log, its checkpoints and its model."""
+        """Returns the folder of a stage's log, checkpoints and model."""
         return self.out / stage
 
     def model(self, stage: StageName) -> Path:
-        """The whole model a stage gives, there when it is done."""
+        """Returns the folder of a stage's whole model, which exists once the stage is done."""
         return self.folder(stage) / "final"
 
     def is_done(self, stage: StageName) -> bool:
-        """Whether a stage has been run to its end."""
+        """Whether a stage has run to its end."""
         return (self.model(stage) / "config.json").is_file()
 
 
 class Follower(Protocol):
-    """Follows a run, in its first process only. Beside these, the methods of `vtcli.train.trainer.Listener`."""
+    """Follows a run, in its first process only. Also has the methods of `vtcli.train.trainer.Listener`."""
 
     def fetching(self, name: str, done: int, total: int) -> None:
-        """Bytes of a data set that are here so far."""
+        """Receives the bytes of a data set that are present so far."""
 
     def fetched(self, data: Fetched) -> None:
-        """Records of a data set are on the disk."""
+        """The records of a data set are on the disk."""
 
     def checking(self, done: int, total: int) -> None:
-        """Videos read so far."""
+        """Receives the number of videos read so far."""
 
     def checked(self, checked: Checked) -> None:
-        """The data are known."""
+        """The data is checked."""
 
     def planned(self, stage: StageName, planned: Planned, on: Devices) -> None:
-        """A stage that is still to be run fits."""
+        """A stage that is still to run is planned, and fits."""
 
     def warned(self, text: str) -> None:
-        """Something the user should know before it begins."""
+        """Receives something the user should know before training begins."""
 
     def begins(self, stage: StageName, resumed: int) -> None:
-        """A stage goes on after step `resumed`; its model is to be loaded."""
+        """A stage begins, or resumes after step `resumed`; its model is not loaded yet."""
 
     def evaluating(self, stage: StageName, done: int, total: int) -> None:
-        """Held-out questions answered so far."""
+        """Receives the number of held-out questions answered so far."""
 
     def finished(self, stage: StageName, model: Path) -> None:
         """A stage is done."""

@@ -1,4 +1,4 @@
-"""What a run writes down: a line a step, in a file that can always be continued."""
+"""Logs a run, one line per step, to a file that can always be continued."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from typing import Any
 
 
 class Journal:
-    """One stage's log.jsonl. Lines of steps after the one a run is resumed from are dropped, so none stands twice."""
+    """One stage's log.jsonl. A resumed run drops the lines of later steps, so that none appears twice."""
 
     def __init__(self, file: Path) -> None:
         self.file = file
 
     def begin(self, step: int) -> None:
-        """Goes on after `step`."""
+        """Continues after `step`; drops the lines of later steps."""
         self.file.parent.mkdir(parents=True, exist_ok=True)
         kept = [row for row in self.rows() if row["step"] <= step]
         aside = self.file.with_suffix(".part")
@@ -24,13 +24,13 @@ class Journal:
         aside.replace(self.file)
 
     def write(self, step: int, **values: Any) -> None:
-        """One line: the step, and numbers that are numbers."""
+        """Appends one line: the step and `values`, without floats that are not finite."""
         row = {"step": step} | {k: v for k, v in values.items() if not isinstance(v, float) or math.isfinite(v)}
         with self.file.open("a", encoding="utf-8") as file:
             file.write(_line(row))
 
     def rows(self) -> Iterator[dict[str, Any]]:
-        """All lines; one that was cut short by a crash is passed over."""
+        """Yields all lines; skips one that a crash cut short."""
         if not self.file.is_file():
             return
         for line in self.file.read_text(encoding="utf-8").splitlines():

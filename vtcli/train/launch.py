@@ -1,4 +1,4 @@
-"""The command that runs `vt train` on several GPUs or machines: accelerate's, with a configuration of vt's."""
+"""Builds the command that runs `vt train` on several GPUs or machines: accelerate's, with a configuration of vt's."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ STRATEGIES = ("ddp", "fsdp2", "zero2", "zero3")
 
 
 def config_file(strategy: str) -> Path:
-    """accelerate's configuration for one of `STRATEGIES`."""
+    """Returns accelerate's configuration file for one of `STRATEGIES`."""
     return Path(str(files("vtcli.train") / "launch_configs" / f"{strategy}.yaml"))
 
 
 def launch_command(arguments: Sequence[str], strategy: str, gpus: int, nodes: int) -> str:
-    """What to run on every machine; with more than one, RANK is its number and MASTER the first one's name."""
+    """Returns the command for every machine; with several, RANK is a machine's number, MASTER the first one's name."""
     command = [_accelerate(), "launch", "--config_file", str(config_file(strategy))]
     line = shlex.join([*command, "--num_processes", str(gpus * nodes), "--num_machines", str(nodes)])
     if nodes > 1:
@@ -27,7 +27,7 @@ def launch_command(arguments: Sequence[str], strategy: str, gpus: int, nodes: in
 
 
 def slurm_script(arguments: Sequence[str], strategy: str, gpus: int, nodes: int) -> str:
-    """A script for `sbatch`: one task a machine, each of which launches its processes."""
+    """Returns a script for `sbatch` with one task per machine, each of which launches its processes."""
     launch = launch_command(arguments, strategy, gpus, nodes)
     return f"""#!/bin/bash
 #SBATCH --job-name=vt-train
@@ -45,6 +45,6 @@ srun --kill-on-bad-exit=1 bash -c {shlex.quote("RANK=$SLURM_NODEID; exec " + lau
 
 
 def _accelerate() -> str:
-    """accelerate's program, by its name where that is the one beside this Python."""
+    """Returns `accelerate` if that finds the program beside this Python, otherwise that program's path, if any."""
     ours = shutil.which("accelerate", path=str(Path(sys.executable).parent))
     return ours if ours and shutil.which("accelerate") != ours else "accelerate"

@@ -1,4 +1,4 @@
-"""The model to be trained, and how it is left for `vt ask`: the base's own files around the new weights."""
+"""Loads the model to train and saves it for `vt ask`: the base's own files around the new weights."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from peft import LoraConfig
     from transformers import PreTrainedTokenizerFast
 
-#: What a checkpoint needs beside its weights and config.json; kept byte for byte.
+#: Files a checkpoint needs besides its weights and config.json; copied byte for byte.
 BESIDE = (
     "tokenizer.json",
     "tokenizer_config.json",
@@ -39,16 +39,16 @@ _VISION = r"visual\.blocks\.\d+\.(attn\.(qkv|proj)|mlp\.(gate|up|down)_proj)"
 
 
 def load_for_training(checkpoint: Checkpoint, recipe: Recipe) -> Any:
-    """The transformers model on the CPU, its weights as the recipe keeps them. Raises ModelError."""
+    """Loads the transformers model on the CPU, with weights in the recipe's dtype. Raises ModelError."""
     from transformers.integrations import deepspeed
 
     library: Any = deepspeed
-    library.unset_hf_deepspeed_config()  # of the stage before: transformers would load by it, a part in each process
+    library.unset_hf_deepspeed_config()  # of the stage before: it makes transformers load one shard per process
     model, _ = load_model(checkpoint, Placement("cpu", recipe.weights))
     quicken(model.model.visual)
     if recipe.attention != "sdpa":
         model.set_attn_implementation(recipe.attention)
-    # The reference model of GRPO is loaded from here, and transformers would look on the Hub for a bare name.
+    # GRPO's reference model is loaded from this path; transformers would look up a bare name on the Hub.
     model.config._name_or_path = model.name_or_path = str(checkpoint.path.resolve())
     if not recipe.train_vision:
         model.model.visual.requires_grad_(False)
@@ -59,18 +59,19 @@ def load_for_training(checkpoint: Checkpoint, recipe: Recipe) -> Any:
 
 
 def _stop_at_vision(model: Any) -> None:
-    """Has nothing go back through a vision tower that is not trained.
+    """Stops gradients before a vision tower that is not trained.
 
-    For gradient checkpointing with adapters transformers has what embeddings give want a gradient, the patches' too.
+    For gradient checkpointing with adapters, transformers makes the output of embeddings require gradients, including
+    that of the patch embedding.
     """
     model.model.visual.blocks[0].register_forward_pre_hook(lambda _, given: (given[0].detach(), *given[1:]))
 
 
 def use_liger(model: Any) -> None:
-    """Has `model`, and those of its family loaded after it, compute norms and gated layers by Liger's kernels.
+    """Makes `model`, and models of its family loaded after it, compute norms and gated layers with Liger's kernels.
 
-    Not its losses, which would take the place of TRL's own output layer, nor its rotation, which transformers 5 never
-    calls; attention, masks and positions stay vt's.
+    Leaves out Liger's losses, which would replace TRL's own output layer, and its rotation, which transformers 5 never
+    calls. Attention, masks and positions stay vt's.
     """
     from liger_kernel.transformers import apply_liger_kernel_to_qwen2_5_vl
 
@@ -80,7 +81,7 @@ def use_liger(model: Any) -> None:
 
 
 def lora_config(lora: Lora, vision: bool) -> LoraConfig:
-    """peft's configuration of the recipe's adapters."""
+    """Returns peft's configuration of the recipe's adapters."""
     from peft import LoraConfig
 
     where = f"({_TEXT}|{_VISION})" if vision else _TEXT
@@ -90,7 +91,7 @@ def lora_config(lora: Lora, vision: bool) -> LoraConfig:
 
 
 def library_tokenizer(tokenizer: Tokenizer, checkpoint: Checkpoint) -> PreTrainedTokenizerFast:
-    """vt's tokenizer as TRL wants one: for padding, and for the text of completions."""
+    """Wraps vt's tokenizer as TRL wants one: for padding, and for the text of completions."""
     from transformers import PreTrainedTokenizerFast
 
     end = tokenizer.backend.id_to_token(checkpoint.eos_token_ids[0])
@@ -101,16 +102,16 @@ def library_tokenizer(tokenizer: Tokenizer, checkpoint: Checkpoint) -> PreTraine
 
 
 def copy_beside(base: Path, folder: Path) -> None:
-    """The base's tokenizer, template and processor files: training changes none of them."""
+    """Copies the base's tokenizer, template and processor files, none of which training changes."""
     for name in BESIDE:
         if (base / name).is_file():
             shutil.copyfile(base / name, folder / name)
 
 
 def store_as(folder: Path, base: Checkpoint) -> None:
-    """Stores the checkpoint in `folder` in the precision its base is published in, where it was trained in more.
+    """Stores the checkpoint in `folder` in the dtype its base is published in, if it was trained in a wider one.
 
-    Half the size, and what every engine rounds to anyway.
+    This halves its size, and every engine rounds to that dtype anyway.
     """
     import torch
     from safetensors.torch import load_file, save_file
@@ -135,7 +136,7 @@ def store_as(folder: Path, base: Checkpoint) -> None:
 
 
 def save_merged(model: Any, base: Path, folder: Path) -> None:
-    """Writes a whole checkpoint to `folder`: adapters, where there are any, are merged into the weights."""
+    """Writes a whole checkpoint to `folder`, with adapters, if any, merged into the weights."""
     if hasattr(model, "merge_and_unload"):
         model = model.merge_and_unload()
     folder.mkdir(parents=True, exist_ok=True)

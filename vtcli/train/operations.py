@@ -1,7 +1,7 @@
-"""How many floating-point operations a model's parts take, from its configuration alone.
+"""Counts the floating-point operations of a model's parts from its configuration alone.
 
-A multiplication and an addition count as two. Only what no implementation gets around is counted: matrix products, and
-attention over what may be attended to; so the numbers are lower bounds.
+A multiplication and an addition count as two. Only what every implementation must compute is counted: matrix products,
+and attention over the pairs that may attend. The numbers are therefore lower bounds.
 """
 
 from __future__ import annotations
@@ -16,7 +16,10 @@ Grid = tuple[int, int, int]
 
 @dataclass(frozen=True)
 class Size:
-    """Of one record: tokens of its prompt and of the reply to learn, and the grids (T, H, W) of its videos, patches."""
+    """The size of one record.
+
+    prompt, reply: tokens of its prompt and of the reply to learn. grids: (T, H, W) of its videos, in patches.
+    """
 
     prompt: int
     reply: int
@@ -24,12 +27,15 @@ class Size:
 
 
 def causal(tokens: int, before: int = 0) -> int:
-    """Pairs of a token and one it may attend to, of `tokens` that follow `before` others."""
+    """Counts the pairs of a token and one it may attend to, for `tokens` tokens that follow `before` others."""
     return tokens * before + tokens * (tokens + 1) // 2
 
 
 class Operations:
-    """Of one checkpoint, going forward. weights: values of the text model that every token is multiplied with."""
+    """Operations of one checkpoint's forward pass.
+
+    weights: values of the text model that every token is multiplied with.
+    """
 
     def __init__(self, checkpoint: Checkpoint) -> None:
         text, vision = checkpoint.text_config, checkpoint.vision_config
@@ -42,7 +48,7 @@ class Operations:
         self._pair = 4 * heads * size * self._layers
         self.weights = self._body + self._head
         self.kept = 2 * narrow * self._layers
-        """Values that are kept of a token, its keys and values."""
+        """Values per token in the KV cache."""
         wide = int(vision["hidden_size"])
         self._depth = int(vision["depth"])
         block = 4 * wide * wide + 3 * wide * int(vision["intermediate_size"])
@@ -54,7 +60,10 @@ class Operations:
         self._window = int(vision.get("window_size", 112)) // checkpoint.patch_size
 
     def vision(self, grids: Iterable[Grid]) -> int:
-        """The vision tower on videos of these grids: attention stays in a frame pair, mostly in a window of it."""
+        """Operations of the vision tower on videos of these grids.
+
+        Attention stays within a frame pair, in most blocks within a window of it.
+        """
         total = 0
         for frames, rows, columns in grids:
             near = _squares(rows, self._window) * _squares(columns, self._window)
@@ -63,19 +72,19 @@ class Operations:
         return total
 
     def layers(self, tokens: int) -> int:
-        """The text model's layers on `tokens`, attention apart."""
+        """Operations of the text model's layers on `tokens` tokens, without attention."""
         return 2 * self._body * tokens
 
     def attention(self, tokens: int, before: int = 0) -> int:
-        """All layers' attention of `tokens` that follow `before` others."""
+        """Operations of all layers' attention, for `tokens` tokens that follow `before` others."""
         return self._pair * causal(tokens, before)
 
     def head(self, tokens: int) -> int:
-        """What follows each of `tokens`, over the whole vocabulary."""
+        """Operations of the output layer on `tokens` tokens, over the whole vocabulary."""
         return 2 * self._head * tokens
 
 
 def _squares(length: int, window: int) -> int:
-    """The squares of the windows' lengths, added up."""
+    """Returns the sum of the squared lengths of the windows."""
     whole, rest = divmod(length, window)
     return whole * window**2 + rest**2

@@ -1,5 +1,8 @@
-"""How fast a device computes what a run will: a model of one layer, one block of the vision tower and a piece of the
-vocabulary, in the widths of the model to be trained and of random numbers, timed on sizes of the run's own."""
+"""Measures how fast a device computes what a run will.
+
+Times a model with one layer, one vision block and a slice of the vocabulary, in the widths of the model to train and
+with random weights, on sizes of the run's own.
+"""
 
 from __future__ import annotations
 
@@ -23,18 +26,18 @@ _REPEATS, _SECONDS = 5, 2.0
 """How often a part is timed at most, and how long it is repeated."""
 _WORDS = 16384
 _TOKENS = {"cpu": 512, "cuda": 8192}
-"""Most tokens of a pass: with more, products are no faster."""
+"""Most tokens of a pass; matrix products get no faster with more."""
 _COPIED = {"cpu": (2**22, 2**28), "cuda": (2**22, 2**30)}
-"""Least and most bytes of what is copied."""
+"""Least and most bytes to copy."""
 
 
 @dataclass(frozen=True)
 class Pace:
-    """What one device does in a second: floating-point operations of the text model's `layers`, of the `head` over its
-    vocabulary and of the `vision` tower, there and back; `bytes` read or written by a copy.
+    """How fast one device is.
 
-    step: seconds that drawing a token takes, of all rows at once and launched kernel by kernel; what is kept of earlier
-    tokens not read.
+    layers, head, vision: floating-point operations per second of the text model's layers, of the output layer and of
+    the vision tower, forward and backward. bytes: read or written per second by a copy. step: seconds of a decode step,
+    for all rows at once, with every kernel launched on its own, without reading the KV cache.
     """
 
     layers: float
@@ -45,16 +48,16 @@ class Pace:
 
 
 def product_bytes(recipe: Recipe) -> int:
-    """Bytes of a value in a product; autocast keeps what it has made of a weight."""
+    """Returns the bytes of a value in a matrix product; autocast caches the weights it has rounded."""
     return min(VALUE_BYTES[recipe.weights], VALUE_BYTES[recipe.compute])
 
 
 def measure(
     on: Devices, checkpoint: Checkpoint, recipe: Recipe, stages: Sequence[StageName], sizes: Sequence[Size]
 ) -> dict[StageName, Pace]:
-    """The pace of one of these devices in each stage over records of `sizes`: of each part the median of some runs.
+    """Measures the pace of one of these devices in each stage over records of `sizes`: per part the median of runs.
 
-    Takes seconds, and less memory than training a layer. What is random for the caller stays what it was.
+    Takes seconds, and less memory than training a layer. Leaves the caller's random state as it was.
     """
     import torch
 
@@ -65,7 +68,7 @@ def measure(
     copied = parts.copied(Operations(checkpoint).weights * product_bytes(recipe))
     found = {name: _pace(parts, on, checkpoint, thin, recipe, recipe.stage(name), sizes, copied) for name in stages}
     del parts
-    gc.collect()  # a model holds itself
+    gc.collect()  # a model has reference cycles
     if on.kind == "cuda":
         torch.cuda.empty_cache()
     return found
@@ -86,7 +89,7 @@ def _pace(
     tokens = min(size.prompt + copies * size.reply, most)
     rows = max(1, min(stage.per_device, most // tokens))
     replies = max(1, min(stage.per_device * copies * size.reply, most))
-    of, passes = Operations(thin), 2 + (recipe.lora is None)  # there, and back to what went in and to the weights
+    of, passes = Operations(thin), 2 + (recipe.lora is None)  # forward, backward to inputs, backward to weights
     text = rows * (passes * of.layers(tokens) + 3 * of.attention(tokens))
     layers = text / parts.seconds(lambda: parts.text(rows, tokens))
     head = passes * of.head(replies) / parts.seconds(lambda: parts.scores(replies))
@@ -98,7 +101,7 @@ def _pace(
 
 
 def _step(parts: _Parts, on: Devices, checkpoint: Checkpoint, thin: Checkpoint, stage: Stage) -> float:
-    """Seconds of a drawn token, as `Pace` has it."""
+    """Measures `Pace.step`."""
     import torch
 
     rows = stage.batch // on.count * stage.group if isinstance(stage, Grpo) else AT_ONCE
@@ -114,7 +117,7 @@ def _words(checkpoint: Checkpoint) -> int:
 
 
 def _thin(checkpoint: Checkpoint) -> Checkpoint:
-    """A checkpoint of the same widths, but with one layer and one block, and fewer words."""
+    """Returns a checkpoint with the same widths, but one layer, one vision block and a smaller vocabulary."""
     text = {"num_hidden_layers": 1, "layer_types": ["full_attention"], "vocab_size": min(_words(checkpoint), _WORDS)}
     text |= {"bos_token_id": None, "eos_token_id": None}
     vision = {"depth": 1, "fullatt_block_indexes": []}
@@ -126,7 +129,7 @@ def _thin(checkpoint: Checkpoint) -> Checkpoint:
 
 
 def _model(thin: Checkpoint, recipe: Recipe) -> Any:
-    """The model that `thin` describes, of random numbers, on the default device; what is trained wants a gradient."""
+    """Builds the model of `thin` on the default device, with random weights; what is trained requires gradients."""
     import torch
     from transformers import Qwen2_5_VLConfig, Qwen2_5_VLForConditionalGeneration
 
@@ -140,7 +143,7 @@ def _model(thin: Checkpoint, recipe: Recipe) -> Any:
 
 
 class _Parts:
-    """Runs parts of a model there and, where gradients are on, back."""
+    """Runs parts of a model forward and, if gradients are on, backward."""
 
     def __init__(self, model: Any, kind: str, recipe: Recipe) -> None:
         import torch
@@ -165,7 +168,7 @@ class _Parts:
             self._model.lm_head(self._random(rows, self._hidden))
 
     def scores(self, rows: int) -> None:
-        """Log-probabilities, as TRL's trainers compute them."""
+        """Computes log-probabilities as TRL's trainers do."""
         import torch
         from trl.kernels import ChunkedLogProbFunction
 
@@ -189,7 +192,7 @@ class _Parts:
         self._back(made.pooler_output)
 
     def copied(self, count: int) -> float:
-        """Bytes read and written in a second by a copy of `count` bytes, or as many as suffice to tell."""
+        """Returns the bytes read and written per second by a copy of `count` bytes, kept within `_COPIED`."""
         import torch
 
         low, high = _COPIED[self._kind]
@@ -199,7 +202,7 @@ class _Parts:
         return 2 * count / self.seconds(lambda: target.copy_(source))
 
     def seconds(self, act: Callable[[], Any]) -> float:
-        """The median of some runs after a first."""
+        """Returns the median seconds of some runs after a warm-up run."""
         import torch
 
         times: list[float] = []

@@ -1,8 +1,8 @@
-"""What stays in float32 in whatever a spread model computes: sums of gradients, and the angles that tell when a frame
-was.
+"""Keeps two things in float32 whatever dtype a sharded model computes in.
 
-A log-probability in bfloat16 is too coarse for GRPO, whose KL is made of differences, and a gradient in bfloat16 loses
-what is small beside the sum it is added to.
+These are sums of gradients, and the rotary angles that encode a frame's time. A log-probability in bfloat16 is too
+coarse for GRPO, whose KL term is made of differences. A gradient in bfloat16 loses what is small beside the sum it is
+added to.
 """
 
 from __future__ import annotations
@@ -16,10 +16,10 @@ from vtcli.errors import TrainError
 
 
 def sum_in_float32(state: Any) -> None:
-    """Sets accelerate's plugins, of `state`, to it; to be called before the model is prepared.
+    """Makes accelerate's plugins in `state` sum gradients in float32; call it before the model is prepared.
 
-    FSDP2 rounds all that goes in and out of a layer too, positions among it: that is turned off. DeepSpeed sends and
-    adds gradients in what it computes in.
+    FSDP2 also rounds what goes in and out of a layer, positions included: that is turned off. DeepSpeed would send and
+    add gradients in the compute dtype.
     """
     policy = getattr(getattr(state, "fsdp_plugin", None), "mixed_precision_policy", None)
     if policy is not None and policy.param_dtype is not None:
@@ -33,9 +33,10 @@ def sum_in_float32(state: Any) -> None:
 
 
 def check_angles(model: Any) -> None:
-    """Raises TrainError where the rotary frequencies were rounded, as DeepSpeed did of old with all of a model.
+    """Raises TrainError if the rotary frequencies were rounded, as old releases of DeepSpeed did to a whole model.
 
-    In bfloat16 they are off by up to 0.4 %: at position 1,000 by radians, so that the model would learn wrong times.
+    In bfloat16 they are off by up to 0.4 %. At position 1,000 the angles are then off by radians, so the model would
+    learn wrong times.
     """
     for name, values in model.named_buffers():
         if name.endswith("inv_freq") and values.dtype != torch.float32:

@@ -1,4 +1,4 @@
-"""The records of a run, checked, and what encodes them."""
+"""Prepares the checked records of a run, and the encoder for them."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from vtcli.train.records import Record, read_records, shown_files
 def prepare(
     job: Job, base: Checkpoint, stages: Sequence[StageName], is_main: bool, follower: Follower | None
 ) -> tuple[Encoder, Checked, dict[str, str]]:
-    """What encodes records, the records that may be used, and the commits of those that came from the hub."""
+    """Returns the encoder, the records that may be used, and the commits of those from the hub."""
     recipe = job.recipe
     files, fetched = _files(job, is_main, follower)
     if not files and recipe.data.shapes:
@@ -41,7 +41,7 @@ def prepare(
     if kept is not None:
         _check_frames(read.records, encoder.store, kept)
     if any(record.kind == "free-form" for record in read.records):
-        mean_rouge("", "")  # whether it is installed: rewards and held-out scores will ask for it
+        mean_rouge("", "")  # fails now if it is not installed: rewards and held-out scores need it
     checked = check(read, encoder, recipe.data, recipe.sft, follower.checking if follower else None)
     if is_main:
         list_problems(checked.problems, job.out / "problems.jsonl")
@@ -63,7 +63,7 @@ def prepare(
 
 
 def _files(job: Job, is_main: bool, follower: Follower | None) -> tuple[list[str | Path], list[hub.Fetched]]:
-    """The files of records, and those of them that came from the hub: a run that goes on keeps to their commits."""
+    """Returns the files of records, and what came from the hub; a resumed run keeps to its commits."""
     told = told_before(job.out).get("hub")
     pinned = {name: str(commit) for name, commit in told.items()} if isinstance(told, dict) else {}
     files: list[str | Path] = []
@@ -81,7 +81,7 @@ def _files(job: Job, is_main: bool, follower: Follower | None) -> tuple[list[str
 
 
 def _check_frames(records: Sequence[Record], store: FrameStore, folder: Path) -> None:
-    """Raises TrainError where the disk has no room for the frames that are still to be kept."""
+    """Raises TrainError if the disk has no room for the frames that are not cached yet."""
     missing = [each for each in shown_files(records) if not store.is_kept(*each)]
     a_clip, a_picture = 3 * (store.request.frames or 64) * store.request.max_pixels, 3 * store.pixels[1]
     need, free = sum(a_picture if is_picture else a_clip for _, is_picture in missing), free_bytes(folder)

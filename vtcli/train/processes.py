@@ -1,4 +1,4 @@
-"""The processes of a run: how they are joined, how weights are spread over them, and what they must agree on."""
+"""The processes of a run: how they join, how weights are spread over them, and what they must agree on."""
 
 from __future__ import annotations
 
@@ -11,17 +11,23 @@ from vtcli.errors import DataError, UsageError
 
 T = TypeVar("T")
 Strategy = Literal["ddp", "fsdp", "zero2", "zero3"]
-"""ddp: all of the model in each process, also where there is one; fsdp, zero3: weights, gradients and optimizer are
-spread over them; zero2: gradients and optimizer."""
+"""How a model is spread over processes.
+
+ddp: each process holds the whole model, also if it is the only one. fsdp, zero3: weights, gradients and optimizer are
+spread over the processes. zero2: gradients and optimizer are.
+"""
 
 _PATIENCE = timedelta(hours=24)
-"""The first process reads all videos while the others wait; torch ends a GPU's process after 10 minutes of that."""
+"""How long processes wait for each other.
+
+The first process reads all videos while the others wait; torch would end a GPU's process after 10 minutes.
+"""
 
 
 def join(compute: str) -> Any:
-    """accelerate's state, of this process and those it was launched with.
+    """Joins this process to those launched with it; returns accelerate's state.
 
-    What precision they compute in is the recipe's to say: transformers takes a launcher's word where none is said.
+    The recipe sets the precision they compute in: if it is not set, transformers takes the launcher's.
     """
     import torch
     from accelerate import PartialState
@@ -29,14 +35,14 @@ def join(compute: str) -> Any:
     os.environ["ACCELERATE_MIXED_PRECISION"] = "bf16" if compute == "bfloat16" else "no"
     state: Any = PartialState(cpu=not torch.cuda.is_available(), timeout=_PATIENCE)
     if state.num_processes > 1 and strategy().startswith("zero"):
-        from deepspeed import comm  # accelerate sees to it on GPUs alone
+        from deepspeed import comm  # accelerate does this on GPUs only
 
         comm.init_distributed(dist_backend=state.backend, auto_mpi_discovery=False, verbose=False)
     return state
 
 
 def strategy() -> Strategy:
-    """As the launcher tells."""
+    """Returns the strategy that the launcher has set."""
     if os.environ.get("ACCELERATE_USE_FSDP", "").lower() == "true":
         return "fsdp"
     if os.environ.get("ACCELERATE_USE_DEEPSPEED", "").lower() == "true":
@@ -45,7 +51,7 @@ def strategy() -> Strategy:
 
 
 def agreed(state: Any, value: T) -> T:
-    """The first process's `value`, in all of them."""
+    """Returns the first process's `value` in all of them."""
     if state.num_processes == 1:
         return value
     from accelerate.utils import broadcast_object_list
@@ -56,7 +62,10 @@ def agreed(state: Any, value: T) -> T:
 
 
 def check_same(state: Any, value: str, what: str) -> None:
-    """Raises DataError in all processes where one has another `value` of `what`: they would wait for each other."""
+    """Raises DataError in all processes if one has another `value` of `what`.
+
+    They would otherwise wait for each other.
+    """
     if state.num_processes == 1:
         return
     from accelerate.utils import gather_object
@@ -66,7 +75,7 @@ def check_same(state: Any, value: str, what: str) -> None:
 
 
 def check_shared(state: Any, file: Path) -> None:
-    """Raises UsageError unless every process sees `file`, which the first has written."""
+    """Raises UsageError unless every process sees `file`, which the first one has written."""
     if state.num_processes == 1:
         return
     from accelerate.utils import gather_object

@@ -1,4 +1,4 @@
-"""A record → the prompt it is trained under and the reply it teaches, in each of the layouts there are."""
+"""Turns a record into the prompt it is trained under and the reply it teaches, in each of the prompt layouts."""
 
 from __future__ import annotations
 
@@ -25,16 +25,17 @@ _VIDEO_R1_KINDS = {
     "OCR": " Please transcribe text from the image/video clearly and provide your text answer within the <answer> "
     "</answer> tags.",
     "free-form": VIDEO_R1_TEXT,
-    "temporal grounding": VIDEO_R1_TEXT,  # this and the next are not Video-R1's
+    "temporal grounding": VIDEO_R1_TEXT,  # this kind and the next are not Video-R1's
     "exact": VIDEO_R1_TEXT,
 }
 
 
 def prompt_of(record: Record, layout: str) -> Prompt:
-    """The prompt of one record.
+    """Builds the prompt of one record.
 
-    "video-thinker": the paper's training script, which puts "Options:" behind the problem without a newline and asks
-    for a letter whatever the question. "video-r1": tulerfeng/Video-R1, no system turn. "ask": as `vt ask`.
+    "video-thinker": the layout of the paper's training script, which appends "Options:" to the problem without a
+    newline and asks for a letter whatever the question. "video-r1": that of tulerfeng/Video-R1, without a system turn.
+    "ask": that of `vt ask`.
     """
     videos, pictures = len(record.videos), len(record.pictures)
     if layout == "ask":
@@ -49,11 +50,11 @@ def prompt_of(record: Record, layout: str) -> Prompt:
 
 
 def asked_in(layout: str) -> str:
-    """What `vt ask` is to ask a model in that was trained under a layout of `prompt_of`, of `vtcli.prompt.PROMPTS`."""
+    """Returns which of `vtcli.prompt.PROMPTS` `vt ask` must use for a model trained under a layout of `prompt_of`."""
     return "video-r1" if layout == "video-r1" else "video-thinker"
 
 
 def target_of(record: Record, recipe: Recipe) -> str:
-    """What SFT teaches: process, newline, solution [S]; `tiny` was made with a blank between the two."""
+    """Returns what SFT teaches: process, newline, solution [S]; `tiny` was made with a space between the two."""
     between = " " if recipe.prompt == "ask" else "\n"
     return f"{record.process}{between}{record.solution}" if record.process else record.solution

@@ -1,4 +1,4 @@
-"""What the numbers of a recipe may be, said beside each."""
+"""Ranges of a recipe's numbers, declared beside each field."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from typing import Annotated
 
 @dataclass(frozen=True)
 class Range:
-    """Finite numbers from `low` to `high`, without the one or the other where it is `above` or `below`.
+    """Finite numbers from `low` to `high`; `above` excludes `low`, `below` excludes `high`.
 
-    note: what else a user is to know of them.
+    note: what else a user should know about them.
     """
 
     low: float = -math.inf
@@ -21,7 +21,7 @@ class Range:
     note: str = ""
 
     def holds(self, value: float) -> bool:
-        """Whether `value` is one of them."""
+        """Whether `value` is in the range."""
         enough = value > self.low if self.above else value >= self.low
         small = value < self.high if self.below else value <= self.high
         return enough and small and abs(value) != math.inf  # no comparison holds for NaN

@@ -1,4 +1,4 @@
-"""What a training recipe says: models, frames, data and the settings of each stage."""
+"""The contents of a training recipe: models, frames, data and the settings of each stage."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from vtcli.train.ranges import Above0, AtLeast0, AtLeast1, Below1, Finite, NotBe
 StageName = Literal["sft", "grpo"]
 STAGES: tuple[StageName, ...] = ("sft", "grpo")
 PICTURE_PIXELS = 401_408
-"""Of a picture, as Video-R1's scripts have it."""
+"""Most pixels of a picture, from Video-R1's scripts."""
 
 
 @dataclass(frozen=True)
 class Frames:
-    """Which frames of a video the model sees: `count` of them or `fps` a second, each of at most `max_pixels`.
+    """Which frames of a video the model sees: `count` of them or `fps` per second, each of at most `max_pixels`.
 
-    picture_pixels: the most a picture has, in a question about pictures.
+    picture_pixels: the most pixels of a picture, in a question about pictures.
     """
 
     count: AtLeast1 | None = 16
@@ -28,12 +28,12 @@ class Frames:
 
 @dataclass(frozen=True)
 class Data:
-    """What is trained on.
+    """The training data.
 
     files: JSON, JSONL or Parquet. roots: data_source → folder of its videos; "" for all others, by default the file's
-    own folder. shapes: clips of moving shapes to make instead of files. held_out: records kept for evaluation.
-    max_prompt_tokens: longer prompts are left out. check: "decode" reads every video's frames before training, "probe"
-    only opens it. cache: keep the frames on disk. workers: processes that read videos.
+    own folder. shapes: number of clips of moving shapes to make instead of reading files. held_out: records kept for
+    evaluation. max_prompt_tokens: records with longer prompts cannot be used. check: "decode" reads every video's
+    frames before training, "probe" only opens it. cache: keep the frames on disk. workers: processes that read videos.
     """
 
     files: tuple[str, ...] = ()
@@ -48,7 +48,7 @@ class Data:
 
 @dataclass(frozen=True)
 class Lora:
-    """Low-rank adapters in every linear layer of the text model, and of the vision tower where that is trained."""
+    """Low-rank adapters in every linear layer of the text model, and of the vision tower if it is trained."""
 
     rank: AtLeast1 = 64
     alpha: AtLeast1 = 128
@@ -57,11 +57,12 @@ class Lora:
 
 @dataclass(frozen=True)
 class Stage:
-    """What SFT and GRPO have in common.
+    """The settings that SFT and GRPO share.
 
-    batch: examples (SFT) or prompts (GRPO) a step, over all devices. per_device: of these at once on one device.
-    max_steps: None for as many as `epochs` take. max_grad_norm: longer gradients are cut to it; 0 for none. optimizer:
-    a name of transformers'. save_every, evaluate_every and log_every count steps. keep: checkpoints kept.
+    batch: examples (SFT) or prompts (GRPO) per step, over all devices. per_device: how many of these one device
+    computes at once. max_steps: None for as many as `epochs` take. max_grad_norm: longer gradients are clipped to it; 0
+    for no limit. optimizer: one of transformers' names. save_every, evaluate_every, log_every: in steps. keep:
+    checkpoints kept.
     """
 
     learning_rate: Above0
@@ -86,21 +87,23 @@ class Stage:
 
 @dataclass(frozen=True)
 class Sft(Stage):
-    """Supervised fine-tuning; `max_tokens` bounds prompt and answer together."""
+    """Supervised fine-tuning; `max_tokens` limits prompt and answer together."""
 
 
 @dataclass(frozen=True)
 class Grpo(Stage):
-    """Group relative policy optimisation; `max_tokens` bounds a completion.
+    """Group relative policy optimisation; `max_tokens` limits a completion.
 
-    group: completions a prompt. beta: weight of the KL term, 0 for none. rewards: name → weight; a name is one of
+    group: completions per prompt. beta: weight of the KL term, 0 for none. rewards: name → weight; a name is one of
     `vtcli.train.rewards` or "module:function". share: compute each prompt and its video once for the whole group.
-    epsilon: the ratio's clip range. iterations: updates on the same completions. scale_rewards: what an advantage,
-    reward minus the group's mean, is divided by: the "group"'s deviation (GRPO, the paper's), that of the whole
-    "batch", or nothing ("none", Dr. GRPO, arXiv 2503.20783). By the group's, completions that differ by a hair weigh
-    as much as right ones beside wrong ones. rollouts: what draws completions, vt's own code or vLLM in the same
-    process. captured: on a GPU that has all the weights a step of vt's own code for all completions is
-    launched as one (CUDA graphs).
+    epsilon: clip range of the probability ratio. iterations: updates with the same completions.
+
+    scale_rewards: what an advantage, the reward minus the group's mean, is divided by: the standard deviation of the
+    "group" (GRPO, as in the paper), that of the whole "batch", or nothing ("none", Dr. GRPO, arXiv 2503.20783). With
+    "group", completions that differ by a hair weigh as much as right ones beside wrong ones.
+
+    rollouts: what draws completions, vt's own code or vLLM in the same process. captured: on a GPU that holds all the
+    weights, launch a decode step of vt's own code, for all completions, as one (CUDA graphs).
     """
 
     group: Annotated[int, Range(2, note="advantages compare completions")] = 8
@@ -116,17 +119,17 @@ class Grpo(Stage):
     captured: bool = True
 
     def captures(self, kind: str, strategy: str) -> bool:
-        """Whether steps of completions are captured on devices of `kind` with the model spread by `strategy`."""
+        """Whether decode steps are captured on devices of `kind` with the model spread by `strategy`."""
         return self.captured and kind == "cuda" and strategy == "ddp"
 
 
 @dataclass(frozen=True)
 class Recipe:
-    """One recipe. `prompt`: "video-thinker" is the paper's training layout, "ask" what `vt ask` asks.
+    """One recipe.
 
-    weights: what they are kept and updated in. compute: what matrices are multiplied in. attention: transformers' name,
-    for SFT and the vision tower; that of GRPO's text is always vt's own. liger: compute norms and gated layers by
-    Liger's kernels.
+    prompt: "video-thinker" is the paper's training layout, "ask" is that of `vt ask`. weights: dtype in which weights
+    are kept and updated. compute: dtype of matrix products. attention: transformers' name, for SFT and the vision
+    tower; GRPO's text model always uses vt's own. liger: compute norms and gated layers with Liger's kernels.
     """
 
     description: str
@@ -146,7 +149,7 @@ class Recipe:
 
     @property
     def stages(self) -> tuple[StageName, ...]:
-        """Those there are, in their order."""
+        """The stages of this recipe, in order."""
         return tuple(name for name in STAGES if getattr(self, name) is not None)
 
     def stage(self, name: StageName) -> Stage:
@@ -156,7 +159,7 @@ class Recipe:
         return stage
 
     def as_json(self) -> dict[str, Any]:
-        """Plain values, as in the YAML file."""
+        """Returns plain values, as in the YAML file."""
         values: dict[str, Any] = _plain(asdict(self))
         return values
 

@@ -1,4 +1,4 @@
-"""Recipes as YAML: packaged with vt or the user's own, read key by key before anything is loaded."""
+"""Reads recipes from YAML, packaged with vt or the user's own, and checks every key before anything is loaded."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ _PACKAGED = files("vtcli.train") / "recipes"
 
 
 def packaged() -> dict[str, str]:
-    """Name → description of the recipes that come with vt."""
+    """Returns name → description of the recipes that come with vt."""
     return {name: str(_parse(text, name).get("description", "")) for name, text in _texts().items()}
 
 
 def recipe_text(name: str) -> str:
-    """The YAML of a packaged recipe, comments and all, or of a file. Raises UsageError for a name that is neither."""
+    """Returns the YAML, with comments, of a packaged recipe or a file. Raises UsageError for any other name."""
     path = Path(name).expanduser()
     if name.endswith((".yaml", ".yml")):
         try:
@@ -38,9 +38,9 @@ def recipe_text(name: str) -> str:
 
 
 def load_recipe(name: str, changes: Sequence[str] = ()) -> Recipe:
-    """The recipe `name`, packaged or a YAML file, with `changes` ("grpo.beta=0.1") made to it.
+    """Loads the recipe `name`, packaged or a YAML file, and applies `changes` ("grpo.beta=0.1") to it.
 
-    Raises UsageError for a key there is not, with the nearest one, and for values of the wrong kind.
+    Raises UsageError for an unknown key, with the nearest known one, and for values of the wrong kind.
     """
     values = _parse(recipe_text(name), name)
     for change in changes:
@@ -51,20 +51,20 @@ def load_recipe(name: str, changes: Sequence[str] = ()) -> Recipe:
 
 
 def recipe_of(values: Mapping[str, Any]) -> Recipe:
-    """`values`, as `Recipe.as_json` gives them, as a recipe; what is not told is at its default. Raises UsageError."""
+    """Builds a recipe from values of `Recipe.as_json`; missing keys take their defaults. Raises UsageError."""
     recipe: Recipe = _build(Recipe, values, "")
     return recipe
 
 
 def to_yaml(recipe: Recipe) -> str:
-    """The recipe's values as YAML, without comments."""
+    """Returns the recipe's values as YAML, without comments."""
     import yaml
 
     return str(yaml.safe_dump(recipe.as_json(), sort_keys=False, allow_unicode=True))
 
 
 def _check(recipe: Recipe) -> None:
-    """UsageError for values that each may be and together mean nothing."""
+    """Raises UsageError for values that are valid on their own but not together."""
     if (recipe.frames.count is None) == (recipe.frames.fps is None):
         raise UsageError("frames: give one of count and fps, and null for the other")
     if not recipe.stages:
@@ -77,7 +77,7 @@ def _check(recipe: Recipe) -> None:
     if grpo is not None and not grpo.rewards:
         raise UsageError("grpo.rewards is empty: give at least one reward with its weight")
     if grpo is not None and grpo.save_every % grpo.iterations:
-        # a run that goes on would draw anew for half of the updates
+        # a resumed run would draw new completions in the middle of their updates
         fits = max(1, grpo.save_every // grpo.iterations) * grpo.iterations
         raise UsageError(
             f"grpo.save_every {grpo.save_every} is no multiple of grpo.iterations {grpo.iterations}: "
@@ -121,7 +121,7 @@ def _change(values: dict[str, Any], change: str) -> None:
             break
     if owner is not dict:
         _known(owner, last, key)
-    else:  # keys of roots and rewards may hold dots of their own
+    else:  # keys of roots and rewards may contain dots
         last = ".".join([*path[path.index(name) + 1 :], last])
     try:
         values[last] = yaml.safe_load(text)
@@ -136,7 +136,7 @@ def _renewed(values: dict[str, Any], name: str) -> dict[str, Any]:
 
 
 def _section(owner: type[Any], name: str, key: str) -> type[Any]:
-    """The class of section `name`; dict for roots and rewards."""
+    """Returns the class of section `name`; dict for roots and rewards."""
     kind = _known(owner, name, key)
     for choice in _choices(kind):
         if isinstance(choice, type) and is_dataclass(choice):
@@ -159,7 +159,7 @@ def _nearest(name: str, names: Sequence[str]) -> str:
 
 
 def _build(kind: type[Any], values: Any, where: str) -> Any:
-    """`values` as the dataclass `kind`, each converted to what the field holds."""
+    """Builds the dataclass `kind` from `values`, each converted to the type of its field."""
     if not isinstance(values, Mapping):
         raise UsageError(f"{where.rstrip('.')}: a section with keys is wanted, not {values!r}")
     kinds = get_type_hints(kind, include_extras=True)
@@ -208,7 +208,7 @@ def _convert(value: Any, kind: Any, where: str) -> Any:
 
 
 def _real(value: Any) -> float | None:
-    """YAML 1.1 reads 1e-5 as text."""
+    """Converts to a float, because YAML 1.1 reads 1e-5 as text."""
     try:
         return float(value)
     except (TypeError, ValueError, OverflowError):

@@ -1,7 +1,7 @@
-"""Training records: the fields of Video-Thinker-10K and Video-R1, from JSON, JSON lines or Parquet, each one checked.
+"""Reads training records, with the fields of Video-Thinker-10K and Video-R1, from JSON, JSON lines or Parquet.
 
-Nothing of a file is believed: a record that is not what it must be becomes a `Problem` with its place, and no path
-leads out of the folder its videos are said to lie in.
+Nothing in a file is trusted: every record is checked, an invalid one becomes a `Problem` with its place, and no path
+leads out of the folder given for its videos.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from vtcli.trace.text import sanitise_line
 from vtcli.trace.times import parse_range
 from vtcli.video.source import is_address
 
-#: Video-R1's; questions for a stretch of time, whose answers are spans; and those whose answers' words are exact.
+#: Video-R1's kinds, questions whose answer is a span of time, and questions whose answer must match exactly.
 KINDS = (*PROBLEM_TYPES, "temporal grounding", "exact")
 SUFFIXES = (".json", ".jsonl", ".parquet")
 
@@ -33,9 +33,9 @@ SUFFIXES = (".json", ".jsonl", ".parquet")
 class Record:
     """One question with its answer.
 
-    place: file and number, for messages. options: texts without letters. process: the trace to learn in SFT, "" where
-    there is none. answer: what stands in the solution's `<answer>`. videos, pictures: files, of one kind only, or
-    none. spans: true stretches, seconds.
+    place: file and number, for messages. options: texts without letters. process: the trace to learn in SFT, "" if
+    there is none. answer: the contents of the solution's `<answer>`. videos, pictures: files; of one kind only, or
+    none. spans: true spans of time, in seconds.
     """
 
     place: str
@@ -51,12 +51,12 @@ class Record:
 
     @property
     def shown(self) -> tuple[Path, ...]:
-        """What the question is about."""
+        """The files that the question is about."""
         return self.videos or self.pictures
 
     @property
     def solution(self) -> str:
-        """As the paper's files write it."""
+        """The solution as the paper's files write it."""
         return f"<answer>{self.answer}</answer>"
 
 
@@ -74,7 +74,7 @@ class Problem:
 
 @dataclass
 class Read:
-    """What files hold: records that may be used, and problems of the others."""
+    """The contents of files: records that may be used, and problems of the others."""
 
     records: list[Record] = field(default_factory=list)
     problems: list[Problem] = field(default_factory=list)
@@ -91,12 +91,12 @@ class _BadError(Exception):
 
 
 def shown_files(records: Iterable[Record]) -> list[tuple[Path, bool]]:
-    """What all records are about, each file once, with whether it is a picture."""
+    """Lists the files that all records are about, each once, with whether it is a picture."""
     return list(dict.fromkeys((file, bool(record.pictures)) for record in records for file in record.shown))
 
 
 def read_records(files: Sequence[str | Path], roots: Mapping[str, str] | None = None) -> Read:
-    """The records of all `files`; `roots` maps a data_source to the folder of its videos, "" standing for any other.
+    """Reads the records of all `files`; `roots` maps a data_source to the folder of its videos, "" for any other.
 
     Raises DataError for a file that is missing or of another kind.
     """
@@ -116,7 +116,7 @@ def read_records(files: Sequence[str | Path], roots: Mapping[str, str] | None = 
 
 
 def _rows(file: Path) -> Iterator[Any]:
-    """The records of a file as they stand there; a line that is no JSON is given as that text."""
+    """Yields the raw records of a file; a line that is not JSON is yielded as text."""
     if file.suffix not in SUFFIXES:
         raise DataError(f"{file}: training data are {', '.join(SUFFIXES)} files")
     if not file.is_file():
@@ -206,7 +206,7 @@ def _options(values: Any, kind: str) -> list[str]:
 
 
 def _answer(solution: str, options: Sequence[str], kind: str) -> tuple[str, tuple[str, ...]]:
-    """What stands in `<answer>`, of a multiple choice its letter; and the options' texts without letters."""
+    """Returns the contents of `<answer>`, for multiple choice the letter, and the options' texts without letters."""
     if options:
         try:
             gold = resolve(solution, options)
@@ -234,7 +234,7 @@ def _files(path: Any, shown: str, folder: Path, source: str, roots: Mapping[str,
 
 
 def _inside(name: str) -> str:
-    """`name` as it stands under its root. Raises for what would lead out of it."""
+    """Returns `name` normalised below its root. Raises _BadError for a path that would lead out of it."""
     if is_address(name) or re.match(r"[a-z][a-z0-9+.-]*://", name, re.IGNORECASE):
         raise _BadError("path", "path is an address; training reads files only")
     plain = posixpath.normpath(name.replace("\\", "/"))
@@ -244,7 +244,7 @@ def _inside(name: str) -> str:
 
 
 def _spans(times: Any, answer: str) -> tuple[tuple[float, float], ...]:
-    """True stretches: the field `times`, [[start, end], …] in seconds, or those an answer names."""
+    """Returns the true spans: the field `times`, [[start, end], …] in seconds, or the one that an answer names."""
     if times is None:
         named = parse_range(answer)
         found = [named] if named else []

@@ -1,4 +1,4 @@
-"""What came of a run: report.json, and report.html with its curves as SVG, one file that loads nothing."""
+"""Writes the outcome of a run: report.json, and report.html with curves as SVG, one file that loads nothing."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 Curve = list[list[float]]  # [step, value]
 
-#: What is drawn, in this order, where it was logged.
+#: Curves to draw, in this order, if they were logged.
 _DRAWN = (
     "held_out/accuracy", "held_out/format", "held_out/iou", "loss", "mean_token_accuracy", "reward",
     "rewards/accuracy/mean", "rewards/format/mean", "kl", "entropy", "completions/mean_length", "grad_norm",
@@ -45,9 +45,10 @@ def make_report(
     begun: Mapping[str, Any],
     planned: Mapping[StageName, Planned],
 ) -> dict[str, Any]:
-    """`vt.train/1`. curves: name → [step, value] as they were logged. `planned` is of stages that were not done yet.
+    """Builds a `vt.train/1` report.
 
-    commits: of the data sets on the hub that the records came from.
+    commits: of the data sets on the hub that the records came from. planned: of stages that were not done yet. In the
+    report, curves map a name to [step, value] pairs as they were logged.
     """
     return {
         "schema": "vt.train/1",
@@ -85,7 +86,7 @@ def _stage(folder: Path, planned: Planned | None) -> dict[str, Any]:
 
 
 def _kept_plan(folder: Path) -> dict[str, Any] | None:
-    """The plan a stage began with; None where there is none that can be read."""
+    """Reads the plan that a stage began with; None if there is none that can be read."""
     try:
         plan: dict[str, Any] = json.loads((folder / "plan.json").read_text(encoding="utf-8"))
         return plan if all(isinstance(each, float | int) for each in plan["seconds"].values()) else None
@@ -94,7 +95,7 @@ def _kept_plan(folder: Path) -> dict[str, Any] | None:
 
 
 def write_report(report: Mapping[str, Any], out: Path) -> None:
-    """report.json and report.html in `out`."""
+    """Writes report.json and report.html to `out`."""
     (out / "report.json").write_text(json.dumps(report, indent=1), encoding="utf-8")
     (out / "report.html").write_text(_page(report), encoding="utf-8")
 
@@ -130,7 +131,10 @@ def _page(report: Mapping[str, Any]) -> str:
 
 
 def _figure(name: str, curve: Sequence[Sequence[float]]) -> str:
-    """One curve; its least and most value and its last step stand at the axes. One that stays the same is midway."""
+    """Draws one curve, with its least and most value and its last step at the axes.
+
+    A constant curve is drawn midway.
+    """
     steps, values = [point[0] for point in curve], [point[1] for point in curve]
     low, high, last = min(values), max(values), max(steps[-1], 1)
     spread = high - low

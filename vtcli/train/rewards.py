@@ -1,7 +1,7 @@
-"""Rewards of completions by name, for GRPO. Scoring itself is `vtcli.scoring`'s, the same that `vt eval` judges by.
+"""Rewards of GRPO completions, by name. The scoring itself is that of `vtcli.scoring`, as in `vt eval`.
 
-Every reward is a function of a `Group`: a record's completions together, because some compare them. It gives one
-number a completion, from 0 up.
+Every reward is a function of a `Group`, a record's completions together, because some rewards compare them. It returns
+one number per completion, from 0 up.
 """
 
 from __future__ import annotations
@@ -30,8 +30,8 @@ from vtcli.train.records import Record
 class Group:
     """Completions of one record.
 
-    lengths: tokens. shuffled: completions of the same prompt with its frames in another order, () where no reward of
-    the recipe wants them.
+    lengths: in tokens. shuffled: completions of the same prompt with its frames in another order; () if no reward of
+    the recipe needs them.
     """
 
     record: Record
@@ -42,13 +42,13 @@ class Group:
 
 Reward = Callable[[Group], Sequence[float]]
 
-#: Video-R1: what shuffled frames must be beaten by, what that earns, and the accuracy from which it is given.
+#: Video-R1: the share of the accuracy with shuffled frames to reach, its reward, and the accuracy to exceed for it.
 _BEATEN, _TEMPORAL, _RIGHT = 0.8, 0.3, 0.1
 _LENGTH, _SHORTEST, _LONGEST = 0.2, 320, 512
 
 
 def score(record: Record, text: str) -> float:
-    """Accuracy of one reply: Video-Thinker's of a letter, else by the kind of question; 0 to 1."""
+    """Accuracy of one reply, 0 to 1: Video-Thinker's rule for a letter, otherwise by the kind of question."""
     if record.kind == "multiple choice":
         return paper_accuracy(text, record.solution)
     if record.kind == "temporal grounding":
@@ -60,22 +60,22 @@ def score(record: Record, text: str) -> float:
 
 
 def accuracy(group: Group) -> list[float]:
-    """`score` of each completion."""
+    """The `score` of each completion."""
     return [score(group.record, text) for text in group.texts]
 
 
 def form(group: Group) -> list[float]:
-    """Video-Thinker's: blocks of time, caption and think, and one answer."""
+    """Video-Thinker's format: blocks of time, caption and think, and one answer."""
     return [paper_format(text) for text in group.texts]
 
 
 def video_r1_form(group: Group) -> list[float]:
-    """Video-R1's: a think and an answer, nothing else."""
+    """Video-R1's format: one think and one answer, nothing else."""
     return [video_r1_format(text) for text in group.texts]
 
 
 def times(group: Group) -> list[float]:
-    """How well the `<time>`s told cover the true stretches, where the record gives any."""
+    """IoU of the `<time>` spans of each completion with the true spans; 0 if the record has none."""
     if not group.record.spans:
         return [0.0] * len(group.texts)
     told = [[span for span, _ in _told(text)] for text in group.texts]
@@ -83,10 +83,11 @@ def times(group: Group) -> list[float]:
 
 
 def captions(group: Group) -> list[float]:
-    """How well the times and captions told are those of the record's own trace, 0 where it has none.
+    """How well a completion's times and captions match the record's own trace; 0 if that has none.
 
-    Of each stretch of the trace the best that any stretch told makes of it: their overlap times the share of the
-    caption's words that are right. The mean over the stretches of whichever tells more of them.
+    Each segment of the trace is scored by its best match among the completion's segments: the IoU of their times,
+    multiplied by the share of the caption's words that are right. The sum is divided by the number of segments of the
+    trace or of the completion, whichever has more.
     """
     wanted = _told(group.record.process)
     return [_agreement(wanted, _told(text)) for text in group.texts]
@@ -103,7 +104,7 @@ def _agreement(wanted: Sequence[tuple[Span, str]], told: Sequence[tuple[Span, st
 
 
 def _told(text: str) -> list[tuple[Span, str]]:
-    """Times with captions of a trace, where the times can be read."""
+    """Returns the times and captions of a trace's segments, if the times can be read."""
     return [(span, segment.caption) for segment in parse_trace(text).segments if (span := segment.span)]
 
 
@@ -117,7 +118,7 @@ def temporal(group: Group) -> list[float]:
 
 
 def length(group: Group) -> list[float]:
-    """Video-R1's: +0.2 for right completions of 320 to 512 tokens, if two of the group are right."""
+    """Video-R1's: +0.2 for right completions of 320 to 512 tokens, if at least two of the group are right."""
     right = [value > _RIGHT for value in accuracy(group)]
     fits = [_SHORTEST <= count <= _LONGEST for count in group.lengths]
     enough = sum(right) >= 2
@@ -125,7 +126,7 @@ def length(group: Group) -> list[float]:
 
 
 def form_of(prompt: str) -> Reward:
-    """The reward for valid format in a recipe's layout of prompts."""
+    """Returns the reward for valid format in a recipe's prompt layout."""
     return video_r1_form if prompt == "video-r1" else form
 
 
@@ -142,14 +143,14 @@ NEED_SHUFFLED = ("temporal",)
 
 
 def find_reward(name: str) -> Reward:
-    """The reward `name`, one of `REWARDS` or "module:function" of the user's own. Raises UsageError."""
+    """Returns the reward `name`: one of `REWARDS`, or a "module:function" of the user's own. Raises UsageError."""
     if name in REWARDS:
         return REWARDS[name]
     module, colon, function = name.partition(":")
     if not colon:
         raise UsageError(f"no such reward: {name} (there are: {', '.join(REWARDS)}, or MODULE:FUNCTION of your own)")
     if (here := os.getcwd()) not in sys.path:
-        sys.path.append(here)  # where one's own modules lie, as with `python -m`
+        sys.path.append(here)  # where the user's own modules are, as with `python -m`
     try:
         found = getattr(importlib.import_module(module), function)
     except (ImportError, AttributeError, ValueError) as error:

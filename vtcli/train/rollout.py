@@ -1,7 +1,7 @@
-"""Completions of prompts with videos: each prompt is encoded and read once for all its completions.
+"""Draws completions of prompts with videos; each prompt is encoded and prefilled once for all its completions.
 
-Positions and suppressed tokens are ours (see `vtcli.engines.transformers`). What is drawn depends on the numbers given
-for it and on nothing else, so that completions are the same however prompts are spread over steps and devices.
+Positions and suppressed tokens are vt's own (see `vtcli.engines.transformers`). A draw depends on the random numbers
+given for it and on nothing else, so that completions are the same however prompts are spread over steps and devices.
 """
 
 from __future__ import annotations
@@ -25,15 +25,18 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 DROP, DROP_CAPTURED = 0.75, 0.5
-"""Completions that have ended are dropped when no more than this share still grows: each time all keys are copied, and
-captured steps are captured anew."""
+"""Completions that have ended are dropped when no more than this share is still growing.
+
+Each drop copies all keys, and captured steps have to be captured again.
+"""
 
 
 @dataclass(frozen=True)
 class Drawing:
-    """How tokens are drawn. ends: ids that end a completion. forbidden: ids never drawn. temperature 0 is greedy.
+    """How tokens are drawn.
 
-    captured: a step has the same shapes however long completions are, so that on CUDA its kernels are launched as one.
+    ends: ids that end a completion. forbidden: ids that are never drawn. temperature: 0 is greedy. captured: every step
+    has the same shapes, however long completions are, so that on CUDA its kernels are launched as one.
     """
 
     max_tokens: int
@@ -45,7 +48,7 @@ class Drawing:
 
 
 def dice(copies: int, max_tokens: int, *seed: int) -> npt.NDArray[np.float64]:
-    """Numbers (copies, max_tokens) in [0, 1) that completions of one prompt are drawn by."""
+    """Returns random numbers (copies, max_tokens) in [0, 1), by which the completions of one prompt are drawn."""
     return np.random.default_rng(seed).random((copies, max_tokens))
 
 
@@ -57,9 +60,9 @@ def roll_out(
     numbers: npt.NDArray[np.float64] | None = None,
     precision: AbstractContextManager[Any] | None = None,
 ) -> list[list[int]]:
-    """`copies` completions of each prompt, ids with the one that ended them; those of a prompt stand together.
+    """Draws `copies` completions of each prompt, as ids with the one that ended them; those of a prompt are adjacent.
 
-    `numbers` (prompts · copies, max_tokens) as of `dice`; None only where drawing is greedy. `model` is the
+    `numbers` (prompts · copies, max_tokens) comes from `dice`; None only if drawing is greedy. `model` is the
     transformers model itself, and is left in the mode it was in.
     """
     with answering(model, precision):
@@ -68,11 +71,14 @@ def roll_out(
 
 @contextmanager
 def answering(model: Any, precision: AbstractContextManager[Any] | None = None) -> Iterator[None]:
-    """Nothing is learned from what `model` computes meanwhile; it is left in the mode it was in."""
+    """Evaluates `model` inside the context, without gradients and with attention from `shared_attention`.
+
+    Leaves it in the mode it was in.
+    """
     import torch
 
     training = model.training
-    model.eval()  # layers that recompute in training keep no cache
+    model.eval()  # in training mode, gradient checkpointing turns the KV cache off
     try:
         with torch.no_grad(), shared_attention(model), precision or nullcontext():
             yield
@@ -122,7 +128,7 @@ class _Rollout:
             left = int(going.sum())
             if not left or step + 1 == self.drawing.max_tokens:
                 break
-            if left <= drop * len(going):  # what has ended is neither read nor kept any more
+            if left <= drop * len(going):  # rows that have ended leave the batch and the KV cache
                 kept, tokens, self.position = kept[going], tokens[going], self.position[going]
                 self.cache.keep(going)
                 self.replay = None
@@ -131,7 +137,7 @@ class _Rollout:
         return [row[:length].tolist() for row, length in zip(drawn.cpu(), lengths.tolist(), strict=True)]
 
     def _read(self, number: int) -> Tensor:
-        """Reads a prompt; logits (copies, vocabulary) of what comes first after it."""
+        """Prefills a prompt; returns the logits (copies, vocabulary) of its next token."""
         import torch
 
         prompt = self.prompts[number]
@@ -147,7 +153,7 @@ class _Rollout:
         return logits.expand(self.copies, -1)
 
     def _step(self, tokens: Tensor, step: int) -> Tensor:
-        """Reads one token a row; logits (rows, vocabulary)."""
+        """Reads one token per row; returns logits (rows, vocabulary)."""
         self.cache.length = step
         if self.cache.index is None:
             return self._next(tokens, step)
@@ -160,7 +166,7 @@ class _Rollout:
         return self.logits
 
     def _again(self) -> None:
-        """The step over tensors that stay where they are."""
+        """Runs the step on tensors that stay in place, as captured steps require."""
         assert self.cache.index is not None
         self.logits = self._next(self.tokens, self.cache.index)
 
@@ -182,7 +188,7 @@ class _Rollout:
         return hidden
 
     def _draw(self, logits: Tensor, rows: Tensor, step: int) -> Tensor:
-        """The next token of each of `rows` (rows,)."""
+        """Draws the next token of each of `rows` (rows,)."""
         import torch
 
         logits = logits.float().index_fill(1, self.forbidden, float("-inf"))
@@ -193,10 +199,10 @@ class _Rollout:
         order = None
         if self.drawing.top_p < 1:
             shares, order = shares.sort(descending=True)
-            # A token stays while those above it hold less than top_p; the first always does.
+            # A token stays while the more likely ones sum to less than top_p; the first always stays.
             shares = shares.where(shares.cumsum(-1) - shares < self.drawing.top_p, 0)
         sums = shares.cumsum(-1)
         whole = sums[:, -1:]
         target = (self.numbers[rows, step, None] * whole).minimum(whole.nextafter(torch.zeros_like(whole)))
-        place = (sums <= target).sum(-1)  # the first that the sums lie above, so that its share is not zero
+        place = (sums <= target).sum(-1)  # the first whose sum exceeds the target, so its share is not zero
         return place if order is None else order.gather(1, place[:, None])[:, 0]

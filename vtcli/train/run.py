@@ -1,9 +1,9 @@
-"""A whole run: check, plan, SFT, GRPO, report. What was done is not done again: the same command goes on.
+"""Runs everything: check, plan, SFT, GRPO, report. The same command resumes a run; finished work is not repeated.
 
     run(Job(load_recipe("tiny"), Path("my-run")))
 
-A run's folder holds run.json (what it is), problems.jsonl (records left out), a folder a stage with its log.jsonl,
-checkpoints and `final` (a whole checkpoint, for `vt ask -m`), and report.html and report.json.
+A run's folder holds run.json (what the run is), problems.jsonl (records left out), one folder per stage with its
+log.jsonl, checkpoints and `final` (a whole checkpoint, for `vt ask -m`), and report.html and report.json.
 """
 
 from __future__ import annotations
@@ -61,7 +61,7 @@ def run(job: Job, follower: Follower | None = None) -> dict[str, Any]:
             follower = None
         elif not job.dry_run:
             stack.enter_context(alone_in(job.out))
-        with state.main_process_first():  # the others find the frames it read
+        with state.main_process_first():  # the others find the frames it cached
             encoder, checked, commits = prepare(job, base, stages, state.is_main_process, follower)
         records = records_fingerprint(checked)
         check_same(state, records, "records")
@@ -102,8 +102,10 @@ def _stages(job: Job) -> tuple[StageName, ...]:
 
 
 def _check_alike(recipe: Recipe, stages: Sequence[StageName], checked: Checked) -> None:
-    """Raises UsageError where one process would call the vision tower, or call it once more, and another not: where
-    weights are spread each waits for the others at every layer."""
+    """Raises UsageError if one process could call the vision tower more often than another.
+
+    With sharded weights each process waits for the others at every layer.
+    """
     if not all(record.shown for record in checked.train):
         raise UsageError("records without a video or picture need ddp or zero2: fsdp2 and zero3 wait for all")
     mixed = len({bool(record.pictures) for record in checked.train}) > 1
@@ -120,7 +122,7 @@ def _plan(
     stages: Sequence[StageName],
     follower: Follower | None,
 ) -> dict[StageName, duration.Planned]:
-    """What each stage takes of memory, disk and time. Raises TrainError where it does not fit."""
+    """Plans the memory, disk space and time of each stage. Raises TrainError if a stage does not fit."""
     if not stages:
         return {}
     recipe = job.recipe
@@ -142,7 +144,7 @@ def _plan(
 
 
 def _write_plans(planned: Mapping[StageName, duration.Planned], job: Job) -> None:
-    """A stage's first plan stays, to be held against what it took."""
+    """Writes each stage's plan; a first plan stays, for comparison with what the stage took."""
     for name, each in planned.items():
         file = job.folder(name) / "plan.json"
         if not file.is_file():
@@ -151,7 +153,7 @@ def _write_plans(planned: Mapping[StageName, duration.Planned], job: Job) -> Non
 
 
 def _check_launch() -> None:
-    """Raises UsageError where one process sees several GPUs, which the trainers cannot use."""
+    """Raises UsageError if one process sees several GPUs, which the trainers cannot use."""
     import torch
 
     count = torch.cuda.device_count()
@@ -164,14 +166,14 @@ def _check_launch() -> None:
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """No bars, warnings or log lines of the libraries on stderr, which is vt's own; nothing told to anybody."""
+    """Keeps the libraries' bars, warnings and log lines off stderr, which is vt's own; sends no telemetry."""
     os.environ.setdefault("TRL_EXPERIMENTAL_SILENCE", "1")
     os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
-    # TRL imports vLLM where it is installed; its log goes to stdout.
+    # TRL imports vLLM if it is installed, and vLLM logs to stdout.
     os.environ.setdefault("VLLM_NO_USAGE_STATS", "1")
     os.environ.setdefault("VLLM_LOGGING_LEVEL", "ERROR")
-    logging.getLogger("bitsandbytes").setLevel(logging.ERROR)  # what it lacks for products that nothing here computes
+    logging.getLogger("bitsandbytes").setLevel(logging.ERROR)  # it reports missing parts that nothing here uses
     from vtcli.engines.loading import quiet
 
     with quiet(), warnings.catch_warnings():

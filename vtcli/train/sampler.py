@@ -1,4 +1,4 @@
-"""In which order records are trained on."""
+"""The order in which records are trained on."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from torch.utils.data import Sampler
 
 
 class GroupSampler(Sampler[int]):
-    """Each record `group` times in a row, `batch` records at a time, each such batch `repeat` times.
+    """Yields each record `group` times in a row, `batch` records at a time, and each such batch `repeat` times.
 
-    As TRL's RepeatSampler, but the order of an epoch follows from its number, so that a run that is resumed in its
-    third epoch finds the order it would have had. Batches are whole: what is left over waits for the next epoch, where
-    accelerate would fill up with records twice, others on each number of devices.
+    Like TRL's RepeatSampler, but the order of an epoch follows from its number, so that a run resumed in its third
+    epoch finds the order it would have had. Batches are full: leftover records wait for the next epoch, whereas
+    accelerate would fill up with repeated records, different ones for each number of devices.
     """
 
     def __init__(self, count: int, group: int, batch: int, repeat: int, seed: int) -> None:
@@ -21,7 +21,7 @@ class GroupSampler(Sampler[int]):
         self.epoch = 0
 
     def set_epoch(self, epoch: int) -> None:
-        """The next pass is that of `epoch`."""
+        """Sets the epoch of the next pass."""
         self.epoch = epoch
 
     def __iter__(self) -> Iterator[int]:

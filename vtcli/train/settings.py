@@ -1,4 +1,4 @@
-"""A recipe's stage → the arguments of transformers' Trainer."""
+"""Converts a recipe's stage to the arguments of transformers' Trainer."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 def arguments(recipe: Recipe, stage: Stage, folder: str, devices: int, records: Sequence[Record]) -> dict[str, Any]:
-    """Keyword arguments of SFTConfig and GRPOConfig. Raises UsageError unless batch divides over the devices."""
+    """Returns keyword arguments of SFTConfig and GRPOConfig. Raises UsageError unless batch divides over devices."""
     import torch
 
     check_stage(stage, devices)
@@ -31,7 +31,7 @@ def arguments(recipe: Recipe, stage: Stage, folder: str, devices: int, records: 
         "lr_scheduler_type": stage.schedule,
         "warmup_steps": stage.warmup_steps,
         "weight_decay": stage.weight_decay,
-        "max_grad_norm": stage.max_grad_norm or math.inf,  # with 0 nobody would look whether gradients are numbers
+        "max_grad_norm": stage.max_grad_norm or math.inf,  # with 0, non-finite gradients would go unnoticed
         "adam_beta1": stage.beta1,
         "adam_beta2": stage.beta2,
         "optim": stage.optimizer,
@@ -53,14 +53,17 @@ def arguments(recipe: Recipe, stage: Stage, folder: str, devices: int, records: 
         "dataloader_pin_memory": torch.cuda.is_available(),
         # An example without a video gives the vision tower no gradient.
         "ddp_find_unused_parameters": not all(record.shown for record in records),
-        # The quiet that `vt train` has asked for already; the libraries would end it.
+        # `vt train` has silenced the libraries already; their default would undo that.
         "log_level": "error",
         "log_level_replica": "error",
     }
 
 
 def check_stage(stage: Stage, devices: int) -> None:
-    """Raises UsageError or EngineError for what would end a stage only when it begins, days after the run perhaps."""
+    """Raises UsageError or EngineError for what would otherwise end a stage only when it begins.
+
+    That may be days into the run.
+    """
     from vtcli.train.rewards import find_reward
 
     name = "grpo" if isinstance(stage, Grpo) else "sft"
@@ -83,7 +86,7 @@ def _check_optimizer(name: str) -> None:
 
 
 def numbered(count: int) -> Dataset:
-    """TRL takes datasets' Dataset only: this one holds the records' numbers."""
+    """Returns a Dataset of the records' numbers: TRL takes only datasets' Dataset."""
     from datasets import Dataset
 
     return Dataset.from_dict({"number": list(range(count))})

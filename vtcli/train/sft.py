@@ -1,4 +1,4 @@
-"""Supervised fine-tuning on videos with TRL's SFTTrainer, which by itself knows none (docs/train.md)."""
+"""Supervised fine-tuning on videos with TRL's SFTTrainer, which does not handle videos itself (docs/train.md)."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ from vtcli.train.watch import VisionWatch
 
 
 class VideoSFTTrainer(VideoTrainer, SFTTrainer):  # type: ignore[misc]
-    """TRL's trainer on batches of `Collator`; each step must have shown its videos to the vision tower."""
+    """TRL's trainer on batches of `Collator`; checks that each step shows its videos to the vision tower."""
 
     watch: VisionWatch
     shown_ids: torch.Tensor
-    """Of the tokens that stand for videos and pictures."""
+    """Ids of the tokens that stand for videos and pictures."""
     patches_a_token: int
 
     def _get_train_sampler(self, train_dataset: Any = None) -> Sampler[int]:
@@ -45,7 +45,7 @@ class VideoSFTTrainer(VideoTrainer, SFTTrainer):  # type: ignore[misc]
 def sft_trainer(
     model: Any, recipe: Recipe, records: Sequence[Record], encoder: Encoder, folder: str, devices: int = 1
 ) -> VideoSFTTrainer:
-    """A trainer for `records`; `follow` is still to be called. Raises UsageError for a batch that does not divide."""
+    """Makes a trainer for `records`; call `follow` before training. Raises UsageError (batch)."""
     stage = recipe.sft
     assert isinstance(stage, Sft)
     checkpoint = encoder.checkpoint
@@ -64,8 +64,8 @@ def sft_trainer(
         processing_class=tokenizer,
         peft_config=lora_config(recipe.lora, recipe.train_vision) if recipe.lora else None,
     )
-    # Tokens are counted over the whole batch. transformers does so only where the model's own loss can, which this
-    # family's says it cannot: the loss would depend on how the batch is cut into parts.
+    # The loss is averaged over the tokens of the whole batch. transformers does this only if the model's own loss says
+    # it can, which this family's does not; the loss would then depend on how the batch is split for accumulation.
     trainer.model_accepts_loss_kwargs = True
     trainer.watch = VisionWatch(trainer.model)
     model.model.language_model.register_forward_pre_hook(_without_padding_mask, with_kwargs=True)
@@ -76,8 +76,11 @@ def sft_trainer(
 
 
 def _without_padding_mask(_: Any, given: tuple[Any, ...], named: dict[str, Any]) -> tuple[tuple[Any, ...], Any]:
-    """Rows are filled up behind their last token, where nothing looks: causal attention alone is right, and its kernels
-    are twice as fast as those that read a mask. What is no tensor is `vtcli.train.rollout`'s and stays."""
+    """Removes a tensor mask: causal attention alone is right.
+
+    Rows are padded after their last token, where no token looks, and causal kernels are twice as fast as those that
+    read a mask. A mask that is not a tensor is `vtcli.train.rollout`'s and stays.
+    """
     if isinstance(named.get("attention_mask"), torch.Tensor):
         named["attention_mask"] = None
     return given, named

@@ -1,6 +1,6 @@
-"""Attention over prompts and the completions side by side behind them, without computing what a mask would discard.
+"""Attention over a prompt and the completions side by side after it, without computing what a mask would discard.
 
-Registered with transformers as an attention of its own; what it is not made for goes to sdpa.
+Registered with transformers as an attention of its own; passes everything else to sdpa.
 """
 
 from __future__ import annotations
@@ -22,10 +22,10 @@ NAME = "vt_shared"
 
 @dataclass(frozen=True, eq=False)
 class _Places:
-    """Where completions stand in a row, and what they see, in a batch of them filled up to the longest.
+    """Where the completions of a row stand, and what they may attend to, as a batch padded to the longest one.
 
-    into (G * longest,) and back (all completions' tokens,): indices that cut a row's completions into the batch and put
-    them behind each other again. seen (longest, prompt + longest).
+    into (G * longest,): indices that cut a row's completions into the batch. back (all completions' tokens,): indices
+    that join them again. seen (longest, prompt + longest): what each token may attend to.
     """
 
     into: Tensor
@@ -34,7 +34,7 @@ class _Places:
 
 
 class _Known:
-    """The places of rows that were asked for: the same in every layer."""
+    """Caches the places of rows, which are the same in every layer."""
 
     def __init__(self) -> None:
         self.places: dict[tuple[int, Any], _Places] = {}
@@ -42,18 +42,21 @@ class _Known:
 
 @dataclass(frozen=True)
 class Branches:
-    """Stands where transformers expects a mask. A row each: tokens of its prompt, and of each completion after it."""
+    """Takes the place of the mask that transformers expects.
+
+    rows: for each row the tokens of its prompt, and of each completion after it.
+    """
 
     rows: tuple[tuple[int, tuple[int, ...]], ...]
     _known: _Known = field(default_factory=_Known, compare=False, repr=False)
 
     @classmethod
     def of(cls, rows: Sequence[tuple[int, Sequence[int]]]) -> Branches:
-        """From (prompt, completions) lengths."""
+        """Makes `Branches` from (prompt, completions) lengths."""
         return cls(tuple((prompt, tuple(lengths)) for prompt, lengths in rows))
 
     def places(self, row: int, device: Any) -> _Places:
-        """Of one row, found out once: a device is not to be waited for in each layer."""
+        """Returns the places of one row, computed once, so that not every layer waits for the device."""
         found = self._known.places.get((row, device))
         if found is None:
             found = self._known.places[row, device] = _places(*self.rows[row], device)
@@ -71,7 +74,7 @@ def _places(prompt: int, lengths: Sequence[int], device: Any) -> _Places:
 
 
 def use_shared(model: Any) -> None:
-    """Has the text model of `model` take `Branches` or `Growing` for a mask."""
+    """Makes the text model of `model` take `Branches` or `Growing` as its mask."""
     from transformers import AttentionInterface, AttentionMaskInterface
     from transformers.masking_utils import sdpa_mask
 
@@ -82,7 +85,7 @@ def use_shared(model: Any) -> None:
 
 @contextmanager
 def shared_attention(model: Any) -> Iterator[None]:
-    """`use_shared` for a while."""
+    """Applies `use_shared` inside the context."""
     config = model.model.language_model.config
     before = config._attn_implementation
     use_shared(model)
@@ -95,7 +98,7 @@ def shared_attention(model: Any) -> Iterator[None]:
 def attend(
     module: Any, query: Tensor, key: Tensor, value: Tensor, attention_mask: Any, **named: Any
 ) -> tuple[Tensor, Any]:
-    """transformers' attention function: query (B, heads, L, size) to (B, L, heads, size)."""
+    """transformers' attention function: maps query (B, heads, L, size) to (B, L, heads, size)."""
     if isinstance(attention_mask, Growing):
         return attention_mask.attend(module.layer_idx, query, key, value), None
     if not isinstance(attention_mask, Branches):
@@ -114,7 +117,7 @@ def attend(
 
 
 def _row(query: Tensor, key: Tensor, value: Tensor, mask: Branches, number: int, scaling: float | None) -> Tensor:
-    """One row, (1, heads, L, size); what stands beyond its last completion becomes zero."""
+    """Attends in one row, (1, heads, L, size); what is beyond its last completion becomes zero."""
     import torch
 
     (prompt, lengths), places = mask.rows[number], mask.places(number, query.device)
@@ -133,9 +136,10 @@ def _row(query: Tensor, key: Tensor, value: Tensor, mask: Branches, number: int,
 
 
 def _attention(query: Tensor, key: Tensor, value: Tensor, seen: Tensor | None, scaling: float | None) -> Tensor:
-    """torch's attention; `seen` (L, S) is what each query may see, None: those before it and itself.
+    """torch's attention; `seen` (L, S) is what each query may attend to, None for causal attention.
 
-    In bfloat16 on a CPU plain products beat torch's kernel, backwards too; in float32 they do not.
+    In bfloat16 on a CPU, plain matrix products are faster than torch's kernel, also in the backward pass; in float32
+    they are not.
     """
     import torch
     from torch.nn.functional import scaled_dot_product_attention

@@ -1,4 +1,4 @@
-"""One stage of a run, from its last checkpoint where there is one to a whole model."""
+"""Runs one stage, from its last checkpoint if there is one, to a whole model."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def train_stage(
     state: Any,
     follower: Follower | None,
 ) -> Path:
-    """Trains one stage to its end, from its last checkpoint where there is one; the folder of the model it gives."""
+    """Trains one stage to its end, from its last checkpoint if there is one; returns the folder of its model."""
     folder, stage = job.folder(name), job.recipe.stage(name)
     final = job.model(name)
     done, kept = agreed(state, (job.is_done(name), checkpoints.complete(folder)))  # a shared folder may lag behind
@@ -49,7 +49,7 @@ def train_stage(
         if follower:
             follower.finished(name, final)
         return final
-    if state.is_main_process:  # what a crash left
+    if state.is_main_process:  # left by a crash
         shutil.rmtree(folder / checkpoints.ASIDE, ignore_errors=True)
     if follower:
         follower.begins(name, checkpoints.step_of(kept[-1]) if kept else 0)
@@ -78,7 +78,7 @@ def train_stage(
 
 
 def _finish(trainer: Any, base: Checkpoint, job: Job, folder: Path, final: Path, state: Any) -> None:
-    """Writes the whole model beside, then gives it its name."""
+    """Writes the whole model aside, then renames it."""
     aside = folder / "final.part"
     if state.is_main_process:
         shutil.rmtree(aside, ignore_errors=True)
@@ -96,7 +96,7 @@ def _finish(trainer: Any, base: Checkpoint, job: Job, folder: Path, final: Path,
         store_as(aside, base)
         told = {"prompt": asked_in(job.recipe.prompt), "scope": base.scope}
         (aside / OWN_FILE).write_text(json.dumps(told) + "\n", encoding="utf-8")
-        for file in aside.glob("*.safetensors"):  # safetensors lets only their owner read them
+        for file in aside.glob("*.safetensors"):  # safetensors makes them readable by their owner only
             shutil.copymode(aside / OWN_FILE, file)
         aside.rename(final)
     state.wait_for_everyone()
@@ -104,7 +104,7 @@ def _finish(trainer: Any, base: Checkpoint, job: Job, folder: Path, final: Path,
 
 @contextmanager
 def _faults(name: StageName) -> Iterator[None]:
-    """What the libraries raise for want of memory, or of a process they had, in one line."""
+    """Turns the libraries' errors into one line, if memory ran out or a data loader process was ended."""
     remedy = f"--set {name}.per_device=1, fewer frames or tokens, or more devices; start again to go on"
     try:
         with memory_errors("cuda" if torch.cuda.is_available() else "cpu", lambda: remedy):

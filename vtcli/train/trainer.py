@@ -1,4 +1,4 @@
-"""What vt adds to TRL's trainers, whichever the stage: checkpoints that survive, numbers that are numbers."""
+"""What vt adds to TRL's trainers in every stage: checkpoints that survive, and a stop when numbers are not finite."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 
 class Listener(Protocol):
-    """Follows a run; every method may do nothing. Only the first process has one that does."""
+    """Follows a run; every method may do nothing. Only the first process has one that does something."""
 
     def step(self, stage: str, step: int, steps: int, row: dict[str, Any]) -> None:
         """A step was logged."""
@@ -40,7 +40,10 @@ class Listener(Protocol):
 
 @dataclass
 class Context:
-    """What a stage works with. folder: its own. evaluate: scores the model on held-out records; None: nothing to."""
+    """What a stage works with.
+
+    folder: the stage's own. evaluate: scores the model on held-out records; None if there are none.
+    """
 
     name: str
     folder: Path
@@ -54,12 +57,12 @@ class Context:
 
 
 class VideoTrainer:
-    """Goes before TRL's trainer in a class's bases. `follow` is to be called before training."""
+    """Mixin that comes before TRL's trainer in a class's bases. Call `follow` before training."""
 
     context: Context
 
     def follow(self: Any, context: Context) -> None:
-        """Writes to `context` from now on, and to nothing else."""
+        """Reports to `context` from now on, and to nothing else."""
         self.context = context
         for callback in (ProgressCallback, PrinterCallback):
             self.remove_callback(callback)
@@ -70,10 +73,10 @@ class VideoTrainer:
         sum_in_float32(self.accelerator.state)
 
     def _send_telemetry(self) -> None:
-        """Nothing is told to anybody."""
+        """Sends nothing."""
 
     def create_model_card(self, *_: Any, **__: Any) -> None:
-        """A checkpoint is no publication."""
+        """Writes nothing: a checkpoint is not a publication."""
 
     def training_step(self: Any, model: Any, inputs: Any, num_items_in_batch: Any = None) -> Any:
         loss = super().training_step(model, inputs, num_items_in_batch)  # type: ignore[misc]
@@ -95,7 +98,7 @@ class VideoTrainer:
             f"(now {self.context.stage.learning_rate:g})"
         )
 
-    # Checkpoints: transformers writes into `_get_output_dir`, and what it wrote gets its name when it is whole.
+    # Checkpoints: transformers writes into `_get_output_dir`, and the result is renamed once it is complete.
 
     _aside: Path | None = None
 
@@ -117,7 +120,7 @@ class VideoTrainer:
                 checkpoints.rotate(folder, self.context.stage.keep)
         except VtError:
             raise
-        except Exception as error:  # the libraries have an error of their own each for a disk that is full
+        except Exception as error:  # each library raises its own error for a full disk
             kept = checkpoints.complete(folder)
             last = f"step {checkpoints.step_of(kept[-1])} is whole" if kept else "there is none before it"
             raise TrainError(
@@ -133,7 +136,7 @@ class VideoTrainer:
             self.context.listener.saved(self.context.name, step)
 
     def _save(self: Any, output_dir: str | None = None, state_dict: Any = None) -> None:
-        """Weights and the base's files. No pickled arguments, which nothing here would read."""
+        """Saves weights and the base's files, but no pickled arguments, which nothing here would read."""
         if not self.args.should_save:
             return
         folder = Path(output_dir or self.args.output_dir)
@@ -143,8 +146,11 @@ class VideoTrainer:
         copy_beside(self.context.base.path, folder)
 
     def _load_from_checkpoint(self: Any, resume_from_checkpoint: str, model: Any = None) -> None:
-        """transformers 5 saves weights under their published names and looks for others when it resumes: it finds none,
-        says so in its log, and goes on from the base. So they are loaded as any checkpoint's, and all must be there."""
+        """Loads the weights as those of any checkpoint; all of them must be there.
+
+        transformers 5 saves weights under their published names and looks for others when it resumes: it finds none,
+        reports that in its log only, and continues from the base.
+        """
         if self.is_fsdp_enabled or hasattr(self.model, "peft_config"):
             super()._load_from_checkpoint(resume_from_checkpoint, model)  # type: ignore[misc]
             return
@@ -154,7 +160,7 @@ class VideoTrainer:
 
 
 class _Follower(TrainerCallback):
-    """Evaluates when it is time, and writes down what transformers logs."""
+    """Evaluates when it is due, and writes what transformers logs to the journal."""
 
     def __init__(self, trainer: Any) -> None:
         self._trainer = trainer
@@ -200,7 +206,7 @@ class _Follower(TrainerCallback):
             return
         begun = perf_counter()
         scores = context.evaluate(self._trainer)
-        context.began += perf_counter() - begun  # not of training
+        context.began += perf_counter() - begun  # evaluation is not training time
         if state.is_world_process_zero:
             row = {f"held_out/{name}": value for name, value in scores.items()}
             context.journal.write(state.global_step, **row)

@@ -1,9 +1,9 @@
-"""Completions drawn by vLLM in this process, from the trainer's own weights, prompts and positions.
+"""Draws completions with vLLM in this process, from the trainer's own weights, prompts and positions.
 
-Nothing of vLLM's reads or resizes a video: it is given the patches and token ids that `vt ask` and training compute.
-Its positions follow the rule of `vtcli.layout`, in float64, so a video's seconds are told so that both count alike, and
-every prompt's positions are compared before it is read. What vLLM says of the tokens it drew is held against the
-trainer's model (`own_logps`), because it computes both with kernels of its own.
+vLLM neither reads nor resizes a video: it is given the patches and token ids that `vt ask` and training compute. Its
+positions follow the rule of `vtcli.layout`, in float64. A video's seconds are therefore adjusted so that both count
+alike, and every prompt's positions are compared before it is read. The log-probabilities that vLLM reports for its
+tokens are compared with those of the trainer's model (`own_logps`), because vLLM computes with its own kernels.
 """
 
 from __future__ import annotations
@@ -33,23 +33,26 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 APART = 0.1
-"""Mean difference of log-probabilities a token above which vLLM does not compute the policy (docs/train.md)."""
+"""Mean difference of log-probabilities per token above which vLLM does not compute the policy (docs/train.md)."""
 
 
 @dataclass(frozen=True)
 class Drawn:
-    """Completions, those of a prompt together: ids with the one that ended them, and for each the log-probability the
-    model gave it, at temperature 1 and with nothing left out."""
+    """Completions; those of a prompt are adjacent.
+
+    ids: with the one that ended a completion. logps: the log-probability that the model gave each id, at temperature 1
+    and with no token excluded.
+    """
 
     ids: list[list[int]]
     logps: list[list[float]]
 
 
 class Vllm:
-    """One engine on this process's device. `load` before the first `draw`, and whenever the weights have changed."""
+    """One engine on this process's device. Call `load` before the first `draw` and whenever weights have changed."""
 
     def __init__(self, checkpoint: Checkpoint, recipe: Recipe, records: Sequence[Record], devices: int = 1) -> None:
-        """Raises TrainError where vLLM does not start."""
+        """Starts the engine. Raises TrainError if vLLM does not start."""
         os.environ["VLLM_ENABLE_V1_MULTIPROCESSING"] = "0"  # in this process, where the weights are
         from vllm import EngineArgs, LLMEngine
 
@@ -70,7 +73,7 @@ class Vllm:
             },
             block_size=VLLM_BLOCK,
             kv_cache_memory_bytes=vllm_kept(checkpoint, recipe, devices),
-            gpu_memory_utilization=0.01,  # what must be free to begin with; what is taken is told above
+            gpu_memory_utilization=0.01,  # must be free at the start; the KV cache is set above
             mm_processor_cache_gb=0,
             mm_device_do_normalize=False,  # patches are normalised already
             enable_prefix_caching=True,
@@ -83,7 +86,7 @@ class Vllm:
         with _undisturbed():
             try:
                 self._engine: Any = LLMEngine.from_engine_args(settings)
-            except Exception as error:  # its kernels, its versions, its memory: each has an error of its own
+            except Exception as error:  # kernels, versions, memory: each raises its own error
                 raise TrainError(
                     f"vLLM does not start ({first_line(error)}): set grpo.rollouts=vt to draw completions without it"
                 ) from error
@@ -93,26 +96,26 @@ class Vllm:
         self._draws, self._alone = 0, devices == 1
 
     def load(self, model: Any) -> None:
-        """Takes the weights of a transformers model, adapters merged."""
+        """Takes the weights of a transformers model, with adapters merged."""
         weights = ((published_name(name), value) for name, value in merged(model))
         with _undisturbed():
             self._engine.collective_rpc("reload_weights", kwargs={"weights_iterator": weights})
             if self._ties:
-                # A head that is the embeddings' is passed over, and on a CPU it has a packed copy of its own.
+                # A head tied to the embeddings is skipped, but on a CPU it has a packed copy of its own.
                 head = self._model.language_model.lm_head
                 head.quant_method.process_weights_after_loading(head)
 
     def draw(self, prompts: Sequence[Encoded], copies: int, drawing: Drawing, seeds: Sequence[Sequence[int]]) -> Drawn:
-        """`copies` completions of each prompt; what is drawn follows from the weights and the prompt's seed.
+        """Draws `copies` completions of each prompt; they follow from the weights and the prompt's seed.
 
-        Raises TrainError where vLLM would place a prompt's tokens at other positions.
+        Raises TrainError if vLLM would place a prompt's tokens at other positions.
         """
         self._draws += 1
         finished: dict[int, Any] = {}
         with _undisturbed(), self.watch.expecting(sum(len(prompt.patches) for prompt in prompts)):
             try:
                 for number, (prompt, seed) in enumerate(zip(prompts, seeds, strict=True)):
-                    # Nothing computed with other weights is found under this name.
+                    # A new name, so that vLLM's caches return nothing computed with other weights.
                     given = self._given(prompt, f"{self._draws}-{number}")
                     self._engine.add_request(str(number), given, self._sampling(copies, drawing, seed))
                 while self._engine.has_unfinished_requests():
@@ -132,7 +135,7 @@ class Vllm:
         )
 
     def check(self, apart: float) -> None:
-        """Raises TrainError where log-probabilities are `apart` a token on average further than precision explains."""
+        """Raises TrainError if the mean difference per token, `apart`, is larger than rounding explains."""
         if not apart <= APART:
             raise TrainError(
                 f"vLLM gives its tokens other log-probabilities than the policy ({apart:.2g} apart a token on average, "
@@ -140,14 +143,14 @@ class Vllm:
             )
 
     def close(self) -> None:
-        """Ends the engine and gives its memory back."""
+        """Ends the engine and frees its memory."""
         from vllm.distributed.parallel_state import cleanup_dist_env_and_memory, destroy_model_parallel
 
         self._engine.engine_core.shutdown()
         self._engine = self._model = None
         if self._alone:
             cleanup_dist_env_and_memory()
-        else:  # the processes' own group goes on
+        else:  # the processes' own group stays
             destroy_model_parallel()
 
     def _sampling(self, copies: int, drawing: Drawing, seed: Sequence[int]) -> Any:
@@ -171,7 +174,7 @@ class Vllm:
         )
 
     def _given(self, prompt: Encoded, name: str) -> Any:
-        """The prompt as vLLM's engine takes it behind its own processor."""
+        """Returns the prompt in the form that vLLM's engine takes from its own processor."""
         from vllm.inputs.engine import mm_input, tokens_input
         from vllm.multimodal.inputs import MultiModalFeatureSpec, MultiModalKwargsItems, PlaceholderRange
         from vllm.multimodal.inputs import MultiModalFieldConfig as Field
@@ -213,7 +216,7 @@ class Vllm:
 
 
 def runs(prompt: Encoded, checkpoint: Checkpoint) -> list[tuple[int, int]]:
-    """Where the tokens of each video or picture begin in the prompt, and how many there are."""
+    """Returns where the tokens of each video or picture begin in the prompt, and how many there are."""
     where = np.flatnonzero(prompt.ids == prompt.token_id)
     counts = prompt.grids.prod(-1) // checkpoint.merge_size**2
     ends = np.cumsum(counts)
@@ -221,7 +224,7 @@ def runs(prompt: Encoded, checkpoint: Checkpoint) -> list[tuple[int, int]]:
 
 
 def time_steps(prompt: Encoded, checkpoint: Checkpoint) -> list[npt.NDArray[np.int64]]:
-    """How far each video's frame pairs stand from its first one in time, (T,) a video, in positions."""
+    """Returns per video how far its frame pairs are from the first one in time, (T,), in positions."""
     found = []
     for (begin, length), (pairs, _, _) in zip(runs(prompt, checkpoint), prompt.grids, strict=True):
         times = prompt.positions[0, begin : begin + length : length // int(pairs)]
@@ -230,10 +233,10 @@ def time_steps(prompt: Encoded, checkpoint: Checkpoint) -> list[npt.NDArray[np.i
 
 
 def told_seconds(steps: npt.NDArray[np.int64], tokens_per_second: float) -> float:
-    """Seconds between frame pairs under which vLLM, in float64, counts `steps`, where there are such.
+    """Returns seconds between frame pairs for which vLLM, in float64, counts `steps`, if there are such.
 
-    Step i must lie in [steps[i], steps[i] + 1): float32, in which the model was trained, rounds some that are next to a
-    whole number to the other side.
+    Step i must lie in [steps[i], steps[i] + 1). In float32, in which the model was trained, some values next to a whole
+    number round to the other side.
     """
     i = np.arange(1, len(steps))
     if not len(i):
@@ -243,7 +246,7 @@ def told_seconds(steps: npt.NDArray[np.int64], tokens_per_second: float) -> floa
 
 
 def merged(model: Any) -> Iterator[tuple[str, Tensor]]:
-    """Names and weights of a transformers model as if it had no adapters, theirs added to what they stand beside."""
+    """Yields names and weights of a transformers model as if it had no adapters, with their deltas added."""
     deltas = {
         name: module
         for name, module in model.named_modules()
@@ -268,8 +271,10 @@ def difference(
     logps: Sequence[Sequence[float]],
     precision: AbstractContextManager[Any] | None = None,
 ) -> Tensor:
-    """Mean and largest difference (2,) a token between `Drawn.logps` of completions of a prompt and the transformers
-    model's own."""
+    """Compares vLLM's log-probabilities of a prompt's completions with the transformers model's own.
+
+    Returns the mean and the largest difference per token (2,). logps: from `Drawn.logps`.
+    """
     import torch
 
     own = torch.cat(own_logps(model, prompt, completions, precision))
@@ -283,7 +288,7 @@ def own_logps(
     completions: Sequence[Sequence[int]],
     precision: AbstractContextManager[Any] | None = None,
 ) -> list[Tensor]:
-    """What the transformers model makes of completions of a prompt: as `Drawn.logps`."""
+    """Returns the transformers model's log-probabilities of a prompt's completions, in the form of `Drawn.logps`."""
     import torch
 
     with answering(model, precision):
@@ -302,7 +307,7 @@ def own_logps(
 
 @contextmanager
 def _undisturbed() -> Iterator[None]:
-    """Has vLLM leave what it shares with the trainer as it was: numbers drawn at random, threads, default types."""
+    """Restores what vLLM shares with the trainer: random states, threads, the default dtype."""
     import torch
 
     states = random.getstate(), np.random.get_state(), torch.get_rng_state()

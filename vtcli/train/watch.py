@@ -1,4 +1,4 @@
-"""Stops a run that trains blind: videos in the prompt, but the vision tower not asked."""
+"""Stops a run that trains blind: with videos in the prompt that the vision tower does not see."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from vtcli.errors import TrainError
 
 
 class VisionWatch:
-    """Counts how often a model's vision tower computes. `patches` counts the rows it was given."""
+    """Watches a model's vision tower; `patches` counts the rows it was given."""
 
     def __init__(self, model: Any, name: str = "the model") -> None:
         self.patches = 0

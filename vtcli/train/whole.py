@@ -1,4 +1,4 @@
-"""The model with all its weights on this device, for sampling, wherever training keeps them."""
+"""Provides the model with all its weights on this device, for sampling, however training spreads them."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ _METHOD = "_vt_with_whole_weights"
 
 
 def with_whole_weights(trainer: Any, use: Callable[[Any], T]) -> T:
-    """What `use` gives for the transformers model of a trainer, adapters in place.
+    """Calls `use` with the transformers model of a trainer, adapters in place, and returns its result.
 
-    Sampling runs the model's parts by themselves and takes another number of steps on each device, so where weights
-    are spread they are gathered for all of it: by FSDP2 through a method of its root, by ZeRO-3 as TRL does.
+    Sampling runs the model's parts separately and takes another number of steps on each device. Sharded weights are
+    therefore gathered for the whole call: by FSDP2 through a method of its root, by ZeRO-3 as TRL does.
     """
     from torch.distributed.fsdp import FSDPModule, register_fsdp_forward_method
 
@@ -23,7 +23,7 @@ def with_whole_weights(trainer: Any, use: Callable[[Any], T]) -> T:
     if getattr(trainer, "is_deepspeed_enabled", False):
         from trl.models import unwrap_model_for_generation
 
-        # Gradient checkpointing is off meanwhile, and on again by the settings given here.
+        # Turns gradient checkpointing off meanwhile, and on again with these settings.
         settings = trainer.args.gradient_checkpointing_kwargs
         with unwrap_model_for_generation(
             trainer.model_wrapped, accelerator, gradient_checkpointing_kwargs=settings

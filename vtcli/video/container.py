@@ -1,8 +1,8 @@
-"""Opening a video safely: one file, one video stream, every failure one line.
+"""Opens videos safely: one file, one video stream, every failure reported in one line.
 
-FFmpeg takes URLs, playlists and name patterns where a file name is expected, and a playlist named `clip.mp4` would
-make it fetch what it lists. A video here is one regular file, so all of that is switched off; a file on a web server
-is read by `vtcli.video.remote`, and FFmpeg knows nothing of the network.
+FFmpeg accepts URLs, playlists and name patterns where a file name is expected, and a playlist named `clip.mp4` would
+make it fetch the listed files. Here a video is one regular file, so all of that is disabled. `vtcli.video.remote` reads
+files on web servers; FFmpeg has no access to the network.
 """
 
 from __future__ import annotations
@@ -24,24 +24,24 @@ from vtcli.errors import UsageError, VideoError
 from vtcli.video.pulse import beat
 from vtcli.video.source import Source, Video, is_address, source_of
 
-# Demuxers that open further files or run scripts, or show text as a film (`notes.txt` would be an ANSI animation).
-# They are refused before they start: a live playlist would be waited for as soon as it is opened.
+# Demuxers that open further files, run scripts, or show text as a video (`notes.txt` would be an ANSI animation).
+# They are refused before they start: merely opening a live playlist blocks.
 _NOT_VIDEOS = {"hls", "dash", "concat", "concatf", "sdp", "rtsp", "imf", "webm_dash_manifest", "avisynth", "tty"}
-MAX_PIXELS = 2**26  # a picture: twice 8K. What a file claims costs memory before it turns out to hold nothing
+MAX_PIXELS = 2**26  # per picture, twice 8K: a claimed size costs memory before the file turns out to be empty
 _OPTIONS = {
     "format_whitelist": ",".join(sorted(av.formats_available - _NOT_VIDEOS)),
     "protocol_whitelist": "file",  # no network
     "pattern_type": "none",  # `img%d.png` is one file, not many
-    "max_pixels": str(MAX_PIXELS),  # where opening takes decoding
+    "max_pixels": str(MAX_PIXELS),  # for formats that are decoded on opening
 }
 
 
 @contextmanager
 def open_video(video: Video) -> Iterator[tuple[InputContainer, VideoStream]]:
-    """The open container and its video stream: the one asked for, else the best (`av_find_best_stream`, no cover art).
+    """Yields the open container and its video stream: the requested one, else the best one.
 
-    Raises VideoError for anything that is not a regular file holding a video stream this build can decode, UsageError
-    for a stream that is not there.
+    The best one is that of `av_find_best_stream`, but never cover art. Raises VideoError for anything that is not a
+    regular file with a video stream that this build can decode, UsageError for a stream that does not exist.
     """
     source = source_of(video)
     name = source.label
@@ -49,7 +49,7 @@ def open_video(video: Video) -> Iterator[tuple[InputContainer, VideoStream]]:
         container = _open_container(source)
     except UnicodeEncodeError:
         raise VideoError(f"{name}: the file's name is not valid text; rename it") from None
-    except av.ArgumentError:  # among others, what a format off the list gives
+    except av.ArgumentError:  # among other causes, a format that is not on the list
         raise VideoError(f"{name} is not a video that can be read: not in a format for videos") from None
     except (av.FFmpegError, OSError, ValueError) as error:
         raise VideoError(f"{name} is not a video that can be read: {_reason(error)}") from None
@@ -58,7 +58,7 @@ def open_video(video: Video) -> Iterator[tuple[InputContainer, VideoStream]]:
 
 
 def open_bytes(video: Video) -> BinaryIO:
-    """The file itself, open for reading anywhere in it. Raises VideoError; reading does so too, or OSError."""
+    """Opens the file itself for random access. Raises VideoError; reading also raises VideoError, or OSError."""
     source = source_of(video)
     if is_address(source.place):
         from vtcli.video.remote import BLOCK, RemoteFile, remote
@@ -82,11 +82,11 @@ def _open_container(source: Source) -> InputContainer:
 
 
 class PacketReader:
-    """The packets of one stream in decoding order; afterwards what the reading met.
+    """Iterates over the packets of one stream in decoding order; its attributes then hold what the reading found.
 
-    `start` and `end` are the earliest and latest presentation time (seconds, container clock) among the streams read,
-    which are all of them with `every_stream`. `broken`: the file stopped inside a packet, which is left out (what a
-    decoder makes of it is not a frame of the video), or reading failed, and `problem` says why.
+    `start` and `end` are the earliest and latest presentation time (seconds, container clock) among the streams read;
+    with `every_stream`, all streams are read. `broken`: the file stopped inside a packet, which is left out (what a
+    decoder outputs for it is not a frame of the video), or reading failed; `problem` then says why.
     """
 
     def __init__(self, container: InputContainer, stream: VideoStream, every_stream: bool = False) -> None:
@@ -109,7 +109,7 @@ class PacketReader:
             except (av.FFmpegError, OSError) as error:
                 self.broken, self.problem = True, _reason(error)
                 break
-            except IndexError:  # how PyAV meets a stream that was not announced
+            except IndexError:  # PyAV raises this for a stream that was not announced
                 self.broken, self.problem = True, "its streams change midway"
                 break
             if packet is None:
@@ -150,10 +150,10 @@ class PacketReader:
 
 
 def decode_packet(stream: VideoStream, packet: Packet[VideoStream] | None) -> list[VideoFrame]:
-    """The frames that come out when `packet` goes in (None: the end); a damaged packet gives none."""
+    """Sends `packet` (None: the end) to the decoder and returns the frames that come out; none for a damaged packet."""
     try:
         return stream.decode(packet)
-    except MemoryError:  # FFmpeg's is an FFmpegError too
+    except MemoryError:  # FFmpeg's MemoryError is an FFmpegError too
         raise
     except av.FFmpegError:
         return []
@@ -162,7 +162,7 @@ def decode_packet(stream: VideoStream, packet: Packet[VideoStream] | None) -> li
 def _check_file(source: Source) -> None:
     file, name = Path(source.place), source.label
     try:
-        if not source.place:  # Path would make the current folder of it
+        if not source.place:  # Path("") is the current folder
             raise VideoError("no such file: its name is empty")
         if file.is_dir():
             raise VideoError(f"{name} is a folder, not a video")
@@ -196,10 +196,10 @@ def _chosen_stream(container: InputContainer, source: Source) -> VideoStream:
         raise VideoError(f"{name}: its video codec cannot be decoded here")
     if stream.width * stream.height > MAX_PIXELS:
         raise VideoError(f"{name}: pictures of {stream.width}x{stream.height} pixels are too large; make them smaller")
-    stream.codec_context.options = {"max_pixels": str(MAX_PIXELS)}  # for what the pictures themselves claim
+    stream.codec_context.options = {"max_pixels": str(MAX_PIXELS)}  # for the size that the pictures themselves claim
     return stream
 
 
 def _reason(error: Exception) -> str:
-    """The error's own words in one line, without the file name (already in the message)."""
+    """Returns the error's own text in one line, without the file name (already in the message)."""
     return " ".join(str(getattr(error, "strerror", None) or error).split()).lower()

@@ -1,4 +1,4 @@
-"""What else is worth knowing about a video: what people ask `ffprobe` for. Nothing here decides how frames are read."""
+"""Further facts about a video, which people ask `ffprobe` for. Nothing here decides how frames are read."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ from vtcli.video.source import Video, source_of
 
 SCHEMA = "vt.probe/1"
 
-_UNEVEN = 0.0025  # seconds two frames' distances may differ in a steady video: Matroska rounds each time to 1 ms
-# ITU-T H.273 by FFmpeg's names. PyAV's own Colorspace is another list, that of the scaler.
+_UNEVEN = 0.0025  # seconds by which frame intervals of a steady video may differ: Matroska rounds each time to 1 ms
+# ITU-T H.273 with FFmpeg's names. PyAV's own Colorspace is another list, that of the scaler.
 _MATRICES = {0: "gbr", 1: "bt709", 4: "fcc", 5: "bt470bg", 6: "smpte170m", 7: "smpte240m", 9: "bt2020nc", 10: "bt2020c"}
 _RANGES = {1: "tv", 2: "pc"}
 _HDR = {ColorTrc.SMPTE2084: "PQ", ColorTrc.ARIB_STD_B67: "HLG"}
@@ -33,8 +33,8 @@ _HDR = {ColorTrc.SMPTE2084: "PQ", ColorTrc.ARIB_STD_B67: "HLG"}
 class StreamDetails:
     """One stream of the file. kind: video, audio, subtitle, data, attachment, unknown, or picture (cover art).
 
-    codec: None where this build has no decoder. duration: seconds. width, height: pixels as stored. rate: samples a
-    second of sound. layout: its channels.
+    codec: None where this build has no decoder. duration: seconds. width, height: pixels as stored. rate: audio samples
+    per second. layout: audio channels.
     """
 
     index: int
@@ -50,7 +50,7 @@ class StreamDetails:
 
 @dataclass(frozen=True)
 class Color:
-    """How colours are coded, by FFmpeg's names; None where the file does not say. hdr: "PQ", "HLG" or None."""
+    """How colours are coded, in FFmpeg's names; None where the file does not say. hdr: "PQ", "HLG" or None."""
 
     primaries: str | None
     transfer: str | None
@@ -61,12 +61,13 @@ class Color:
 
 @dataclass(frozen=True)
 class Details:
-    """More of the file and of the stream that is read.
+    """Further facts about the file and about the stream that is read.
 
-    container: FFmpeg's name and description of the format. bytes: of the file, None where unknown. bit_rate: bits a
-    second, all streams. variable_rate: whether frames are not evenly spaced; longest_interval: seconds between two
-    frames, at most. key_frames: how many; longest_group: seconds from one to the next or the end, at most; both None
-    where the file's frames carry no times. pixel_aspect: "1:1". stored: width, height before rotation and aspect.
+    container, container_name: FFmpeg's name and description of the format. bytes: file size, None where unknown.
+    bit_rate: bits per second, all streams. variable_rate: whether frames are unevenly spaced. longest_interval: the
+    longest time between two frames, seconds. key_frames: number of keyframes. longest_group: the longest time from one
+    keyframe to the next or to the end, seconds. key_frames and longest_group are None where the file's frames carry no
+    times. pixel_aspect: "1:1". stored: width, height before rotation and aspect.
     """
 
     container: str
@@ -91,7 +92,7 @@ class Details:
 
 
 def describe(video: Video) -> dict[str, Any]:
-    """The record `vt.probe/1` of `video` (docs/schema/probe.schema.json). Raises VideoError as `probe` does."""
+    """Returns the record `vt.probe/1` of `video` (docs/schema/probe.schema.json). Raises VideoError as `probe` does."""
     info = probe(video)
     return {
         "schema": SCHEMA,
@@ -107,7 +108,7 @@ def describe(video: Video) -> dict[str, Any]:
 
 
 def read_details(info: VideoInfo) -> Details:
-    """The details of `info`'s file, which is opened again. Raises VideoError as `open_video` does."""
+    """Returns the details of `info`'s file, which it opens again. Raises VideoError as `open_video` does."""
     source = source_of(info.video)
     if source.is_pictures:
         return _of_pictures(info)
@@ -161,7 +162,7 @@ def _spacing(info: VideoInfo) -> dict[str, Any]:
 
 
 def _groups(info: VideoInfo) -> tuple[int | None, float | None]:
-    """Number of key frames and the longest time from one to the next, or to the end (s)."""
+    """Returns the number of keyframes, and the longest time from one to the next or to the end (s)."""
     packets = info.packets
     if packets is None or packets.order is None:
         return None, None
@@ -183,7 +184,7 @@ def _color(frame: VideoFrame | None) -> Color:
 
 
 def _name(kind: type[IntEnum], value: int) -> str | None:
-    """FFmpeg's name of a code, None for one that says nothing."""
+    """Returns FFmpeg's name of a code, None for an unspecified one."""
     names: Mapping[int, str] = {int(member): member.name for member in kind}
     name = names.get(value, "UNSPECIFIED")
     return None if name == "UNSPECIFIED" else name.lower().replace("_", "-")

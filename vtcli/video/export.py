@@ -1,7 +1,7 @@
-"""Frames as a folder of pictures: numbered files, a contact sheet, and `frames.json` that says what they are.
+"""Writes frames as a folder of pictures: numbered files, a contact sheet, and `frames.json`, which describes them.
 
-A folder holds the frames of one run. Those of an earlier run, which its `frames.json` names, are replaced; nothing else
-is overwritten or removed. Everything is written under other names first, so a folder never holds half a run.
+A folder holds the frames of one run. Frames of an earlier run, which its `frames.json` names, are replaced; nothing
+else is overwritten or removed. Everything is first written to a temporary folder, so a folder never holds half a run.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ RECORD = "frames.json"
 SHEET = "sheet.jpg"
 _SUFFIXES = {"png": ".png", "jpeg": ".jpg"}
 _OPTIONS: dict[str, dict[str, Any]] = {"png": {}, "jpeg": {"quality": 95, "subsampling": 0}}
-_SHEET_OPTIONS: dict[str, Any] = {"quality": 90, "subsampling": 0}  # colours at full size: the text is small
+_SHEET_OPTIONS: dict[str, Any] = {"quality": 90, "subsampling": 0}  # colours at full resolution: the text is small
 _PICTURE = re.compile(r"[0-9]{3,}_[0-9]+\.[0-9]{3}s\.(?:png|jpg)")
 
 
@@ -45,10 +45,10 @@ def export_frames(
     with_sheet: bool = True,
     warnings: Sequence[str] = (),
 ) -> dict[str, Any]:
-    """Writes `frames` of `info` into `folder`, made where it is missing; returns the record `vt.frames/1`.
+    """Writes `frames` of `info` into `folder`, created if missing; returns the record `vt.frames/1`.
 
-    The record's paths are `folder` / name; those in the `frames.json` beside the pictures are names alone, so that the
-    folder can be moved (docs/schema/frames.schema.json). Raises VtError where the folder cannot take them.
+    The record's paths are `folder` / name; the `frames.json` beside the pictures has bare names, so that the folder can
+    be moved (docs/schema/frames.schema.json). Raises VtError where the frames cannot be written to the folder.
     """
     names = _names(frames.times, _SUFFIXES[picture_format])
     sheet = SHEET if with_sheet else None
@@ -59,7 +59,7 @@ def export_frames(
             Image.fromarray(picture).save(place / name, **_OPTIONS[picture_format])
         if sheet:
             contact_sheet(frames.pixels, frames.times, frames.indices).save(place / sheet, **_SHEET_OPTIONS)
-        text = json.dumps(_record(info, frames, names, sheet, warnings), indent=2)  # ASCII: no name commands a terminal
+        text = json.dumps(_record(info, frames, names, sheet, warnings), indent=2)  # ASCII: no terminal codes
         (place / RECORD).write_text(text + "\n", encoding="utf-8")
 
     try:
@@ -72,9 +72,9 @@ def export_frames(
 
 
 def check_folder(folder: Path) -> set[str]:
-    """The names of an earlier run's files in `folder`.
+    """Returns the names of an earlier run's files in `folder`.
 
-    Raises VtError where writing there would overwrite what vt did not write, or mix its frames with others.
+    Raises VtError where writing there would overwrite files that vt did not write, or mix its frames with others.
     """
     try:
         there = set(os.listdir(folder))
@@ -111,7 +111,7 @@ def _record(
 
 
 def _named_by_record(file: Path) -> set[str] | None:
-    """The files that a `frames.json` names and that may be vt's, itself among them; None where it is not vt's."""
+    """Returns the possible vt files that a `frames.json` names, and itself; None where it is not vt's."""
     try:
         record = json.loads(file.read_text(encoding="utf-8"))
         if record["schema"] != SCHEMA:
@@ -123,7 +123,7 @@ def _named_by_record(file: Path) -> set[str] | None:
 
 
 def _replace(folder: Path, names: Sequence[str], earlier: set[str], write: Callable[[Path], None]) -> None:
-    """Has `write` make the files `names` in an empty folder, then puts them into `folder` in place of `earlier`."""
+    """Lets `write` create the files `names` in an empty folder, then moves them to `folder` in place of `earlier`."""
     made = not folder.exists()
     place = folder / f".vt-{secrets.token_hex(4)}"  # on the same disk, so that files can be moved
     try:
@@ -139,16 +139,16 @@ def _replace(folder: Path, names: Sequence[str], earlier: set[str], write: Calla
         with _uninterrupted():
             shutil.rmtree(place, ignore_errors=True)
             if made:
-                with suppress(OSError):  # not empty: all went well
+                with suppress(OSError):  # not empty: the run succeeded
                     folder.rmdir()
 
 
 @contextmanager
 def _uninterrupted() -> Iterator[None]:
-    """Puts Ctrl-C off until the end, which is milliseconds away."""
+    """Defers Ctrl-C to the end of the block, which takes milliseconds."""
     is_main = threading.current_thread() is threading.main_thread()
     if not is_main or signal.getsignal(signal.SIGINT) is not signal.default_int_handler:
-        yield  # where it does not arrive, or is somebody's business
+        yield  # Ctrl-C does not arrive in this thread, or someone else handles it
         return
     pressed = threading.Event()
     signal.signal(signal.SIGINT, lambda number, frame: pressed.set())

@@ -1,7 +1,7 @@
-"""Which packets of an interlaced H.264 stream are only the second half of a picture.
+"""Finds the packets of an interlaced H.264 stream that are only the second field of a picture.
 
-Cameras (AVCHD) and broadcasters may code the two fields of a picture one after the other, and FFmpeg's demuxers hand
-them over as two packets, of which a decoder makes one frame. Only the slice headers tell (ITU-T H.264, 7.3.2.1, 7.3.3).
+Cameras (AVCHD) and broadcasters may code the two fields of a picture one after the other. FFmpeg's demuxers return them
+as two packets, from which a decoder makes one frame. Only the slice headers show this (ITU-T H.264, 7.3.2.1, 7.3.3).
 """
 
 from __future__ import annotations
@@ -13,21 +13,21 @@ from av.video.stream import VideoStream
 
 _SEQUENCE = 7  # NAL unit types
 _SLICES = (1, 2, 5)
-# Profiles whose parameters say how colours are sampled, 7.3.2.1.1.
+# Profiles whose parameters state the chroma sampling, 7.3.2.1.1.
 _LONG_PROFILES = {44, 83, 86, 100, 110, 118, 122, 128, 134, 135, 138, 139, 244}
-_HEADER = 64  # bytes of a slice that are looked at, of which its header's first fields take some ten
+_HEADER = 64  # bytes of a slice that are read; the first fields of its header take about ten
 
 
 class Fields:
-    """Finds the second fields among the packets of one stream, which it is shown in decoding order."""
+    """Finds the second fields among the packets of one stream, given in decoding order."""
 
     def __init__(self, sequence: _Sequence, length_size: int) -> None:
         self._sequence = sequence
-        self._length_size = length_size  # bytes, 0 where start codes part the NAL units
+        self._length_size = length_size  # bytes, 0 where start codes separate the NAL units
         self._open: tuple[int, bool] | None = None  # frame number and parity of a field that may have a second one
 
     def is_second(self, packet: bytes) -> bool:
-        """Whether `packet` is the other field of the picture that the packet before began."""
+        """Whether `packet` is the second field of the picture that the previous packet began."""
         first, self._open = self._open, None
         units = _units(packet, self._length_size)
         try:
@@ -43,12 +43,12 @@ class Fields:
 
 
 def fields_of(stream: VideoStream) -> Fields | None:
-    """What tells the fields of `stream` apart; None where every packet is a frame, or cannot be told to be less."""
+    """Returns the finder of second fields for `stream`; None where every packet is a frame, or where it cannot tell."""
     context = stream.codec_context
     extra = context.extradata
     if context.codec.canonical_name != "h264" or not extra or len(extra) < 8:
         return None
-    is_mp4 = extra[0] == 1  # ISO/IEC 14496-15: the parameters follow 6 bytes, each after its length in 2
+    is_mp4 = extra[0] == 1  # ISO/IEC 14496-15: parameters start at byte 6, each after a 2-byte length
     length_size = (extra[4] & 3) + 1 if is_mp4 else 0
     units = _units(extra[6:], 2) if is_mp4 else _units(extra, 0)
     try:
@@ -60,14 +60,14 @@ def fields_of(stream: VideoStream) -> Fields | None:
 
 @dataclass(frozen=True)
 class _Sequence:
-    """What a slice header cannot be read without."""
+    """The sequence parameters that are needed to read a slice header."""
 
     frames_only: bool
     frame_number_bits: int
     has_planes: bool
 
     def field(self, slice_unit: bytes) -> tuple[int, bool] | None:
-        """Frame number, and whether it is the bottom field; None for a slice of a whole frame. Raises ValueError."""
+        """Returns frame number and whether this is the bottom field; None for a whole frame. Raises ValueError."""
         bits = _Bits(slice_unit[1:_HEADER])
         for _ in range(3):  # first macroblock, type, picture parameters
             bits.exponential()
@@ -77,7 +77,7 @@ class _Sequence:
 
 
 def _read_sequence(unit: bytes) -> _Sequence:
-    """Raises ValueError where the parameters break off."""
+    """Parses the sequence parameters. Raises ValueError where they break off."""
     bits = _Bits(unit[1:])
     profile = bits.take(8)
     bits.take(16)
@@ -115,12 +115,12 @@ def _pass_scaling_list(bits: _Bits, size: int) -> None:
     for _ in range(size):
         code = bits.exponential()
         scale = (scale + ((code + 1) // 2 if code % 2 else -(code // 2))) % 256
-        if scale == 0:  # the rest is as the last one
+        if scale == 0:  # the remaining values repeat the last one
             return
 
 
 def _units(data: bytes, length_size: int) -> Iterator[bytes]:
-    """The NAL units of `data`, none empty, each after its length or, where `length_size` is 0, after a start code."""
+    """Yields the non-empty NAL units of `data`, each preceded by its length or (`length_size` 0) by a start code."""
     position = 0
     if length_size:
         while size := int.from_bytes(data[position : position + length_size], "big"):
@@ -138,7 +138,7 @@ def _units(data: bytes, length_size: int) -> Iterator[bytes]:
 
 
 class _Bits:
-    """The bits of a NAL unit behind its first byte, without the bytes that keep start codes out of it."""
+    """The bits of a NAL unit after its first byte, without the emulation prevention bytes."""
 
     def __init__(self, data: bytes) -> None:
         data = data.replace(b"\0\0\3", b"\0\0")
@@ -146,14 +146,14 @@ class _Bits:
         self._left = 8 * len(data)
 
     def take(self, count: int) -> int:
-        """The next `count` bits. Raises ValueError at the end."""
+        """Returns the next `count` bits. Raises ValueError at the end."""
         self._left -= count
         if self._left < 0:
             raise ValueError("the data break off")
         return self._value >> self._left & (1 << count) - 1
 
     def exponential(self) -> int:
-        """The next number in Exp-Golomb code, 9.1."""
+        """Returns the next number in Exp-Golomb code, 9.1."""
         zeros = 0
         while not self.take(1):
             zeros += 1

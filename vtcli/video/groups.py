@@ -1,4 +1,4 @@
-"""Which packets must be decoded for a few frames: whole groups of pictures are passed over."""
+"""Determines which packets must be decoded for a few frames; other groups of pictures are skipped."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from vtcli.video.index import PacketIndex
 
 @dataclass(frozen=True)
 class Group:
-    """Wanted frames that one key packet leads to. Packets are numbered in decoding order.
+    """Wanted frames that are decoded from one key packet. Packets are numbered in decoding order.
 
     key: the packet to start from. wanted: packets of the wanted frames, ascending.
     """
@@ -31,10 +31,10 @@ class Group:
 
 
 def plan_groups(index: PacketIndex, frames: Iterable[int]) -> list[Group] | None:
-    """The groups that give the frames with these numbers, ascending; None where the index does not tell.
+    """Returns the groups that yield the frames with these numbers, ascending; None where the index cannot tell.
 
-    A frame belongs to the last key packet that comes before it both in decoding and in presentation order: frames
-    shown before a key frame, though decoded after it (open group of pictures), need the group before.
+    A frame belongs to the last key packet that precedes it both in decoding and in presentation order: frames shown
+    before a keyframe but decoded after it (open group of pictures) need the previous group.
     """
     order = index.order
     if order is None:

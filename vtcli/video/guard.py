@@ -1,13 +1,13 @@
-"""Reading videos in a child process under a deadline: no file hangs or crashes whoever asks.
+"""Reads videos in a child process under a deadline, so that no file hangs or crashes the caller.
 
     with Guard() as guard:
         info = guard.probe("clip.mp4")
         frames = guard.read_frames(info, plan_frames(info, request), request)
 
-The same arguments, results and errors as the functions `vtcli.video.probe.probe` and
-`vtcli.video.reader.read_frames`, which may as well be called directly: they then run in this process, without limits.
-Deadlines are enforced by killing the child, so they hold while a C library does not return. A child that crashed or
-was killed costs the video it was reading; the next call starts another.
+Arguments, results and errors are those of the functions `vtcli.video.probe.probe` and `vtcli.video.reader.read_frames`,
+which may also be called directly: they then run in this process, without limits. Deadlines are enforced by killing the
+child, so they hold even while a C library does not return. A child that crashed or was killed costs only the video it
+was reading; the next call starts another child.
 """
 
 from __future__ import annotations
@@ -36,23 +36,23 @@ if TYPE_CHECKING:
     from vtcli.video.reader import Frames
     from vtcli.video.sampling import FramePlan, FrameRequest
 
-READ_LIMIT = 600.0  # seconds one call may take; an hour of film takes seconds
-SILENCE = 60.0  # seconds without a packet or a picture: a disk that has to wake up takes 20
+READ_LIMIT = 600.0  # seconds one call may take; an hour of video takes seconds
+SILENCE = 60.0  # seconds without a packet or a picture: a disk that has to spin up takes 20
 _START = 60.0  # seconds until a new child must be ready; it takes a third of a second
-_TICK = 0.25  # seconds between two looks at the clock, and at Ctrl-C where waiting cannot be interrupted (Windows)
-_WORN = 1 << 30  # bytes: a child that needed more is not kept, its allocator may never give them back
+_TICK = 0.25  # seconds between two checks of the clock, and of Ctrl-C where waiting cannot be interrupted (Windows)
+_WORN = 1 << 30  # bytes: a child that needed more is not kept, since its allocator may never return them
 _LAST_WORDS = 8192  # bytes kept of what the child writes on stderr
 _SMALLER = "make its pictures smaller"
 _BOOT = "import json, sys; sys.path[:] = json.loads(sys.argv[1]); from vtcli.video.worker import main; main()"
 
 
 class Guard:
-    """Keeps one child process, started at once so that its start overlaps with other work, for one video at a time.
+    """Keeps one child process for one video at a time, started at once so that its start overlaps with other work.
 
-    limit: seconds one call may take, None for any time. silence: seconds without a packet or a picture after which it
-    ends, at most `limit`. memory: bytes the child may allocate (Linux), by default half of what the machine has.
-    Where no child can be started, calls run in this process and `probe` adds a warning that says so. Used by one
-    thread at a time; several threads take a Guard each. `usage` is what the last call used.
+    limit: seconds one call may take, None for no limit. silence: seconds without a packet or a picture after which a
+    call is ended, at most `limit`. memory: bytes the child may allocate (Linux), by default half of the machine's
+    memory. Where no child can be started, calls run in this process and `probe` adds a warning. Only one thread may use
+    a Guard at a time; several threads need one each. `usage`: what the last call used.
     """
 
     def __init__(self, limit: float | None = READ_LIMIT, silence: float = SILENCE, memory: int | None = None) -> None:
@@ -66,22 +66,22 @@ class Guard:
 
     @property
     def warnings(self) -> tuple[str, ...]:
-        """What the user must know of the last call: that nothing limited it."""
+        """A warning if the last call ran without a time limit."""
         return (f"read without a time limit: {self._unguarded}",) if self._unguarded else ()
 
     def probe(self, video: Video) -> VideoInfo:
-        """As `vtcli.video.probe.probe`. Raises VideoError also for a file that takes too long or crashes a decoder."""
-        import vtcli.video.probe  # noqa: F401  # what the answer is made of, while the child starts
+        """Like `vtcli.video.probe.probe`. A file that takes too long or crashes a decoder raises VideoError too."""
+        import vtcli.video.probe  # noqa: F401  # needed to unpack the reply; imported while the child starts
 
         info = cast("VideoInfo", self.run(video, "vtcli.video.probe:probe", video))
         return replace(info, warnings=(*info.warnings, *self.warnings)) if self.warnings else info
 
     def read_frames(self, info: VideoInfo, plan: FramePlan, request: FrameRequest, reader: str = "auto") -> Frames:
-        """As `vtcli.video.reader.read_frames`, and raises VideoError as `probe` does."""
+        """Like `vtcli.video.reader.read_frames`; also raises VideoError as `probe` does."""
         return cast("Frames", self.run(info.video, "vtcli.video.reader:read_frames", info, plan, request, reader))
 
     def run(self, video: Video, function: str, *arguments: Any) -> Any:
-        """What `function` ("module:name") returns or raises in the child; messages name `video`."""
+        """Runs `function` ("module:name") in the child; returns or raises what it does. Messages name `video`."""
         child = self._ready_child()
         if child is None:
             return pkgutil.resolve_name(function)(*arguments)
@@ -91,7 +91,7 @@ class Guard:
         except _LostError as lost:
             self.close()
             raise VideoError(lost.message.format(_name(video))) from lost.cause
-        except BaseException:  # Ctrl-C: nobody will wait for the answer
+        except BaseException:  # Ctrl-C: no caller is left to wait for the reply
             self.close()
             raise
         self.usage = reply.usage
@@ -120,11 +120,11 @@ class Guard:
     def _start(self) -> None:
         try:
             self._child = _Child(self._memory)
-        except OSError as error:  # no right to, no memory for or no room for a process
+        except OSError as error:  # no permission, no memory or no room for a process
             self._unguarded = f"no process can be started here ({error.strerror or error})"
 
     def _ready_child(self) -> _Child | None:
-        """The child, made new where there is none; None where none can be started."""
+        """Returns the child, started if there is none; None if none can be started."""
         if self._child is not None and self._child.is_gone():
             self.close()
         if self._child is None and not self._unguarded:
@@ -147,7 +147,7 @@ class Guard:
 
 
 class _LostError(Exception):
-    """No answer will come. `message` says why, with {} for the file's name; `cause` is what the child said."""
+    """No reply will come. `message` says why, with {} for the file's name; `cause` is what the child wrote."""
 
     def __init__(self, message: str, cause: _ChildError | None = None) -> None:
         super().__init__(message)
@@ -156,14 +156,14 @@ class _LostError(Exception):
 
 
 class _ChildError(Exception):
-    """What the child said about a failure: the cause of the error that is raised here, shown by --debug."""
+    """The child's report of a failure: the cause of the error that is raised here, shown by --debug."""
 
     def __str__(self) -> str:
         return f"in the process that reads:\n{self.args[0].strip()}"
 
 
 class _Child:
-    """The process and its pipes. `ready`: it has said that it is."""
+    """The process and its pipes. `ready`: whether it has reported that it is ready."""
 
     def __init__(self, memory: int) -> None:
         self.ready = False
@@ -174,7 +174,7 @@ class _Child:
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
-            env={**os.environ, "OPENBLAS_NUM_THREADS": "1"},  # pictures are resized side by side already
+            env={**os.environ, "OPENBLAS_NUM_THREADS": "1"},  # pictures are already resized in parallel
             creationflags=_WINDOWS_FLAGS,
         )
         assert self._process.stdin and self._process.stdout and self._process.stderr
@@ -187,16 +187,16 @@ class _Child:
             thread.start()
 
     def ask(self, request: Request) -> None:
-        """Hands `request` over. Raises _LostError."""
+        """Sends `request`. Raises _LostError."""
         try:
             send(self._requests, request)
         except OSError:
             raise self._lost() from None
 
     def answer(self, silence: float | None, limit: float | None) -> Reply:
-        """The next reply. Raises _LostError, at the latest after `limit` seconds or `silence` seconds without a beat.
+        """Returns the next reply. Raises _LostError, at the latest after `limit` seconds or `silence` s without a beat.
 
-        A process that was stopped, or a machine that slept, does not use up the time.
+        Time during which this process was stopped or the machine slept does not count.
         """
         quiet = elapsed = 0.0
         last = time.monotonic()
@@ -221,7 +221,7 @@ class _Child:
                 raise _LostError(f"{what}; it is damaged, or the disk or server it lies on does not answer")
 
     def _lost(self) -> _LostError:
-        """What became of a process that closed its end of the pipe."""
+        """Returns the error that explains why the process closed its end of the pipe."""
         with suppress(subprocess.TimeoutExpired):
             self._process.wait(timeout=1)
         words = self.last_words()
@@ -231,7 +231,7 @@ class _Child:
         return self._process.poll() is not None
 
     def last_words(self) -> str:
-        """The end of what the child wrote on stderr."""
+        """Returns the end of what the child wrote to stderr."""
         self._threads[1].join(timeout=1)
         return self._words.decode(errors="replace")
 
@@ -239,7 +239,7 @@ class _Child:
         self._process.kill()
         try:
             self._process.wait(timeout=1)
-        except subprocess.TimeoutExpired:  # inside a system call that cannot be interrupted, as on a dead network disk
+        except subprocess.TimeoutExpired:  # in an uninterruptible system call, as on a dead network disk
             return
         for thread in self._threads:
             thread.join(timeout=1)
@@ -261,23 +261,23 @@ class _Child:
 
 _WINDOWS_FLAGS = 0
 if sys.platform == "win32":
-    # Ctrl-C is for the parent, and no console opens where there is none.
+    # Ctrl-C goes only to the parent, and no console window opens.
     _WINDOWS_FLAGS = subprocess.CREATE_NEW_PROCESS_GROUP | subprocess.CREATE_NO_WINDOW
 
 
 def _name(video: Video) -> str:
-    """The name inside a message. The file is not looked at: it may be where looking takes for ever."""
+    """Returns the name for messages. Does not touch the file, which may be where any access blocks forever."""
     return video.label if isinstance(video, Source) else shown(video)
 
 
 def _flags() -> list[str]:
-    """This interpreter's own ways of finding modules and naming files. -P: the current folder is not searched."""
+    """Returns this interpreter's own flags for module search and file names. -P: do not search the current folder."""
     flags = ["-P", "-X", f"utf8={sys.flags.utf8_mode}"]
     return flags + ["-E"] * sys.flags.ignore_environment + ["-s"] * sys.flags.no_user_site
 
 
 def _half_of_memory() -> int:
-    """Bytes; 0 where the system does not say."""
+    """Returns half of the machine's memory in bytes; 0 where the system does not report it."""
     if sys.platform == "win32":
         return 0
     try:
@@ -287,7 +287,7 @@ def _half_of_memory() -> int:
 
 
 def _crash(code: int | None) -> str:
-    """What a process that ended by itself with `code` says about the file {}."""
+    """Returns the message about the file {} for a process that ended on its own with `code`."""
     if code == -9:
         return f"reading {{}} was ended by the system (signal 9), as happens when memory runs out; {_SMALLER}"
     if code is None:

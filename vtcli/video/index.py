@@ -1,7 +1,7 @@
-"""What packets a video stream holds, in decoding order: when each is shown and from which one can start to decode.
+"""Indexes the packets of a video stream in decoding order: when each is shown, and where decoding can start.
 
-For plain MP4 and QuickTime files this stands in the sample tables, which are taken once they agree with FFmpeg's own
-index of the file and with the packets looked at. For all others, and for these in doubt, the packets are read.
+Plain MP4 and QuickTime files have this in their sample tables, which are used if they agree with FFmpeg's own index of
+the file and with the packets that are checked. For all other files, and in doubt, all packets are read.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from vtcli.video.source import Source
 NO_TIME = -(2**63)  # FFmpeg's AV_NOPTS_VALUE
 _COMPARED = 256  # index entries compared with the tables: evenly spread, and as many key packets
 _EDGE = 32  # and this many at either end, where edit lists hide frames
-_DELAY = 64  # packets that may go in before the first frame comes out; frame reordering takes at most 16
+_DELAY = 64  # packets that may be sent before the first frame comes out; frame reordering takes at most 16
 
 
 @dataclass(frozen=True, eq=False)
@@ -35,8 +35,8 @@ class PacketIndex:
     """The packets of one stream in decoding order.
 
     pts, dts: ticks of the stream's time base, NO_TIME where a packet has none. key: whether decoding can start there.
-    shown: whether it becomes a frame of the video; of two fields that come one by one, only the first does.
-    last_length: ticks that the frame shown last lasts, 0 if unknown.
+    shown: whether the packet becomes a frame of the video; of two fields in separate packets, only the first does.
+    last_length: duration of the frame shown last, ticks, 0 if unknown.
     """
 
     pts: Ticks
@@ -47,7 +47,7 @@ class PacketIndex:
 
     @cached_property
     def order(self) -> Ticks | None:
-        """The packet of each frame, by frame number; None unless every frame has a time of its own on one clock."""
+        """The packet of each frame, by frame number; None unless all frames have distinct times on one clock."""
         packets = np.flatnonzero(self.shown)
         pts = self.pts[packets]
         order = np.argsort(pts, kind="stable")
@@ -58,7 +58,7 @@ class PacketIndex:
 
     @property
     def jumps(self) -> bool:
-        """Whether the clock jumps back, as where recordings were put one behind the other."""
+        """Whether the clock jumps back, as in concatenated recordings."""
         decoding = self.dts[self.shown & (self.dts != NO_TIME)]
         return bool((decoding[1:] < decoding[:-1]).any())
 
@@ -66,7 +66,7 @@ class PacketIndex:
 def read_index(
     container: InputContainer, stream: VideoStream, reader: PacketReader, source: Source
 ) -> tuple[PacketIndex, VideoFrame | None]:
-    """The index of `stream`, and its first frame or None where nothing can be decoded."""
+    """Returns the index of `stream`, and its first frame or None where nothing can be decoded."""
     tables = _agreed_tables(container, stream, source)
     if tables is not None:
         found = _from_tables(container, stream, reader, tables)
@@ -77,13 +77,13 @@ def read_index(
 
 
 def first_frame(container: InputContainer, stream: VideoStream) -> VideoFrame | None:
-    """The first frame that can be decoded; None where there is none."""
+    """Returns the first frame that can be decoded, or None."""
     packets = chain(PacketReader(container, stream), (None,))
     return next((frame for frame in (_frame_at(stream, packet) for packet in packets) if frame is not None), None)
 
 
 def _agreed_tables(container: InputContainer, stream: VideoStream, source: Source) -> SampleTables | None:
-    """The sample tables, where FFmpeg's index says the same: it knows of edit lists and of files' oddities."""
+    """Returns the sample tables if FFmpeg's index, which handles edit lists and odd files, agrees with them."""
     entries = stream.index_entries
     count = len(entries)
     if not count or "mov" not in container.format.name or stream.duration is None:
@@ -98,7 +98,7 @@ def _agreed_tables(container: InputContainer, stream: VideoStream, source: Sourc
     if tables is None or stream.time_base is None or stream.time_base * tables.timescale != 1:
         return None
     last = entries[count - 1]
-    if max(tables.end, last.pos + last.size) > container.size:  # cut: only what is there counts
+    if max(tables.end, last.pos + last.size) > container.size:  # truncated: only what is in the file counts
         return None
     keys = np.flatnonzero(tables.key)
     looked_at = {*range(min(_EDGE, count)), *range(max(0, count - _EDGE), count)}
@@ -116,7 +116,7 @@ def _agreed_tables(container: InputContainer, stream: VideoStream, source: Sourc
 def _from_tables(
     container: InputContainer, stream: VideoStream, reader: PacketReader, tables: SampleTables
 ) -> tuple[PacketIndex, VideoFrame] | None:
-    """The index that `tables` give, if the first packets and the one shown last bear it out, and the first frame."""
+    """Returns the index from `tables` if the first packets and the one shown last confirm it, and the first frame."""
     pts, dts, first = tables.pts, tables.dts, None
     for number, packet in enumerate(islice(reader, min(_DELAY, len(pts)))):
         if packet.pts is None or packet.dts is None or packet.is_discard or packet.is_keyframe != tables.key[number]:
@@ -135,7 +135,7 @@ def _from_tables(
     last = int(np.argmax(pts))
     try:
         container.seek(stream.index_entries[last].timestamp, stream=stream, any_frame=True)
-        packets = islice(reader, _DELAY)  # it lands earlier by the delay that reordering brings
+        packets = islice(reader, _DELAY)  # the seek lands earlier by the reordering delay
         lengths = [packet.duration or 0 for packet in packets if packet.pts == pts[last]]
     except (av.FFmpegError, OSError):
         return None
@@ -145,7 +145,7 @@ def _from_tables(
 
 
 def _scan(reader: PacketReader, stream: VideoStream) -> tuple[PacketIndex, VideoFrame | None]:
-    """The index from every packet of the file, whose data is not kept."""
+    """Builds the index from every packet of the file, without keeping the packets' data."""
     first = None
     pts, dts, key, shown = list[int](), list[int](), list[bool](), list[bool]()
     last, last_length = NO_TIME, 0
@@ -169,10 +169,10 @@ def _scan(reader: PacketReader, stream: VideoStream) -> tuple[PacketIndex, Video
 
 
 def _has_hidden_packets(stream: VideoStream) -> bool:
-    """VP8 keeps its alternative reference frames in packets of their own, never shown (RFC 6386, section 9.1)."""
+    """Whether some packets are never shown: VP8's alternative reference frames are not (RFC 6386, section 9.1)."""
     return stream.codec_context.codec.canonical_name == "vp8"
 
 
 def _frame_at(stream: VideoStream, packet: Packet[VideoStream] | None) -> VideoFrame | None:
-    """The frame that comes out when `packet` goes in (None: the end), if any; a damaged packet gives none."""
+    """Sends `packet` (None: the end) to the decoder; returns the first frame that comes out, if any."""
     return next(iter(decode_packet(stream, packet)), None)

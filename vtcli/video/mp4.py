@@ -1,7 +1,7 @@
-"""The sample tables of an MP4 or QuickTime file: the time of every packet, without reading the packets.
+"""Reads the sample tables of an MP4 or QuickTime file: the time of every packet, without reading the packets.
 
-ISO/IEC 14496-12. Only what is needed beside FFmpeg's own index, which lacks presentation times, and only for plain
-files: whatever is unusual gives None, and the packets themselves are asked instead.
+The format is ISO/IEC 14496-12. This module reads only what FFmpeg's own index, which has no presentation times, does
+not give, and only in plain files: anything unusual gives None, and the packets themselves are read instead.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 MAX_HEADER = 2**26  # bytes of `moov`; an hour at 30 frames a second takes 2 MB
-_MAX_BOXES = 1000  # a level; real files have a dozen, save fragmented ones
+_MAX_BOXES = 1000  # per level; real files have a dozen, except fragmented ones
 
 Ticks = npt.NDArray[np.int64]
 
@@ -24,8 +24,8 @@ Ticks = npt.NDArray[np.int64]
 class SampleTables:
     """One track's samples in decoding order, with nothing hidden by an edit list.
 
-    dts, pts: ticks, each but for a constant of its own. key: sync samples. timescale: ticks a second. end: the least
-    number of bytes that the file must have to hold the samples.
+    dts, pts: ticks, each up to a constant of its own. key: sync samples. timescale: ticks per second. end: the minimum
+    size in bytes of a file that holds the samples.
     """
 
     dts: Ticks
@@ -36,7 +36,7 @@ class SampleTables:
 
 
 def sample_tables(file: BinaryIO, track: int, count: int) -> SampleTables | None:
-    """The tables of the track with id `track`, which must hold `count` samples; None where they are not plain."""
+    """Returns the tables of the track with id `track`, which must have `count` samples; None if they are not plain."""
     try:
         return _read(file, track, count)
     except (struct.error, ValueError, KeyError, OverflowError):  # damaged, or a box is missing
@@ -82,7 +82,7 @@ def _read(file: BinaryIO, track: int, count: int) -> SampleTables | None:
 
 
 def _movie(file: BinaryIO) -> memoryview | None:
-    """What the `moov` box holds; None without one."""
+    """Returns the content of the `moov` box; None without one."""
     position = 0
     for _ in range(_MAX_BOXES):
         file.seek(position)
@@ -100,14 +100,14 @@ def _movie(file: BinaryIO) -> memoryview | None:
             file.seek(position + start)
             body = file.read(size - start)
             return memoryview(body) if len(body) == size - start else None
-        if size < start:  # 0: the last box, up to the end
+        if size < start:  # 0: the box extends to the end of the file
             return None
         position += size
     return None
 
 
 def _boxes(data: memoryview) -> Iterator[tuple[bytes, memoryview]]:
-    """Name and content of each box in `data`."""
+    """Yields the name and content of each box in `data`."""
     position = 0
     for _ in range(_MAX_BOXES):
         if position + 8 > len(data):
@@ -128,31 +128,31 @@ def _number(box: memoryview, position: int) -> int:
 
 
 def _times(box: memoryview, field: str) -> tuple[int, ...]:
-    """The field after the two dates that begin `tkhd`, `mdhd` and `mvhd`; they are 64 bits wide in version 1."""
+    """Reads the field after the two dates at the start of `tkhd`, `mdhd` and `mvhd` (64 bits each in version 1)."""
     return struct.unpack_from(">" + field, box, 20 if box[0] == 1 else 12)
 
 
 def _column(box: memoryview, kind: str) -> npt.NDArray[np.generic]:
-    """A table of numbers after its length."""
+    """Reads a table of numbers, which follows its length."""
     return np.frombuffer(box, kind, _number(box, 4), 8)
 
 
 def _runs(box: memoryview, kind: str, count: int) -> Ticks | None:
-    """A table of (repetitions, value) written out; None unless it gives `count` values."""
+    """Expands a table of (repetitions, value); None unless it gives `count` values."""
     table = np.frombuffer(box, np.dtype([("repeat", ">u4"), ("value", kind)]), _number(box, 4), 8)
     repeat = table["repeat"].astype(np.int64)
     return np.repeat(table["value"].astype(np.int64), repeat) if repeat.sum() == count else None
 
 
 def _sizes_are_plain(box: memoryview, count: int) -> bool:
-    """Whether there are `count` samples and none is empty: an empty one gives no packet."""
+    """Whether the box has `count` samples and none is empty: an empty one gives no packet."""
     if _number(box, 8) != count:
         return False
     return _number(box, 4) > 0 or bool(np.frombuffer(box, ">u4", count, 12).all())
 
 
 def _shows_all(box: memoryview, pts: Ticks, timescale: int, per_second: int) -> bool:
-    """Whether the edit list plays all samples once at their own speed, perhaps after a pause."""
+    """Whether the edit list plays all samples once at normal speed, possibly after a pause."""
     form, size = (">Qqi", 20) if box[0] == 1 else (">Iii", 12)
     edits = [struct.unpack_from(form, box, 8 + size * i) for i in range(min(_number(box, 4), 3))]
     if edits and edits[0][1] == -1:

@@ -1,4 +1,4 @@
-"""What is unusual about a video and changes what the model sees of it: one warning each."""
+"""Warns about unusual properties of a video that change what the model sees: one warning each."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from av.video.stream import VideoStream
 
 from vtcli.video.picture import orientation
 
-# Transfer functions whose code values are not those of a normal screen (ITU-T H.273, table 3).
+# Transfer functions whose code values differ from those of a normal screen (ITU-T H.273, table 3).
 _HDR = {16: "PQ", 18: "HLG"}
 
 
 def oddities(container: InputContainer, stream: VideoStream, frame: VideoFrame, chosen: bool) -> list[str]:
-    """Warnings about `stream`, whose first frame is `frame`; `chosen`: the user named the stream."""
+    """Returns warnings about `stream`, whose first frame is `frame`; `chosen`: whether the user named the stream."""
     found = []
     turn, _ = orientation(frame)
     if turn % 90:

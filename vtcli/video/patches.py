@@ -1,4 +1,4 @@
-"""Frames → the rows the vision encoder takes: normalised and cut into patches, without torchvision."""
+"""Turns frames into the input rows of the vision encoder: normalised and cut into patches, without torchvision."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ def patchify(
     temporal_patch_size: int = 2,
     merge_size: int = 2,
 ) -> tuple[npt.NDArray[np.float32], tuple[int, int, int]]:
-    """Patches of `pixels`, uint8 (N, H, W, 3), as transformers' Qwen2VLVideoProcessor makes them.
+    """Cuts `pixels`, uint8 (N, H, W, 3), into patches as transformers' Qwen2VLVideoProcessor does.
 
-    Returns float32 (T·Hp·Wp, 3·temporal_patch_size·patch_size²) and the grid (T, Hp, Wp), counted in patches. Rows go
-    time, then merge block by block, then the patches of a block; columns go channel, time, row, column. N is filled up
-    to a multiple of `temporal_patch_size` with the last frame. Raises ValueError unless H and W are multiples of
+    Returns float32 (T·Hp·Wp, 3·temporal_patch_size·patch_size²) and the grid (T, Hp, Wp) in patches. Rows are ordered
+    by time, merge block, and patch within the block; columns by channel, time, row, column. N is padded to a multiple
+    of `temporal_patch_size` with the last frame. Raises ValueError unless H and W are multiples of
     patch_size · merge_size.
     """
     frames, height, width, channels = pixels.shape
@@ -41,7 +41,7 @@ def patchify(
         patch_size,
         channels,
     )
-    # (T, block row, block column, row in block, column in block, channel, time, y, x), moved as bytes: 4 x cheaper.
+    # (T, block row, block column, row in block, column in block, channel, time, y, x), transposed as bytes: 4x cheaper.
     ordered = parts.transpose(0, 2, 5, 3, 6, 8, 1, 4, 7).reshape(-1, channels, temporal_patch_size * patch_size**2)
     levels = _levels(mean, std)
     values = np.empty(ordered.shape, np.float32)
@@ -51,10 +51,10 @@ def patchify(
 
 
 def _levels(mean: Sequence[float], std: Sequence[float]) -> npt.NDArray[np.float32]:
-    """float32 (3, 256): what each of the 256 levels of a channel becomes.
+    """Returns the normalised value of each of the 256 levels of each channel, float32 (3, 256).
 
-    The arithmetic of the processor of transformers 4.51, the paper's: level / 255 rounded to float32, then normalised
-    in float32. Later releases fold the 255 into mean and std and differ by at most 2.4e-7.
+    The arithmetic is that of the processor of transformers 4.51, which the paper used: level / 255 is rounded to
+    float32, then normalised in float32. Later releases fold the 255 into mean and std and differ by at most 2.4e-7.
     """
     rescaled = (np.arange(256, dtype=np.float64) * (1 / 255)).astype(np.float32)
     shift, scale = (np.asarray(v, np.float32)[:, None] for v in (mean, std))

@@ -1,4 +1,4 @@
-"""One decoded frame → the picture the model sees: RGB, upright, at the model's size."""
+"""Turns a decoded frame into the picture the model sees: RGB, upright, at the model's size."""
 
 from __future__ import annotations
 
@@ -17,32 +17,32 @@ Picture = npt.NDArray[np.uint8]
 
 
 def picture(frame: av.VideoFrame, rotation: int, width: int, height: int, mirrored: bool = False) -> Picture:
-    """uint8 (height, width, 3), RGB: `frame` turned upright and stretched to the displayed shape in the one resize.
+    """Returns `frame` as RGB, uint8 (height, width, 3), upright and stretched to the displayed shape in one resize.
 
-    Bicubic chroma, as ffmpeg and decord convert. What is transparent lets white through, as browsers and
-    qwen-vl-utils have it; the other readers drop transparency, and so show whatever colours lie under it. Raises
-    VideoError for pixels that FFmpeg does not convert.
+    Chroma is interpolated bicubically, as by ffmpeg and decord. Transparent parts are blended over white, as by
+    browsers and qwen-vl-utils; the other readers ignore transparency and show the colours stored under it. Raises
+    VideoError for pixel formats that FFmpeg does not convert.
     """
     rgb = _over_white(_converted(frame, "rgba")) if has_alpha(frame.format) else _converted(frame, "rgb24")
-    # Turned and then mirrored is mirrored and then turned the other way.
+    # Rotating and then mirroring equals mirroring and then rotating the other way.
     return fit(rgb[:, ::-1], -rotation, width, height) if mirrored else fit(rgb, rotation, width, height)
 
 
 def orientation(frame: av.VideoFrame) -> tuple[int, bool]:
-    """Degrees counter-clockwise by which `frame` is turned for display, and whether it is mirrored after that."""
+    """Returns the degrees counter-clockwise to rotate `frame` for display, and whether it is mirrored after that."""
     turn = frame.rotation
     if abs(turn) > 180:  # a display matrix of zeros
         return 0, False
     if not is_mirrored(frame):
         return turn, False
-    turn = -(turn + 180)  # the matrix turns the picture upside down and then by `turn`
+    turn = -(turn + 180)  # the matrix flips the picture vertically, then rotates it by `turn`
     return (turn + 360 if turn <= -180 else turn), True
 
 
 def is_mirrored(frame: av.VideoFrame) -> bool:
     """Whether the display matrix mirrors the picture.
 
-    Not to be asked of every frame: PyAV's side data hold on to their frame until the garbage collector comes by.
+    Do not call this for every frame: PyAV's side data keep their frame alive until the garbage collector runs.
     """
     try:
         matrix = cast("bytes | None", frame.side_data.get("DISPLAYMATRIX"))
@@ -56,9 +56,9 @@ def is_mirrored(frame: av.VideoFrame) -> bool:
 
 def _converted(frame: av.VideoFrame, pixels: str) -> Picture:
     try:
-        # One thread: starting more for every frame costs more than they save.
+        # One thread: starting more for each frame costs more than they save.
         return cast(Picture, frame.to_ndarray(format=pixels, interpolation=Interpolation.BICUBIC, threads=1))
-    except MemoryError:  # FFmpeg's is an FFmpegError too
+    except MemoryError:  # FFmpeg's MemoryError is an FFmpegError too
         raise
     except (av.FFmpegError, ValueError):
         raise VideoError(f"pixels of the format {frame.format.name} cannot be read; re-encode the video") from None
@@ -75,9 +75,9 @@ def _over_white(rgba: Picture) -> Picture:
 
 
 def fit(rgb: Picture, rotation: int, width: int, height: int) -> Picture:
-    """`rgb`, uint8 (any height, any width, 3), turned by `rotation` degrees counter-clockwise, then resized.
+    """Rotates `rgb`, uint8 (any height, any width, 3), by `rotation` degrees counter-clockwise, then resizes it.
 
-    A rotation that is no multiple of 90 is not applied.
+    A rotation that is not a multiple of 90 is not applied.
     """
     if rotation % 90 == 0:
         rgb = np.rot90(rgb, rotation // 90)

@@ -1,7 +1,7 @@
-"""What a video file really holds: frames and times counted from its packets, not taken from its header.
+"""Finds what a video file really holds: frames and times come from its packets, not from its header.
 
-Headers announce frames that are not there (cut files), none at all (Matroska) and rates the timestamps contradict.
-Only the first frame is decoded, because rotation and the true size are known from it.
+Headers announce frames that do not exist (truncated files), none at all (Matroska) and rates that the timestamps
+contradict. Only the first frame is decoded, because it gives the rotation and the true size.
 """
 
 from __future__ import annotations
@@ -23,11 +23,11 @@ from vtcli.video.oddities import oddities
 from vtcli.video.picture import orientation
 from vtcli.video.source import Source, Video, source_of
 
-# A stated rate is believed while it agrees with the timestamps to this share, or to one frame.
+# A stated rate is trusted if it agrees with the timestamps to within this fraction, or one frame.
 RATE_TOLERANCE = 0.01
-# Where a file breaks off, frames that were to be shown before the last ones are missing too (H.264 and HEVC reorder).
+# Where a file breaks off, frames due before the last ones are missing too (H.264 and HEVC reorder frames).
 _REORDERED = 4
-_FALLBACK_FPS = 25.0  # a lone frame with neither rate nor duration; FFmpeg assumes the same
+_FALLBACK_FPS = 25.0  # for a single frame with neither rate nor duration; FFmpeg assumes the same
 
 
 @dataclass(frozen=True)
@@ -38,9 +38,9 @@ class VideoInfo:
     read (the container's), or frames / duration where that is missing or wrong. width, height: pixels as displayed,
     after rotation and pixel aspect. start: presentation time of the first frame on the container's clock, seconds.
     times: presentation time of every frame relative to `start`, ascending. rotation: degrees the stored picture is
-    turned counter-clockwise for display. mirrored: whether left and right change places after that. stored: width and
-    height of the first frame as it is decoded. stream: its index in the file. source: how to open it again. packets:
-    what the frames lie in, for readers that jump; None where there are no packets.
+    rotated counter-clockwise for display. mirrored: whether left and right are swapped after that. stored: width and
+    height of the first frame as decoded. stream: its index in the file. source: how to open the video again. packets:
+    the packets of the frames, for readers that seek; None where the video has no packets.
     """
 
     path: str
@@ -62,11 +62,11 @@ class VideoInfo:
 
     @property
     def video(self) -> Video:
-        """What opens it: of standard input or an address, `path` is only the name."""
+        """What opens the video; for standard input or an address, `path` is only a name."""
         return self.source or self.path
 
     def as_json(self) -> dict[str, Any]:
-        """The `video` object of the answer record (docs/cli.md)."""
+        """The `video` object of the answer record (docs/schema/answer.schema.json)."""
         names = ("path", "duration", "fps", "width", "height", "frames")
         return {name: getattr(self, name) for name in names}
 
@@ -75,11 +75,11 @@ def probe(video: Video) -> VideoInfo:
     """Reads the facts of `video`. Raises VideoError when it holds no video that can be decoded."""
     source = source_of(video)
     if source.is_pictures:
-        from vtcli.video.readers.images import probe_pictures  # which knows VideoInfo
+        from vtcli.video.readers.images import probe_pictures  # circular: that module imports this one
 
         return probe_pictures(source)
     with open_video(source) as (container, stream):
-        # Without a length of its own, a stream can only be missed in the file's length, which all streams share.
+        # If the stream states no duration, only the file's duration, shared by all streams, shows that data is missing.
         reader = PacketReader(container, stream, every_stream=stream.duration is None)
         packets, first = read_index(container, stream, reader, source)
         if first is None or not packets.shown.any():
@@ -112,7 +112,7 @@ def probe(video: Video) -> VideoInfo:
 
 
 def with_frames(info: VideoInfo, times: Sequence[float], warnings: list[str]) -> VideoInfo:
-    """`info` for the frames at `times` only (seconds, same zero): what a decoder found to be really there."""
+    """Returns `info` for only the frames at `times` (seconds, same zero), those that a decoder really found."""
     last_length = info.duration - info.times[-1]
     duration = times[-1] + last_length
     fps = average_rate(len(times), duration, info.fps, warnings, broken=True)
@@ -122,9 +122,9 @@ def with_frames(info: VideoInfo, times: Sequence[float], warnings: list[str]) ->
 def average_rate(
     frames: int, duration: float, stated: float | None, warnings: list[str], broken: bool = False
 ) -> float:
-    """Frames a second: `stated` where the timestamps bear it out, else `frames` / `duration`, saying so.
+    """Returns the frame rate: `stated` if the timestamps confirm it, else `frames` / `duration`, with a warning.
 
-    With `broken`, a few frames more may be missing: the rate is not to blame for them.
+    With `broken`, a few more frames may be missing without contradicting the stated rate.
     """
     if duration <= 0:
         return stated or _FALLBACK_FPS
@@ -139,20 +139,20 @@ def average_rate(
 
 
 def _timeline(index: PacketIndex, stream: VideoStream, warnings: list[str]) -> tuple[float, tuple[float, ...], float]:
-    """Start (s, container clock), each frame's time from there (s, ascending) and the last frame's length (s)."""
+    """Returns start (s, container clock), each frame's time from it (s, ascending), and the last one's duration (s)."""
     rate = _stated_rate(stream) or _FALLBACK_FPS
     base = stream.time_base
     count = int(index.shown.sum())
     decoding, ticks = (times[index.shown & (times != NO_TIME)] for times in (index.dts, index.pts))
     if len(ticks) < count:
-        # Sorted decoding times are the presentation times but for a constant.
+        # Sorted decoding times are the presentation times up to a constant.
         ticks = decoding
     if index.jumps or len(ticks) < count or base is None:
         problem = "clock jumps back" if index.jumps else "frames carry no times"
         warnings.append(f"the file's {problem}; {rate:.4g} frames a second are assumed")
         return 0.0, tuple(i / rate for i in range(count)), 1 / rate
     first = int(ticks.min())
-    # Integer ticks divided once: each time is the float nearest to the true one.
+    # Integer ticks are divided once, so each time is the float nearest to the true one.
     times = tuple(((np.sort(ticks) - first) * base.numerator / base.denominator).tolist())
     return float(first * base), times, float(index.last_length * base) or _mean_interval(times) or 1 / rate
 
@@ -168,11 +168,11 @@ def _stated_rate(stream: VideoStream) -> float | None:
 def _note_missing(
     reader: PacketReader, container: InputContainer, stream: VideoStream, info: VideoInfo
 ) -> tuple[str, ...]:
-    """One warning where the file stops before the end it announces."""
+    """Returns a warning if the file stops before the end that it announces."""
     if stream.duration is not None and stream.time_base is not None:
         announced, there = float(stream.duration * stream.time_base), info.duration
     else:
-        # Counted from zero or from the start, as the container likes: the kinder reading decides.
+        # Containers count from zero or from the start; use the more lenient of the two.
         there = max(reader.end or 0.0, (reader.end or 0.0) - (reader.start or 0.0))
         announced = (container.duration or 0) / av.time_base
     if not reader.broken and announced - there <= max(0.5, 0.02 * announced):
@@ -184,7 +184,7 @@ def _note_missing(
 
 
 def _displayed_size(frame: VideoFrame, stream: VideoStream) -> tuple[int, int]:
-    """Width and height after pixel aspect (stretches the stored width) and rotation."""
+    """Returns width and height after pixel aspect (which stretches the stored width) and rotation."""
     aspect = stream.sample_aspect_ratio or 1
     width, height = max(1, round(frame.width * aspect)), frame.height
     return (height, width) if frame.rotation % 180 == 90 else (width, height)

@@ -1,4 +1,4 @@
-"""A sign of life from whatever reads a video, for whoever waits for it; costs next to nothing where nobody does."""
+"""A heartbeat from the code that reads a video to the code that waits for it; almost free without a listener."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ _listener: Callable[[], None] | None = None
 
 
 def listen(listener: Callable[[], None] | None) -> None:
-    """Has `listener` called at every beat, in the thread that beats; None ends it."""
+    """Makes every beat call `listener`, in the thread that beats; None stops that."""
     global _listener
     _listener = listener
 
 
 def beat() -> None:
-    """Says that reading goes on: called for every packet, picture and piece of a download."""
+    """Signals that reading continues: called for every packet, every picture and every piece of a download."""
     if _listener is not None:
         _listener()

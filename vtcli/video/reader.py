@@ -1,7 +1,7 @@
-"""Frames as the model sees them: turned upright, resized once, each with its own time.
+"""Reads frames as the model sees them: upright, resized once, each with its own time.
 
-A frame is picked by its number in presentation order and checked by its timestamp. Where the two disagree, or frames
-are missing, the file is read again in sequence for what is really there and the plan is made anew over that.
+A frame is picked by its number in presentation order and checked by its timestamp. If the two disagree, or frames are
+missing, the file is read again sequentially to find the frames that exist, and the plan is remade from these.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ class Frames:
     """Frames ready for the model.
 
     pixels: uint8 (N, height, width, 3), RGB. indices: N frame numbers. times: N presentation times, seconds from the
-    first frame of the file. plan: as really used. warnings: what reading found; the plan's own are in plan.warnings.
+    first frame of the file. plan: the one really used. warnings: those of reading; the plan's are in plan.warnings.
     """
 
     pixels: Picture
@@ -42,14 +42,15 @@ class Frames:
     warnings: tuple[str, ...]
 
     def as_json(self) -> dict[str, Any]:
-        """The `sampling` object of the answer record (docs/cli.md)."""
+        """The `sampling` object of the answer record (docs/schema/answer.schema.json)."""
         return self.plan.as_json(self.times, self.reader)
 
 
 def choose_reader(name: str) -> str:
-    """The reader that `name` stands for.
+    """Returns the reader that `name` stands for.
 
-    Raises UsageError for an unknown one, EngineError, with the command that installs it, for one that is not there.
+    Raises UsageError for an unknown reader; EngineError, with the install command, for one that is not installed; and
+    VtError where decord is not published for this machine.
     """
     if name not in READERS:
         raise UsageError(f"--reader must be one of {', '.join(READERS)}, not {name}")
@@ -81,12 +82,12 @@ def _open_reader(name: str, odd: set[int]) -> Reader:
 
 
 def read_frames(info: VideoInfo, plan: FramePlan, request: FrameRequest, reader: str = "auto") -> Frames:
-    """The frames of `plan`. `request` is what it was made from, for planning again when frames turn out missing.
+    """Returns the frames of `plan`. `request`: what the plan was made from, to make it again if frames are missing.
 
-    Raises VideoError when nothing can be decoded, and as `choose_reader` and `plan_frames` do.
+    Raises VideoError if nothing can be decoded, and what `choose_reader` and `plan_frames` raise.
     """
     if info.source is not None and info.source.is_pictures:
-        from vtcli.video.readers.images import read_pictures  # which knows Frames
+        from vtcli.video.readers.images import read_pictures  # circular: that module imports this one
 
         return read_pictures(info, plan, request, reader)
     reader = choose_reader(reader)
@@ -101,7 +102,7 @@ def read_frames(info: VideoInfo, plan: FramePlan, request: FrameRequest, reader:
     if pictures is None:
         info = _what_is_there(info, warnings)
         plan = plan_frames(info, request)
-        # The times are the decoder's own now, or known to be useless: nothing left to check them against.
+        # The times are now the decoder's own, or known to be useless: nothing is left to check them against.
         untimed = ((None, frame) for _, frame in decode(info, threads="SLICE"))
         odd.clear()
         pictures = pick(info, plan, untimed, odd)
@@ -115,7 +116,7 @@ def read_frames(info: VideoInfo, plan: FramePlan, request: FrameRequest, reader:
 
 
 def _what_is_there(info: VideoInfo, warnings: list[str]) -> VideoInfo:
-    """`info` over the frames that decode, with a warning that says how many."""
+    """Returns `info` for the frames that decode, and warns how many they are."""
     decoded = [time for time, _ in decode(info, threads="SLICE")]
     if not decoded:
         raise VideoError(f"{shown(info.path)} holds no frame that can be decoded")
@@ -123,7 +124,7 @@ def _what_is_there(info: VideoInfo, warnings: list[str]) -> VideoInfo:
     if len(times) < len(decoded) or any(a > b for a, b in pairwise(times)):
         warnings.append(f"the frames' times are missing or jump; {info.fps:.4g} frames a second are assumed")
         times = [i / info.fps for i in range(len(decoded))]
-    if len(times) == info.frames:  # all there: the packets' clock was off, so the frames' own starts at zero
+    if len(times) == info.frames:  # none is missing: the packets' clock was off, so let the frames' own start at 0
         times = [time - times[0] for time in times]
     else:
         what = "ends early" if times[-1] < info.times[-1] - SAME_TIME else "is damaged"

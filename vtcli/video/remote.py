@@ -1,8 +1,8 @@
-"""A file on a web server, read in parts: only what is looked at is fetched.
+"""Reads a file on a web server in parts: only what is needed is fetched.
 
-FFmpeg can do this too, but then every opening fetches the index of the file anew, its certificates depend on how it was
-built, and what a server answers (a page, a password prompt, a redirect to a local file) ends as "invalid data". Here
-the standard library asks, all openings of one address share what was fetched, and FFmpeg has no network at all.
+FFmpeg can do this too, but then every opening fetches the file's index again, certificates depend on how FFmpeg was
+built, and a server's replies (a page, a password prompt, a redirect to a local file) end as "invalid data". Here the
+standard library makes the requests, all openings of one address share the fetched data, and FFmpeg has no network.
 """
 
 from __future__ import annotations
@@ -30,30 +30,30 @@ from vtcli.video.text import shown
 
 T = TypeVar("T")
 
-BLOCK = 2**16  # bytes: what is fetched starts and ends at multiples of it
-FIRST_RUN = 4  # blocks fetched where reading starts anew; doubled while it goes on from there
+BLOCK = 2**16  # bytes: fetched ranges start and end at multiples of it
+FIRST_RUN = 4  # blocks fetched at a new position; doubled while reading continues from there
 LONGEST_RUN = 64
-KEPT = 512  # blocks kept of one address
+KEPT = 512  # blocks kept per address
 TIMEOUT = 20.0  # seconds for a server to answer, and then without a byte
-SLOWEST = 1000  # bytes a second, once TIMEOUT is over
-_RETRIES = 3  # after a connection that broke
-_ADDRESSES = 2  # whose blocks are kept at a time
+SLOWEST = 1000  # bytes per second, once TIMEOUT has passed
+_RETRIES = 3  # after a broken connection
+_ADDRESSES = 2  # number of addresses whose blocks are kept
 _SECRET = re.compile("token|sig|key|auth|pass|secret|cred|jwt|session|policy", re.IGNORECASE)
 
 Response = http.client.HTTPResponse
 
 
 class _BeyondEndError(Exception):
-    """The server says that the file is shorter than where the part asked for starts (416)."""
+    """The server says that the file ends before the start of the requested range (416)."""
 
 
 def without_secrets(url: str) -> str:
-    """`url` for messages and records: without user and password, and without values that look like keys."""
+    """Returns `url` for messages and records: without user, password and values that look like keys."""
     try:
         parts = urlsplit(url)
     except ValueError:
         return url.rpartition("@")[2]
-    # Character by character, not by way of parse and write: what is shown is what was given.
+    # Text edits, not parsing and re-encoding: the rest is shown exactly as given.
     query = "&".join(
         f"{name}{equals}…" if equals and _SECRET.search(name) else f"{name}{equals}{value}"
         for name, equals, value in (pair.partition("=") for pair in parts.query.split("&"))
@@ -64,8 +64,8 @@ def without_secrets(url: str) -> str:
 class Remote:
     """One file on a server. Threads may share it.
 
-    gives_parts: whether the server gives parts of the file; else only `whole` can be had. size: bytes, where it does.
-    Raises VideoError, in one line, for whatever keeps the file from being read.
+    gives_parts: whether the server supports range requests; if not, only `whole` works. size: bytes, if it does.
+    Raises VideoError, in one line, for anything that prevents reading the file.
     """
 
     def __init__(self, url: str) -> None:
@@ -83,14 +83,14 @@ class Remote:
         self._begin()
 
     def read(self, start: int, length: int) -> bytes:
-        """At most `length` bytes from `start` on, fewer where a block ends, none at the end of the file."""
+        """Returns at most `length` bytes from `start` on, fewer where a block ends, none at the end of the file."""
         if start >= self.size:
             return b""
         offset = start % BLOCK
         return self._block(start // BLOCK)[offset : offset + length]
 
     def whole(self) -> Iterator[bytes]:
-        """All of the file in chunks, from one request."""
+        """Yields the whole file in chunks, from one request."""
         with self._ask(None) as response:
             self._check_kind(response)
             announced = response.headers.get("Content-Length", "")
@@ -102,7 +102,7 @@ class Remote:
             raise VideoError(f"{self.name}: the connection broke after {size} of {announced} bytes; try again")
 
     def _begin(self) -> None:
-        """Asks for the first blocks, and so whether there are parts to be had, and of what."""
+        """Requests the first blocks, which shows whether the server supports ranges, and the file's size and kind."""
         last = FIRST_RUN * BLOCK - 1
         try:
             response = self._ask((0, last))
@@ -120,7 +120,7 @@ class Remote:
                 data = b"".join(self._body(response, min(last + 1, self.size)))
             except OSError:
                 data = b""
-        if len(data) == min(last + 1, self.size):  # else they are fetched when they are wanted
+        if len(data) == min(last + 1, self.size):  # otherwise they are fetched when needed
             self._keep(0, data)
 
     def _check_kind(self, response: Response) -> None:
@@ -151,7 +151,7 @@ class Remote:
         return data[:BLOCK]
 
     def _next_run(self, number: int) -> range:
-        """The blocks to fetch when `number` is wanted: more, the longer the file was read on to there."""
+        """Returns the blocks to fetch when `number` is needed: the longer the sequential read up to it, the more."""
         length = min(2 * self._runs.get(number - 1, FIRST_RUN // 2), LONGEST_RUN)
         end = min(number + length, -(-self.size // BLOCK))
         known = (b for b in range(number + 1, end) if b in self._blocks or b in self._fetching)
@@ -170,7 +170,7 @@ class Remote:
             self._state.notify_all()
 
     def _fetch(self, start: int, end: int) -> bytes:
-        """The bytes from `start` up to `end`; a connection that breaks is made again from where it broke."""
+        """Returns the bytes from `start` up to `end`; a broken connection is resumed where it broke."""
         data = bytearray()
         failures = 0
         while len(data) < end - start:
@@ -183,7 +183,7 @@ class Remote:
             except _BeyondEndError:
                 raise VideoError(f"{self.name} changed on the server while it was read; try again") from None
             except OSError:
-                pass  # as where the server just stops
+                pass  # for example, the server stopped sending
             failures = 0 if len(data) > before else failures + 1
             if failures > _RETRIES:
                 raise VideoError(f"{self.name}: the connection breaks again and again; download the file first")
@@ -199,12 +199,12 @@ class Remote:
             raise VideoError(f"{self.name} changed on the server while it was read; try again")
 
     def _body(self, response: Response, most: int | None = None) -> Iterator[bytes]:
-        """What the server sends, at most `most` bytes of it. Raises OSError where the connection breaks."""
+        """Yields what the server sends, at most `most` bytes. Raises OSError where the connection breaks."""
         begin, size = monotonic(), 0
         while most is None or size < most:
             try:
                 chunk = response.read1(2**20 if most is None else min(2**20, most - size))
-            except http.client.HTTPException:  # what is left of a broken reply
+            except http.client.HTTPException:  # the rest of a broken reply
                 return
             except TimeoutError:
                 raise VideoError(f"{self.name}: the server sent nothing for {TIMEOUT:.0f} s; try again") from None
@@ -218,7 +218,7 @@ class Remote:
             yield chunk
 
     def _ask(self, part: tuple[int, int] | None) -> Response:
-        """The server's reply to a request for the bytes from part[0] up to and with part[1], or for all of them."""
+        """Returns the server's reply to a request for bytes part[0] to part[1], inclusive, or for the whole file."""
         try:
             return _within(TIMEOUT, lambda: self._open(part))
         except urllib.error.HTTPError as error:
@@ -227,7 +227,7 @@ class Remote:
             if code == 416 and part is not None:
                 raise _BeyondEndError from None
             if self._url != self._original and code in (401, 403, 404, 410):
-                self._url = self._original  # what it was sent on to has expired
+                self._url = self._original  # the redirect's target has expired
                 return self._ask(part)
             raise VideoError(f"{self.name}: {_answered(code, self._authorization is not None)}") from None
         except urllib.error.URLError as error:
@@ -246,14 +246,14 @@ class Remote:
         return response
 
     def _address(self, url: str) -> tuple[str, str | None]:
-        """`url` as it is sent (ASCII, without user and password) and the Authorization header these make."""
+        """Returns `url` as sent (ASCII, without user and password) and the Authorization header made from these."""
         try:
             parts = urlsplit(url)
             host, port = parts.hostname, parts.port
             if not host:
                 raise ValueError
             netloc = f"[{host}]" if ":" in host else host.encode("idna").decode()
-        except ValueError:  # UnicodeError is one
+        except ValueError:  # UnicodeError is a ValueError
             raise VideoError(f"{self.name} is not a valid address") from None
         sent = urlunsplit(
             SplitResult(
@@ -273,12 +273,12 @@ class Remote:
 class RemoteFile(io.RawIOBase):
     """A `Remote` as a file that is open for reading.
 
-    An error is raised once; from then on the file is at its end. PyAV passes the error on, and would write a second
-    one, met while FFmpeg tidies up, to stderr.
+    An error is raised once; from then on the file is at its end. PyAV passes the error on, but would write a second
+    one, from FFmpeg's cleanup, to stderr.
     """
 
     def __init__(self, server: Remote) -> None:
-        self.name = os.path.basename(urlsplit(server.name).path) or "video"  # FFmpeg looks at how it ends
+        self.name = os.path.basename(urlsplit(server.name).path) or "video"  # FFmpeg looks at the suffix
         self._server = server
         self._position = 0
         self._failed = False
@@ -314,7 +314,7 @@ _lock = threading.Lock()
 
 
 def remote(url: str) -> Remote:
-    """The file at `url`; the same object each time, so that what was fetched is not fetched again."""
+    """Returns the file at `url`, the same object each time, so that fetched data is not fetched again."""
     with _lock:
         if url in _remotes:
             _remotes.move_to_end(url)
@@ -328,13 +328,13 @@ def remote(url: str) -> Remote:
 
 
 def forget(url: str) -> None:
-    """Frees what is kept of the file at `url`."""
+    """Frees the data kept for the file at `url`."""
     with _lock:
         _remotes.pop(url, None)
 
 
 class _Redirects(urllib.request.HTTPRedirectHandler):
-    """Goes where a server sends it on to, as long as that is the web, and no less private than before."""
+    """Follows redirects to http(s) addresses, but never from https to http."""
 
     def __init__(self, name: str) -> None:
         self._name = name
@@ -355,10 +355,10 @@ class _Redirects(urllib.request.HTTPRedirectHandler):
 
 
 def _opener(name: str) -> urllib.request.OpenerDirector:
-    """Asks web servers only: `build_opener` would bring file: and ftp: too."""
+    """Returns an opener for web servers only: `build_opener` would add file: and ftp:."""
     opener = urllib.request.OpenerDirector()
     for handler in (
-        urllib.request.ProxyHandler(),  # HTTPS_PROXY and its kin are honoured
+        urllib.request.ProxyHandler(),  # honours HTTPS_PROXY and similar variables
         urllib.request.HTTPHandler(),
         urllib.request.HTTPSHandler(context=ssl.create_default_context()),
         urllib.request.HTTPErrorProcessor(),
@@ -375,13 +375,13 @@ def _origin(url: str) -> tuple[str, str]:
 
 
 def _content_range(response: Response) -> tuple[int, int]:
-    """First byte and size of the whole file, as `bytes 0-99/1234` says; -1 and 0 where it does not."""
+    """Returns the first byte and the whole file's size from `bytes 0-99/1234`; -1 and 0 for anything else."""
     match = re.fullmatch(r"bytes (\d{1,18})-\d{1,18}/(\d{1,18})", response.headers.get("Content-Range", "").strip())
     return (int(match[1]), int(match[2])) if match else (-1, 0)
 
 
 def _answered(code: int, password_given: bool) -> str:
-    """What a status code means for who asked. The server's own words stay unread."""
+    """Returns what a status code means for the user. The server's own text is ignored."""
     if code in (401, 407):
         if password_given:
             return f"the server refuses this user and password ({code})"
@@ -411,7 +411,7 @@ def _unreachable(reason: object) -> str:
 
 
 def _within(seconds: float, work: Callable[[], T]) -> T:
-    """What `work` returns or raises, or TimeoutError: a name look-up knows no time limit, nor does a slow header."""
+    """Runs `work`; raises TimeoutError if it takes too long: name lookups and slow headers have no time limit."""
     done: list[T] = []
     failed: list[BaseException] = []
 

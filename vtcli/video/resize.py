@@ -1,9 +1,8 @@
-"""Pictures resized as torchvision's `resize` does it for the reference: bicubic, antialiased, exact, rounded once.
+"""Resizes pictures as torchvision's `resize` does for the reference: bicubic, antialiased, exact, rounded once.
 
-torchvision's `transforms.functional.resize`, which qwen-vl-utils calls, computes in float32. Pillow's bicubic of RGB
-keeps 8 bits between its two passes and cuts off there what overshoots: next to hard edges (text, cartoons) it can be
-ten levels from what the model was trained on. Pillow's floats would do, one channel at a time and many times as
-slowly.
+torchvision's `transforms.functional.resize`, which qwen-vl-utils calls, computes in float32. Pillow's bicubic resize of
+RGB keeps 8 bits between its two passes and clips overshoot there: near hard edges (text, cartoons) it can be ten levels
+off what the model was trained on. Pillow's float mode would do, but only one channel at a time and many times slower.
 """
 
 from __future__ import annotations
@@ -16,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 _BLOCK = 8
-"""New lines made at once: few, so that hardly any of the old lines they are made of have no weight."""
+"""New lines per band: few, so that hardly any of the band's old lines have zero weight for a new line."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -31,7 +30,7 @@ class _Band:
 
 
 def resize(rgb: NDArray[np.uint8], height: int, width: int) -> NDArray[np.uint8]:
-    """`rgb`, uint8 (any height, any width, 3), at another size."""
+    """Returns `rgb`, uint8 (any height, any width, 3), resized to `height` and `width`."""
     tall, wide, channels = rgb.shape
     old = rgb.reshape(tall, wide * channels)
     rows = _scratch("rows", height, wide * channels)
@@ -52,9 +51,9 @@ _kept = threading.local()
 
 
 def _scratch(name: str, lines: int, values: int) -> NDArray[np.float32]:
-    """Room for a step's result, float32 (lines, values), the thread's own and kept for the next picture.
+    """Returns a buffer for a step's result, float32 (lines, values), owned by the thread and kept for the next picture.
 
-    Memory that is new for every picture takes longer to get than to fill.
+    Allocating new memory for every picture takes longer than filling it.
     """
     room: NDArray[np.float32] | None = getattr(_kept, name, None)
     if room is None or room.size < lines * values:
@@ -65,7 +64,7 @@ def _scratch(name: str, lines: int, values: int) -> NDArray[np.float32]:
 
 @lru_cache(maxsize=32)
 def _interleaved(size: int, count: int, channels: int) -> tuple[_Band, ...]:
-    """`_bands` for pixels whose channels lie side by side: weights between unlike channels are 0."""
+    """Returns `_bands` for pixels with interleaved channels: weights between different channels are 0."""
     n, apart = channels, np.eye(channels, dtype=np.float32)
     return tuple(
         _Band(n * band.begin, n * band.end, n * band.first, n * band.last, np.kron(band.weights, apart))
@@ -75,7 +74,7 @@ def _interleaved(size: int, count: int, channels: int) -> tuple[_Band, ...]:
 
 @lru_cache(maxsize=32)
 def _bands(size: int, count: int) -> tuple[_Band, ...]:
-    """How `count` lines follow from `size`: the cubic of Keys with a = -0.5, as wide as the lines are apart."""
+    """Returns how `count` lines follow from `size`: Keys's cubic with a = -0.5, as wide as the lines are apart."""
     scale = size / count
     stretch = max(scale, 1.0)
     centres = (np.arange(count) + 0.5) * scale

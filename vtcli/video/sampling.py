@@ -1,8 +1,8 @@
-"""Which frames the model sees and at what size: the rules of qwen-vl-utils 0.0.14, to the index and the pixel.
+"""Chooses which frames the model sees and at what size: qwen-vl-utils 0.0.14's rules, exact to the index and pixel.
 
 The rules are those of its decord path (`calculate_video_frame_range`, `smart_nframes`, `fetch_video`), which the
-Qwen2.5-VL family was trained and evaluated with. Where they would fail on a short video, what there is is taken and a
-warning says so.
+Qwen2.5-VL family was trained and evaluated with. Where they would fail on a short video, the frames it has are used and
+a warning says so.
 """
 
 from __future__ import annotations
@@ -23,9 +23,9 @@ from vtcli.video.text import shown
 FPS_MIN_FRAMES = 4  # --fps only
 FPS_MAX_FRAMES = 768  # --fps only
 MAX_RATIO = 200  # longer side / shorter side
-VIDEO_MIN_PIXELS = 128 * 28 * 28  # a frame
-VIDEO_MAX_PIXELS = 128 * 28 * 28  # a frame, as in the paper
-LIMIT_PIXELS = 768 * 28 * 28  # a frame, whatever is asked for
+VIDEO_MIN_PIXELS = 128 * 28 * 28  # per frame
+VIDEO_MAX_PIXELS = 128 * 28 * 28  # per frame, as in the paper
+LIMIT_PIXELS = 768 * 28 * 28  # per frame, whatever the request
 TOTAL_PIXELS = 128000 * 28 * 28 * 0.9  # all frame pairs together
 CLOCK_TOLERANCE = 0.5  # seconds: one temporal position of the model (tokens_per_second 2)
 MAX_SAMPLED_FPS = 4.0  # above it two frame pairs fall on one temporal position
@@ -33,7 +33,7 @@ MAX_SAMPLED_FPS = 4.0  # above it two frame pairs fall on one temporal position
 
 @dataclass(frozen=True)
 class FrameRequest:
-    """What was asked for: `fps`, where set, goes before `frames`. start, end: seconds from the first frame."""
+    """The requested frames: `fps`, if set, overrides `frames`. start, end: seconds from the first frame."""
 
     frames: int | None = 16
     fps: float | None = None
@@ -48,8 +48,8 @@ class FramePlan:
     """Frames to show the model.
 
     indices: in presentation order, an even number of them. width, height: pixels, multiples of 28. sampled_fps: frames
-    a second as the model is told. second_per_grid: seconds from one frame pair to the next, 2 / sampled_fps. offset:
-    seconds; a time the model names + offset = time in the file.
+    per second as given to the model. second_per_grid: seconds from one frame pair to the next, 2 / sampled_fps. offset:
+    seconds; a time that the model names + offset = time in the file.
     """
 
     indices: tuple[int, ...]
@@ -61,7 +61,10 @@ class FramePlan:
     warnings: tuple[str, ...]
 
     def as_json(self, times: Sequence[float], reader: str) -> dict[str, Any]:
-        """The `sampling` object of the answer record (docs/cli.md); `times` in seconds, one an index."""
+        """The `sampling` object of the answer record (docs/schema/answer.schema.json).
+
+        `times`: in seconds, one per index.
+        """
         return {
             "frames": len(self.indices),
             "indices": list(self.indices),
@@ -74,13 +77,13 @@ class FramePlan:
 
 
 def plan_frames(info: VideoInfo, request: FrameRequest) -> FramePlan:
-    """The frames of `info` that answer `request`. Raises UsageError for a request that cannot mean anything."""
+    """Returns the frames of `info` that meet `request`. Raises UsageError for an invalid request."""
     check_request(request)
     warnings: list[str] = []
     first, last = _window(info, request, warnings)
     total = last - first + 1
     count = _frame_count(info, request, total, warnings)
-    # One frame alone is shown twice: the model takes frames in pairs.
+    # A single frame is shown twice: the model takes frames in pairs.
     indices = (first, first) if total == 1 else spread(first, last, count)
     sampled_fps = count / total * info.fps
     _note_clock(info, indices, total, sampled_fps, warnings)
@@ -103,10 +106,10 @@ def smart_resize(
     min_pixels: int = VIDEO_MIN_PIXELS,
     max_pixels: float = VIDEO_MAX_PIXELS,
 ) -> tuple[int, int]:
-    """(height, width) in multiples of `factor`, about min_pixels to max_pixels in area, near the given aspect.
+    """Returns (height, width) in multiples of `factor`, about min_pixels to max_pixels in area, near the given aspect.
 
-    As qwen-vl-utils, save that a side never becomes 0 (transformers holds it at `factor` too). Raises VideoError for
-    a picture more than 200 times as long as wide.
+    As in qwen-vl-utils, except that a side never becomes 0 (transformers keeps it at `factor` too). Raises VideoError
+    for a picture more than 200 times as long as wide.
     """
     if max(height, width) / min(height, width) > MAX_RATIO:
         raise VideoError(f"a picture of {width}x{height} pixels is more than {MAX_RATIO} times as long as wide")
@@ -124,7 +127,7 @@ def smart_resize(
 
 
 def check_request(request: FrameRequest) -> None:
-    """Raises UsageError for a request that cannot mean anything, whatever the video."""
+    """Raises UsageError for a request that is invalid whatever the video."""
     if request.fps is not None:
         if not (math.isfinite(request.fps) and request.fps > 0):
             raise UsageError(f"--fps must be above 0, not {request.fps:g}")
@@ -140,7 +143,7 @@ def check_request(request: FrameRequest) -> None:
 
 
 def _window(info: VideoInfo, request: FrameRequest, warnings: list[str]) -> tuple[int, int]:
-    """First and last frame from --start to --end, as `calculate_video_frame_range`."""
+    """Returns the first and last frame from --start to --end, as `calculate_video_frame_range` does."""
     if request.start is None and request.end is None:
         return 0, info.frames - 1
     start, end = request.start or 0.0, info.duration if request.end is None else request.end
@@ -162,13 +165,13 @@ def _window(info: VideoInfo, request: FrameRequest, warnings: list[str]) -> tupl
 
 
 def _is_steady(info: VideoInfo) -> bool:
-    """Whether frame i is shown at i / fps, give or take a frame."""
+    """Whether each frame i is shown at i / fps, to within one frame."""
     ideal = np.arange(info.frames) / info.fps
     return bool(np.abs(np.asarray(info.times) - ideal).max() <= 1 / info.fps)
 
 
 def _frame_count(info: VideoInfo, request: FrameRequest, total: int, warnings: list[str]) -> int:
-    """How many of `total` frames, an even number, as `smart_nframes`; 2 for a lone frame."""
+    """Returns how many of `total` frames to use, an even number, as `smart_nframes` does; 2 for a single frame."""
     there = max(FRAME_FACTOR, total // FRAME_FACTOR * FRAME_FACTOR)
     if request.fps is not None:
         exact = total / info.fps * request.fps
@@ -189,20 +192,20 @@ def _frame_count(info: VideoInfo, request: FrameRequest, total: int, warnings: l
 
 
 def spread(first: int, last: int, count: int) -> tuple[int, ...]:
-    """`torch.linspace(first, last, count).round().long()`, with the arithmetic of torch's CPU kernel.
+    """Returns `torch.linspace(first, last, count).round().long()`, with the arithmetic of torch's CPU kernel.
 
-    From the nearer end, in float32, product and sum rounded once (fused multiply-add); halves go to the even index.
-    float64 rounds other frames of long videos: at 768 frames, from about 8,000 frames on.
+    It counts from the nearer end, in float32, with product and sum rounded once (fused multiply-add); halves round to
+    the even index. float64 would give other frames of long videos: at 768 frames, from about 8,000 frames on.
     """
     step = float(np.float32(last - first) / np.float32(count - 1))
     index = np.arange(count)
-    # float64 holds each product exactly, so the one rounding is the cast.
+    # float64 holds each product exactly, so the cast is the only rounding.
     values = np.where(index < count // 2, first + step * index, last - step * (count - 1 - index)).astype(np.float32)
     return tuple(int(i) for i in np.rint(values))
 
 
 def _note_clock(info: VideoInfo, indices: Sequence[int], total: int, sampled_fps: float, warnings: list[str]) -> None:
-    """Warns where the times that the model is told are not those of the frames."""
+    """Warns if the times given to the model are not those of the frames, or if neighbouring pairs share a time."""
     off = max(abs(info.times[i] - info.times[indices[0]] - (i - indices[0]) / info.fps) for i in indices)
     if off > CLOCK_TOLERANCE:
         warnings.append(f"variable frame rate: the times the model is told are up to {off:.1f} s off")
@@ -215,7 +218,7 @@ def _note_clock(info: VideoInfo, indices: Sequence[int], total: int, sampled_fps
 
 
 def _model_size(info: VideoInfo, request: FrameRequest, count: int, warnings: list[str]) -> tuple[int, int]:
-    """(height, width), as `fetch_video`; a --max-pixels below the minimum lowers the minimum."""
+    """Returns (height, width) as `fetch_video` does; a --max-pixels below the minimum lowers the minimum."""
     least = min(request.min_pixels, request.max_pixels)
     limit = max(min(LIMIT_PIXELS, TOTAL_PIXELS / count * FRAME_FACTOR), int(least * 1.05))
     if request.max_pixels > limit:

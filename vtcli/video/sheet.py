@@ -11,24 +11,24 @@ from PIL import Image, ImageDraw, ImageFont
 
 from vtcli.video.picture import Picture
 
-_PIXELS = 1920 * 1200  # what all frames together may have; no fewer than these each:
+_PIXELS = 1920 * 1200  # of all frames together, but each frame has at least the next number
 _LEAST_PIXELS = 160 * 90
-_MOST_PIXELS = 40_000_000  # all together, where there are thousands
-_WIDTH = 2400  # of the sheet, as far as its frames fit
-_LONGEST_SIDE = 65_000  # JPEG ends at 65,535
+_MOST_PIXELS = 40_000_000  # of all frames together, where they are thousands
+_WIDTH = 2400  # of the sheet, if its frames fit
+_LONGEST_SIDE = 65_000  # JPEG's limit is 65,535
 _ASPECT = 16 / 9  # of the sheet, roughly
-_TALL = 1.3  # how much worse a sheet is for being too tall than too wide
+_TALL = 1.3  # how much worse a sheet that is too tall is than one that is too wide
 
 _GROUND, _BRIGHT, _DIM = (24, 25, 28), (240, 240, 240), (150, 152, 158)
 _FONT_SIZES = (13, 18)  # pixels, for small and for large frames
-_LARGE = 280  # pixels across from which a frame is large
+_LARGE = 280  # frame width in pixels from which a frame is large
 
 
 def contact_sheet(pictures: Picture | Sequence[Picture], times: Sequence[float], indices: Sequence[int]) -> Image.Image:
-    """The sheet, RGB: `pictures`, all of one shape, uint8 (height, width, 3), in reading order.
+    """Returns the sheet, RGB, with `pictures`, all of one shape, uint8 (height, width, 3), in reading order.
 
-    Under each stands its time (seconds, written as MM:SS.s) and its number. Frames are made smaller where there are
-    many, never larger.
+    Each has its time (given in seconds, written as MM:SS.s) and its number below it. Many frames are made smaller;
+    frames are never made larger.
     """
     height, width = pictures[0].shape[:2]
     texts = list(zip(clock_times(times), (f"#{index}" for index in indices), strict=True))
@@ -55,7 +55,7 @@ def contact_sheet(pictures: Picture | Sequence[Picture], times: Sequence[float],
 
 
 def clock_times(times: Sequence[float]) -> list[str]:
-    """`times` (seconds) as `MM:SS.s`, `H:MM:SS.s` from an hour on, with as many decimals as keep neighbours apart."""
+    """Formats `times` (seconds) as `MM:SS.s`, from an hour on `H:MM:SS.s`, with decimals that keep neighbours apart."""
     close = min((b - a for a, b in pairwise(times) if b > a), default=1.0)
     places = min(3, max(1, math.ceil(-math.log10(close) - 1e-9)))
     return [_clock_time(time, places) for time in times]
@@ -71,7 +71,7 @@ def _clock_time(seconds: float, places: int) -> str:
 
 @dataclass(frozen=True)
 class _Grid:
-    """Where things are, in pixels. A cell is a frame of width × height over its text of `lines` lines."""
+    """The layout, in pixels. A cell is a frame of width × height above its text of `lines` lines."""
 
     columns: int
     rows: int
@@ -96,7 +96,7 @@ class _Grid:
 
 
 def _lay_out(count: int, width: int, height: int, texts: Sequence[tuple[str, str]]) -> _Grid:
-    """The grid for `count` frames of width × height: their size first, then as many columns as make a good shape."""
+    """Returns the grid for `count` frames of width × height: sets their size, then the columns for a good shape."""
     pixels = max(_PIXELS / count, min(_LEAST_PIXELS, _MOST_PIXELS / count))
     scale = min(1.0, math.sqrt(pixels / (width * height)))
     width, height = max(1, round(width * scale)), max(1, round(height * scale))
@@ -120,6 +120,6 @@ def _lay_out(count: int, width: int, height: int, texts: Sequence[tuple[str, str
 
     grids = [grid(columns) for columns in range(1, count + 1)]
     fitting = [g for g in grids if g.size[1] <= _LONGEST_SIDE and (g.columns == 1 or g.size[0] <= _WIDTH)]
-    # Where no sheet is both narrow and short enough, it may be as wide as it must.
+    # If no sheet is both narrow and short enough, it may be as wide as necessary.
     fitting = fitting or [next((g for g in grids if g.size[1] <= _LONGEST_SIDE), grids[-1])]
     return min(fitting, key=badness)

@@ -1,7 +1,7 @@
 """What a user may name as VIDEO: a file, a folder of numbered pictures, `-` for standard input, an http(s) address.
 
-A `Source` is plain data, so that another process can open it too. `resolve` owns whatever has to be copied to disk
-first (standard input, a file from a server that gives no parts) and removes it at the end.
+A `Source` is plain data, so another process can open it too. `resolve` owns whatever has to be copied to disk first
+(standard input, a file from a server without range requests) and removes it at the end.
 """
 
 from __future__ import annotations
@@ -27,25 +27,25 @@ if TYPE_CHECKING:
     from io import BufferedReader
     from types import FrameType
 
-Kind = Literal["file", "url", "folder", "animation"]  # the last: a WebP with frames, which FFmpeg does not decode
+Kind = Literal["file", "url", "folder", "animation"]  # animation: an animated WebP, which FFmpeg does not decode
 
 STDIN = "-"
 SPOOL_LIMIT = 32 * 2**30  # bytes copied at most
-KEEP_FREE = 2**30  # bytes, or a tenth of the disk where that is less, that a copy leaves free
+KEEP_FREE = 2**30  # bytes that a copy leaves free, or a tenth of the disk if that is less
 _CHUNK = 2**20
-_ADDRESS = re.compile(r"([a-z][a-z0-9+.-]+)://", re.IGNORECASE)  # a lone letter is a drive
-_HEAD = 21  # bytes of a file that tell an animation
+_ADDRESS = re.compile(r"([a-z][a-z0-9+.-]+)://", re.IGNORECASE)  # a single letter is a drive
+_HEAD = 21  # bytes of a file that identify an animation
 _FOLDER_FRAMES = 16
-_NAMELESS = sys.platform == "linux"  # whether a file without a name can be opened again, by way of /proc
+_NAMELESS = sys.platform == "linux"  # whether a file without a name can be opened again, through /proc
 
 
 @dataclass(frozen=True)
 class Source:
-    """One video as it was named and as it is opened.
+    """One video: the name it was given, and how to open it.
 
     name: for messages and records; of an address, without its secrets. place: the path or address to open, never shown.
-    rate: pictures a second of a folder. stream: the video stream to read, by its number in the file; None for the best.
-    warnings: what opening it took.
+    rate: pictures per second of a folder. stream: the video stream to read, by its number in the file; None for the
+    best. warnings: those of making the video available.
     """
 
     name: str
@@ -60,28 +60,28 @@ class Source:
 
     @property
     def label(self) -> str:
-        """The name inside a message: one line."""
+        """The name for messages: one line."""
         return "standard input" if self.name == STDIN else shown(self.name)
 
     @property
     def is_pictures(self) -> bool:
-        """Whether pictures make the video, which `vtcli.video.readers.images` reads."""
+        """Whether the video consists of pictures, which `vtcli.video.readers.images` reads."""
         return self.kind in ("folder", "animation")
 
     def sampling(self, frames: int | None, fps: float | None) -> tuple[int | None, float | None]:
-        """`frames` and `fps` as they choose frames: of a folder, --fps is the pictures' own rate, not the choice's."""
+        """Returns `frames` and `fps` as they choose frames; a folder's --fps is the rate of its pictures instead."""
         if self.kind != "folder":
             return frames, fps
         return (_FOLDER_FRAMES if frames is None else frames), None
 
 
-Video = str | Path | Source  # what functions take that open a video
+Video = str | Path | Source  # what functions that open a video accept
 
 
 def source_of(video: Video) -> Source:
-    """The source that `video` names, as far as it can be told without copying anything.
+    """Returns the source that `video` names, as far as it can be determined without copying anything.
 
-    Raises VideoError for an address of a kind that is not read.
+    Raises VideoError for an unsupported kind of address.
     """
     if isinstance(video, Source):
         return video
@@ -103,12 +103,12 @@ def source_of(video: Video) -> Source:
 def resolve(
     video: Video, fps: float | None = None, stream: int | None = None, limit: float | None = None
 ) -> Iterator[Source]:
-    """The source that `video` names, ready to be opened as often as wanted until the context ends.
+    """Yields the source that `video` names; it can be opened any number of times until the context ends.
 
-    `fps` is what --fps said: a folder's rate, and no business of any other source. Standard input, and a file whose
-    server does not give it in parts, are copied to a temporary file, the latter in `limit` seconds. The copy is removed
-    whatever happens, SIGKILL excepted where the system is not Linux. Raises VideoError for what cannot be had,
-    UsageError for a terminal as standard input.
+    `fps` is the value of --fps: the rate of a folder, ignored for any other source. Standard input, and a file whose
+    server does not support range requests, are copied to a temporary file, the latter within `limit` seconds. The copy
+    is always removed, except after SIGKILL on systems other than Linux. Raises VideoError for a source that cannot be
+    obtained, UsageError for a terminal as standard input.
     """
     if str(video) == STDIN and not isinstance(video, Source):
         with _copied(_stdin(), "standard input") as place:
@@ -125,14 +125,14 @@ def resolve(
 
 
 def is_address(place: str) -> bool:
-    """Whether `place` is to be had from a web server."""
+    """Whether `place` is an http(s) address."""
     return place[:8].lower().startswith(("http://", "https://"))
 
 
 def _kind(path: str) -> Kind:
     if path and os.path.isdir(path):
         return "folder"
-    if os.path.isfile(path):  # opening a pipe would wait for ever
+    if os.path.isfile(path):  # opening a pipe would block forever
         with suppress(OSError), open(path, "rb") as file:
             if _is_animation(file.read(_HEAD)):
                 return "animation"
@@ -146,7 +146,7 @@ def _is_animation(head: bytes) -> bool:
 
 @contextmanager
 def _fetched(source: Source, limit: float | None) -> Iterator[Source]:
-    """`source`, an address: itself where its server gives parts, else a copy with a warning."""
+    """Yields `source`, an address, itself if its server supports range requests, else a copy with a warning."""
     from vtcli.video.remote import forget, remote
 
     try:
@@ -163,7 +163,7 @@ def _fetched(source: Source, limit: float | None) -> Iterator[Source]:
 
 
 def _in_time(chunks: Iterable[bytes], label: str, limit: float | None) -> Iterator[bytes]:
-    """`chunks`, as long as they come within `limit` seconds: a live stream has no end."""
+    """Yields `chunks`; raises VideoError after `limit` seconds, because a live stream has no end."""
     begin = monotonic()
     for chunk in chunks:
         if limit is not None and monotonic() - begin > limit:
@@ -180,7 +180,7 @@ def _stdin() -> Iterable[bytes]:
 
 @contextmanager
 def _copied(chunks: Iterable[bytes], label: str) -> Iterator[str]:
-    """The path of a temporary file that holds `chunks`, removed at the end."""
+    """Yields the path of a temporary file that holds `chunks`, removed at the end."""
     with _terminable(), _spool() as path:
         size = 0
         try:
@@ -200,9 +200,9 @@ def _copied(chunks: Iterable[bytes], label: str) -> Iterator[str]:
 
 @contextmanager
 def _spool() -> Iterator[str]:
-    """The path of a temporary file, for this process and its children until the end.
+    """Yields the path of a temporary file, for this process and its children until the context ends.
 
-    Where the system can do it the file has no name, so that nothing is left of it however the process ends.
+    If the system supports it, the file has no name, so nothing of it remains however the process ends.
     """
     if _NAMELESS:
         with tempfile.TemporaryFile(prefix="vt-") as file:
@@ -227,13 +227,13 @@ def _no_room(label: str, why: str) -> VideoError:
 
 @contextmanager
 def _terminable() -> Iterator[None]:
-    """Lets a polite end of the process (SIGTERM, a closed terminal) unwind, so that what was copied is removed."""
+    """Makes SIGTERM and SIGHUP (a closed terminal) unwind the stack, so that the copy is removed."""
     if threading.current_thread() is not threading.main_thread():
-        yield  # only the main thread may say what a signal does
+        yield  # only the main thread may set signal handlers
         return
     names = ("SIGTERM", "SIGHUP")
     signals = [s for s in (getattr(signal, name, None) for name in names) if s is not None]
-    mine = [s for s in signals if signal.getsignal(s) is signal.SIG_DFL]  # nohup has SIGHUP ignored
+    mine = [s for s in signals if signal.getsignal(s) is signal.SIG_DFL]  # nohup ignores SIGHUP
     for s in mine:
         signal.signal(s, _leave)
     try:

@@ -1,4 +1,4 @@
-"""One picture file → the picture the model sees, for questions about pictures."""
+"""Reads a picture file into the picture the model sees, for questions about pictures."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from vtcli.video.text import shown
 
 
 def read_still(path: str, min_pixels: int, max_pixels: int) -> Picture:
-    """uint8 (1, height, width, 3), sized as qwen-vl-utils' `fetch_image` sizes it: by Pillow's bicubic.
+    """Returns uint8 (1, height, width, 3), resized as in qwen-vl-utils' `fetch_image`: with Pillow's bicubic.
 
-    Turned as its EXIF data say, which that does not do. Raises VideoError for what is no picture Pillow can read.
+    Unlike `fetch_image`, it rotates as the EXIF data say. Raises VideoError for a file that Pillow cannot read.
     """
     try:
         with open(path, "rb") as file, open_image(file) as image:

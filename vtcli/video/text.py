@@ -1,4 +1,4 @@
-"""How a file name is written inside a message: one line, nothing a terminal would act on."""
+"""Formats file names for messages: one line, without terminal control characters."""
 
 from __future__ import annotations
 
@@ -6,6 +6,6 @@ from pathlib import Path
 
 
 def shown(path: str | Path) -> str:
-    """`path` as it is when every character is printable, else quoted with its control characters escaped."""
+    """Returns `path` unchanged if every character is printable, else quoted, with all but printable ASCII escaped."""
     text = str(path)
     return text if text.isprintable() else ascii(text)

@@ -1,9 +1,9 @@
-"""The child process of `vtcli.video.guard`: does what it is told by the parent, one call at a time.
+"""The child process of `vtcli.video.guard`: runs the parent's calls, one at a time.
 
-Requests come on standard input, replies go to what was standard output; both streams then lead nowhere, so that
-nothing a codec prints gets between the replies. A message is a number of blocks (pickle protocol 5: the pickle, then
-its arrays, uncopied), each after its length. Both ends of the pipe are this program with this user's rights, so the
-pickles cross no border.
+Requests come on the original standard input, replies go to the original standard output; both descriptors then lead to
+the null device, so that nothing a codec prints gets between the replies. A message is the number of its blocks, their
+lengths, and the blocks (pickle protocol 5: the pickle, then its arrays, uncopied). Both ends of the pipe are this
+program with this user's rights, so the pickles cross no trust boundary.
 """
 
 from __future__ import annotations
@@ -26,9 +26,9 @@ from dataclasses import dataclass
 from queue import SimpleQueue
 from typing import Any, BinaryIO
 
-_BEAT = 0.5  # seconds between two signs of life
-_GRACE = 20.0  # seconds a call may outlive its limit where the parent is not there to end it
-_LONGEST = 1e6  # seconds the timer can be set to
+_BEAT = 0.5  # seconds between two heartbeats
+_GRACE = 20.0  # seconds a call may outlive its limit if no parent is left to end it
+_LONGEST = 1e6  # longest time in seconds that the timer can be set to
 
 if sys.platform == "win32":
     import msvcrt
@@ -64,7 +64,7 @@ class Reply:
 
 
 def send(stream: BinaryIO, message: Any) -> None:
-    """Writes `message`; None is a sign of life and has no block."""
+    """Writes `message`; None is a heartbeat and has no blocks."""
     buffers: list[pickle.PickleBuffer] = []
     blocks: list[Any] = []
     if message is not None:
@@ -77,7 +77,7 @@ def send(stream: BinaryIO, message: Any) -> None:
 
 
 def receive(stream: BinaryIO) -> Any:
-    """The next message. Raises EOFError when the other end is gone."""
+    """Returns the next message. Raises EOFError when the other end is gone."""
     (count,) = struct.unpack("<I", _exactly(stream, 4))
     sizes = struct.unpack(f"<{count}Q", _exactly(stream, 8 * count))
     blocks = [_exactly(stream, size) for size in sizes]
@@ -96,29 +96,29 @@ def _exactly(stream: BinaryIO, size: int) -> bytearray:
 
 def main() -> None:
     """Serves until the parent closes the pipe or is gone."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the parent decides
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole process group; the parent decides
     requests, replies = _own_streams()
     faulthandler.enable()
     if sys.platform != "win32":
-        resource.setrlimit(resource.RLIMIT_CORE, (0, 0))  # a decoder's crash leaves no file behind
+        resource.setrlimit(resource.RLIMIT_CORE, (0, 0))  # a decoder's crash leaves no core dump
         _limit_memory(int(sys.argv[2]))
-    from vtcli.video import probe, pulse  # noqa: F401  # while nobody waits yet
+    from vtcli.video import probe, pulse  # noqa: F401  # imported before the parent waits
 
     voice = _Voice(replies)
     voice.say(Reply(None, None, "", Usage(0.0, 0)))
     pulse.listen(voice.beat)
     calls = SimpleQueue[Request]()
     threading.Thread(target=_take, args=(requests, calls), daemon=True).start()
-    gc.freeze()  # what was imported stays, and need not be looked through after each call
+    gc.freeze()  # imported objects stay, so collections after each call can skip them
     while True:
         voice.say(_serve(calls.get()))
-        from vtcli.video import reader  # noqa: F401  # while the parent makes its plan
+        from vtcli.video import reader  # noqa: F401  # imported while the parent makes its plan
 
         _free()
 
 
 class _Voice:
-    """What the parent hears; several threads may speak."""
+    """Sends messages to the parent; several threads may share it."""
 
     def __init__(self, stream: BinaryIO) -> None:
         self._stream = stream
@@ -141,7 +141,7 @@ class _Voice:
 
 
 def _own_streams() -> tuple[BinaryIO, BinaryIO]:
-    """The pipe's two ends, under numbers of their own; 0 and 1 lead nowhere."""
+    """Returns the pipe's two ends under new descriptors; 0 and 1 then lead to the null device."""
     ends = os.dup(0), os.dup(1)
     nowhere = os.open(os.devnull, os.O_RDWR)
     for number in (0, 1):
@@ -153,7 +153,7 @@ def _own_streams() -> tuple[BinaryIO, BinaryIO]:
 
 
 def _take(stream: BinaryIO, calls: SimpleQueue[Request]) -> None:
-    """Hands requests on, and ends the process at once when there will be no more: it is nobody's then."""
+    """Passes requests on, and ends the process at once when the pipe closes: it has no parent then."""
     try:
         while True:
             calls.put(receive(stream))
@@ -165,7 +165,7 @@ def _take(stream: BinaryIO, calls: SimpleQueue[Request]) -> None:
 
 
 def _serve(request: Request) -> Reply:
-    if request.limit is not None:  # works while a C library holds the interpreter and the parent is dead
+    if request.limit is not None:  # works even while a C library holds the GIL and the parent is dead
         faulthandler.dump_traceback_later(min(request.limit + _GRACE, _LONGEST), exit=True)
     _forget_peak()
     begin = time.process_time()
@@ -188,11 +188,11 @@ def _function(name: str) -> Callable[..., Any]:
 
 
 def _sendable(error: Exception) -> Exception:
-    """`error` itself where it survives the way to the parent, else its name and text."""
+    """Returns `error` itself if it survives pickling, else a RuntimeError with its name and text."""
     try:
         if type(pickle.loads(pickle.dumps(error))) is type(error):
             return error
-    except Exception:  # whatever a foreign class does when it is copied
+    except Exception:  # a foreign class may raise anything when pickled
         pass
     return RuntimeError(f"{type(error).__name__}: {error}")
 
@@ -200,7 +200,7 @@ def _sendable(error: Exception) -> Exception:
 if sys.platform != "win32":
 
     def _limit_memory(memory: int) -> None:
-        """Has allocations fail beyond `memory` bytes, and this process be the first to go where memory runs out."""
+        """Makes allocations beyond `memory` bytes fail, and this process the first that the OOM killer ends."""
         if memory:
             _, hard = resource.getrlimit(resource.RLIMIT_DATA)
             soft = memory if hard == resource.RLIM_INFINITY else min(memory, hard)
@@ -211,7 +211,7 @@ if sys.platform != "win32":
 
 
 def _free() -> None:
-    """Gives back what the last call used: decoders live on in cycles of references, their pictures in the allocator."""
+    """Frees what the last call used: decoders survive in reference cycles, their pictures in the allocator."""
     gc.collect()
     with suppress(AttributeError, OSError):  # not glibc
         ctypes.CDLL(None).malloc_trim(0)
@@ -223,7 +223,7 @@ def _forget_peak() -> None:
 
 
 def _peak() -> int:
-    """The most memory held since `_forget_peak`, bytes; Linux only, elsewhere 0."""
+    """Returns the peak memory since `_forget_peak`, in bytes; 0 on systems other than Linux."""
     with suppress(OSError, StopIteration), open("/proc/self/status") as file:
         return int(next(line for line in file if line.startswith("VmHWM")).split()[1]) * 1024
     return 0

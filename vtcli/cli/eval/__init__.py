@@ -1,4 +1,4 @@
-"""`vt eval`: which subcommands there are. Like the other command modules they import nothing heavy until they run."""
+"""`vt eval` and its subcommands. Like other command modules, they import nothing heavy until they run."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from vtcli.cli.eval.report import report
 from vtcli.cli.eval.run import run
 from vtcli.cli.eval.score import score
 
-app = typer.Typer(help="Run benchmarks, score answers, compare models.", invoke_without_command=True)
+app = typer.Typer(help="Run benchmarks, score answers and compare models.", invoke_without_command=True)
 app.command("list")(list_benchmarks)
 for command in (run, score, report, compare):
     app.command()(command)

@@ -1,4 +1,4 @@
-"""`vt eval compare`: which of two models is better, by how much, and whether that is noise."""
+"""`vt eval compare`: which of two models is better, by how much, and whether the difference is noise."""
 
 from __future__ import annotations
 
@@ -14,10 +14,20 @@ from vtcli.cli.eval import shared
 
 
 def compare(
-    a: Annotated[Path, typer.Argument(metavar="A", help="A run's folder, or predictions.", show_default=False)],
-    b: Annotated[Path, typer.Argument(metavar="B", help="Another, of the same questions.", show_default=False)],
+    a: Annotated[
+        Path, typer.Argument(metavar="A", help="Run folder or predictions file of model A.", show_default=False)
+    ],
+    b: Annotated[
+        Path,
+        typer.Argument(
+            metavar="B", help="Run folder or predictions file of model B, on the same questions.", show_default=False
+        ),
+    ],
     frames: Annotated[
-        str | None, typer.Option("--frames", metavar="N", help="Which, where a run has several.", show_default=False)
+        str | None,
+        typer.Option(
+            "--frames", metavar="N", help="Frame count to compare, for runs with several.", show_default=False
+        ),
     ] = None,
     extract: shared.ExtractOption = None,
     json: options.JsonOption = False,

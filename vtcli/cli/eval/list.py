@@ -1,4 +1,4 @@
-"""`vt eval list`: the benchmarks there are, where they come from, and what is known of their formats."""
+"""`vt eval list`: the benchmarks, where they come from, and how well their file formats are known."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ _KNOWN = {
 
 def list_benchmarks(
     name: Annotated[
-        str | None, typer.Argument(metavar="BENCHMARK", help="Tell all about this one.", show_default=False)
+        str | None, typer.Argument(metavar="BENCHMARK", help="Benchmark to describe in full.", show_default=False)
     ] = None,
     json: options.JsonOption = False,
     debug: options.DebugOption = False,
 ) -> None:
-    """List the benchmarks, or tell where one comes from, its licence and how it is scored."""
+    """List the benchmarks, or show where one comes from, its licence and how it is scored."""
     from vtcli.evals.benchmarks.table import BENCHMARKS, benchmark_named
     from vtcli.trace.text import dump_json
 

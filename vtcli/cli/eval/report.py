@@ -1,4 +1,4 @@
-"""`vt eval report`: makes a run's tables, predictions and report again from what it answered."""
+"""`vt eval report`: rebuilds a run's tables, predictions and report from its answers."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ if TYPE_CHECKING:
 
 def report(
     folders: Annotated[
-        list[Path], typer.Argument(metavar="DIR", help="A run's folder; several make one table.", show_default=False)
+        list[Path], typer.Argument(metavar="DIR", help="Folder of a run; several make one table.", show_default=False)
     ],
-    extract: shared.RunExtractOption = None,
+    extract: shared.ReportExtractOption = None,
     json: options.JsonOption = False,
     debug: options.DebugOption = False,
 ) -> None:
-    """Make a run's scores and reports again from its answers; of several runs, the paper's table."""
+    """Rebuild a run's scores and reports from its answers; for several runs, print the paper's table."""
     from vtcli.evals.report import make_report, paper_table
     from vtcli.evals.runs import open_run
     from vtcli.evals.tables import text_table
@@ -60,7 +60,7 @@ def write_report(report: Report) -> None:
     for frames, name in names.items():
         lines = (prediction_line(prediction) + "\n" for prediction in run.predictions(frames, answers))
         write_whole(run.folder / name, "".join(lines))
-    for stale in run.folder.glob("predictions*.jsonl"):  # of before there were more choices of frames
+    for stale in run.folder.glob("predictions*.jsonl"):  # left from before more frame counts were added
         if stale.name not in names.values():
             stale.unlink()
     write_whole(run.folder / "scores.json", json.dumps(report.as_json(), indent=2) + "\n")
@@ -69,7 +69,7 @@ def write_report(report: Report) -> None:
 
 
 def report_lines(report: Report) -> Iterator[str]:
-    """A run for people: a headline a choice of frames, what is missing, and tables."""
+    """A run as readable lines: per frame count a headline, what is missing, and tables."""
     from vtcli.evals.report import category_rows, headline, published_rows, shortfalls
     from vtcli.evals.tables import text_table
     from vtcli.trace.text import sanitise_line

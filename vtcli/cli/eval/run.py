@@ -1,4 +1,4 @@
-"""`vt eval run`: asks a benchmark's questions, goes on where it was, and says how good the answers are."""
+"""`vt eval run`: asks a benchmark's questions, resumes where it stopped, and scores the answers."""
 
 from __future__ import annotations
 
@@ -26,47 +26,59 @@ RUN_PANEL = "Run"
 def run(
     benchmark: Annotated[
         str,
-        typer.Argument(metavar="BENCHMARK", help="See vt eval list; shapes; jsonl:FILE.", show_default=False),
+        typer.Argument(
+            metavar="BENCHMARK",
+            help="Name from `vt eval list`, or jsonl:FILE for your own questions.",
+            show_default=False,
+        ),
     ],
     *,
     videos: Annotated[
         Path | None,
-        typer.Option("--videos", metavar="DIR", help="The folder of the benchmark's videos.", show_default=False),
+        typer.Option(
+            "--videos",
+            metavar="DIR",
+            help="Folder of the benchmark's videos; optional for shapes and jsonl:FILE.",
+            show_default=False,
+        ),
     ] = None,
     annotations: Annotated[
         Path | None,
         typer.Option(
             "--annotations",
             metavar="PATH",
-            help="Its official files; without, looked for beside the videos, then on the hub.",
+            help="Official annotation file or folder (default: found beside the videos, then on the hub).",
             show_default=False,
         ),
     ] = None,
     output: Annotated[
         Path | None,
-        typer.Option("--output", "-o", metavar="DIR", help="The run's folder.", show_default="vt-eval/BENCHMARK-MODEL"),
+        typer.Option(
+            "--output", "-o", metavar="DIR", help="Folder of the run.", show_default="vt-eval/BENCHMARK-MODEL"
+        ),
     ] = None,
     prompt: Annotated[
         str,
-        typer.Option("--prompt", metavar="NAME", help="What is asked: paper, official, video-r1 or plain."),
+        typer.Option("--prompt", metavar="NAME", help="Prompt style: paper, official, video-r1 or plain."),
     ] = "paper",
     extract: shared.RunExtractOption = None,
     samples: Annotated[
-        int, typer.Option("--samples", metavar="K", min=1, max=1000, help="Replies to each question.")
+        int, typer.Option("--samples", metavar="K", min=1, max=1000, help="Number of replies per question.")
     ] = 1,
     limit: Annotated[
         int | None,
-        typer.Option("--limit", metavar="N", min=1, help="Only the first N questions.", show_default=False),
+        typer.Option("--limit", metavar="N", min=1, help="Ask only the first N questions.", show_default=False),
     ] = None,
     retry_failed: Annotated[
-        bool, typer.Option("--retry-failed", help="Ask again what failed before.", rich_help_panel=RUN_PANEL)
+        bool,
+        typer.Option("--retry-failed", help="Retry the questions that failed before.", rich_help_panel=RUN_PANEL),
     ] = False,
     shard: Annotated[
         str | None,
         typer.Option(
             "--shard",
             metavar="I/N",
-            help="Do the I-th of N parts; all into the same folder, vt eval report joins them.",
+            help="Run only part I of N; give all parts the same folder, and `vt eval report` joins them.",
             show_default=False,
             rich_help_panel=RUN_PANEL,
         ),
@@ -77,7 +89,7 @@ def run(
         typer.Option(
             "--frames",
             metavar="N[,N…]",
-            help="Frames taken evenly from the video; several are all run.",
+            help="Number of frames, sampled evenly from the video; with several numbers, each is run.",
             show_default=f"{options.PAPER_FRAMES}, as in the paper",
             rich_help_panel=options.FRAMES_PANEL,
         ),
@@ -87,7 +99,7 @@ def run(
         typer.Option(
             "--fps",
             metavar="F",
-            help="Frames a second, instead of --frames.",
+            help="Frames to sample per second, instead of --frames.",
             rich_help_panel=options.FRAMES_PANEL,
         ),
     ] = None,
@@ -96,18 +108,22 @@ def run(
         typer.Option(
             "--seed",
             metavar="N",
-            help="Seed of the first reply; others count on.",
+            help="Random seed of the first reply to a question; the next replies count up from it.",
             rich_help_panel=options.ANSWER_PANEL,
         ),
     ] = 0,
     json: options.JsonOption = False,
     quiet: Annotated[
-        bool, typer.Option("--quiet", "-q", help="Print errors only.", rich_help_panel=options.OUTPUT_PANEL)
+        bool, typer.Option("--quiet", "-q", help="Print only errors.", rich_help_panel=options.OUTPUT_PANEL)
     ] = False,
     color: options.ColorOption = "auto",
     debug: options.DebugOption = False,
 ) -> None:
-    """Run a benchmark. The same command again goes on where it was; more frames or samples may be added."""
+    """Run a benchmark and score the answers.
+
+    Running the same command again resumes where the last run stopped.
+    More --frames or --samples may be added to a run.
+    """
     from vtcli.cli.batch import parse_shard
     from vtcli.cli.console import make_console
     from vtcli.evals.benchmarks.prompts import prompt_for
@@ -117,13 +133,13 @@ def run(
     from vtcli.settings import cache_folder
 
     counts, part = _counts(frames, fps), parse_shard(shard)
-    rules_named(extract or [])  # refuses early
+    rules_named(extract or [])  # refuse an unknown rule before anything is read
     found = source(benchmark, annotations, videos, limit, cache_folder() / "evals", asking.offline)
     prompt_for(prompt, found.benchmark.official)
     if found.benchmark.kind == "captioning":
         require_packages()
     rules = rules_named(extract or [*dict.fromkeys(("paper", "strict", found.benchmark.rule))])
-    # Last, as it may fetch a model.
+    # Last, because it may download a model.
     base = make_question(
         replace(asking, frames=counts[0] if counts else None, fps=fps, seed=seed),
         "",
@@ -141,7 +157,7 @@ def _run(found: Source, settings: Settings, output: Path | None, console: Consol
     from vtcli.cli.progress import Counter
     from vtcli.evals.benchmarks.table import SHAPES
     from vtcli.evals.report import make_report
-    from vtcli.evals.running import answer_all, environment, start, still_to_ask
+    from vtcli.evals.running import answer_all, count_answers, environment, start
     from vtcli.session import Session
     from vtcli.trace.text import dump_json, sanitise, sanitise_line
 
@@ -150,7 +166,7 @@ def _run(found: Source, settings: Settings, output: Path | None, console: Consol
         if found.benchmark.name == SHAPES and not quiet:
             console.print("making the clips that are not there yet", soft_wrap=True)
         run = start(folder, found, settings, session)
-        total, done = still_to_ask(run, settings)
+        total, done = count_answers(run, settings)
         before = make_report(run, settings.extract[:1])
         right = [item.score for setting in before.settings for item in setting.judged.scored]
         with Counter(console, total, done, quiet) as counter:
@@ -180,7 +196,7 @@ def _run(found: Source, settings: Settings, output: Path | None, console: Consol
 
 
 def _counts(frames: str | None, fps: float | None) -> tuple[int, ...] | None:
-    """The choices of --frames, None where --fps chooses. Raises UsageError."""
+    """The frame counts of --frames, ascending, or None if --fps is given. Raises UsageError."""
     from vtcli.errors import UsageError
 
     if fps is not None:
@@ -207,5 +223,5 @@ def _warnings(settings: Settings, began: dict[str, str], now: dict[str, str]) ->
 
 
 def _file_name(text: str) -> str:
-    """A name that is one, whatever a model is called."""
+    """Makes a valid file name from any model name."""
     return re.sub(r"[^\w.-]+", "-", text, flags=re.ASCII).strip("-.")[:100] or "run"

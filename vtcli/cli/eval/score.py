@@ -1,4 +1,4 @@
-"""`vt eval score`: how good answers are that any tool has written."""
+"""`vt eval score`: scores answers written by any tool."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def score(
         str,
         typer.Argument(
             metavar="FILE|-",
-            help="JSON lines, also gzipped; - for standard input: id, response, answer; options, category, times.",
+            help="JSON Lines file, plain or gzipped, or - for standard input.",
             show_default=False,
         ),
     ],
@@ -27,7 +27,10 @@ def score(
     json: options.JsonOption = False,
     debug: options.DebugOption = False,
 ) -> None:
-    """Score answers that any tool has written: accuracy, by category, and how well their times are grounded."""
+    """Score answers written by any tool: accuracy, overall and by category, and temporal grounding.
+
+    Each line has the fields id, response and answer; options, category and times are optional.
+    """
     from pathlib import Path
 
     from vtcli.cli.console import warn
@@ -48,7 +51,7 @@ def score(
 
 
 def _report_troubles(troubles: list[str], shown: int = 5) -> None:
-    """Says which lines could not be used, and ends with their exit code."""
+    """Warns about the lines that could not be scored; if there are any, exits with FAILED."""
     from vtcli.cli.console import warn
 
     for trouble in troubles[:shown]:
@@ -60,7 +63,7 @@ def _report_troubles(troubles: list[str], shown: int = 5) -> None:
 
 
 def score_lines(record: Mapping[str, Any]) -> Iterator[str]:
-    """`vt.score/1` for people."""
+    """The record `vt.score/1` as readable lines."""
     from vtcli.evals.tables import range_text, text_table
 
     yield (

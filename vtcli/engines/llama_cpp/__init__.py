@@ -1,7 +1,8 @@
-"""Quantised models: GGUF files run by llama.cpp, shown the video as the checkpoint was trained to see it.
+"""Quantised models: GGUF files run by llama.cpp, with the video laid out as in the checkpoint's training.
 
-llama.cpp's own ways of showing a video to this family give other answers than the checkpoint (docs/fidelity.md): each
-pair of frames between marks of its own, positions as of pictures. Here its low-level interface is driven directly.
+llama.cpp's own video input for this family gives other answers than the checkpoint (docs/fidelity.md): it puts each
+pair of frames between separate markers and numbers positions as for pictures. This package therefore drives llama.cpp's
+low-level interface directly.
 """
 
 from vtcli.engines.llama_cpp.engine import LlamaCppEngine

@@ -1,4 +1,4 @@
-"""Calls into C that take seconds, made from a thread of their own, so that Ctrl-C is heard while they last."""
+"""Run C calls that take seconds in a separate thread, so that Ctrl-C is handled while they run."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from typing import Any, TypeVar
 
 T = TypeVar("T")
 _PATIENCE = 1.0
-"""Seconds to wait for a call that was given up; the encoding of frames cannot be aborted."""
+"""Seconds to wait for an abandoned call; the encoding of frames cannot be aborted."""
 
 
 class Calls:
     """Runs calls one after another.
 
-    Whoever stops waiting for one (Ctrl-C) sets `stopping` until the next is begun: what can be aborted looks there.
-    The thread is a daemon: a call that cannot be aborted does not keep the process from ending.
+    If the caller stops waiting for a running call (Ctrl-C), `stopping` is True until the next call starts; abortable
+    calls check it. The thread is a daemon: a call that cannot be aborted does not keep the process alive.
     """
 
     def __init__(self) -> None:
@@ -27,7 +27,7 @@ class Calls:
         threading.Thread(target=self._work, name="llama.cpp", daemon=True).start()
 
     def __call__(self, call: Callable[[], T]) -> T:
-        """The result of `call`, which runs as soon as those before it have ended; its error is raised."""
+        """Runs `call` after the calls before it; returns its result or raises its error."""
         done: Future[T] = Future()
         self._queue.put((call, done))
         try:
@@ -38,14 +38,14 @@ class Calls:
             raise
 
     def settle(self) -> None:
-        """Waits until a call that was given up has really ended."""
+        """Waits until an abandoned call has ended."""
         if self.stopping:
             self(lambda: None)
 
     def close(self, last: Callable[[], None], wait: bool = True) -> None:
-        """Has `last` run when all else has ended, and then no more.
+        """Runs `last` after all other calls, then ends the thread.
 
-        Waits for it, but not for long after Ctrl-C or where that is not wanted.
+        Waits for `last`, but at most `_PATIENCE` seconds after Ctrl-C or without `wait`.
         """
         done: Future[None] = Future()
         self._queue.put((last, done))

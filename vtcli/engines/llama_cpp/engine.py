@@ -1,4 +1,4 @@
-"""The llama.cpp engine: the same layout, frames and record as the other one, on quantised weights."""
+"""The llama.cpp engine: the same layout, frames and record as the transformers engine, on quantised weights."""
 
 from __future__ import annotations
 
@@ -33,8 +33,8 @@ from vtcli.models.tokenizer import Tokenizer
 class LlamaCppEngine(LocalEngine[TextModel]):
     """A GGUF model and its projector. See `engines.base.Engine`.
 
-    `device` one of auto, cuda, mps, cpu: a GPU is used where this llama.cpp was built for it, for as many layers as
-    fit. `dtype` is that of the keys and values. `store` keeps what is computed of clips.
+    `device` is one of auto, cuda, mps, cpu. If this llama.cpp was built for the GPU, it runs as many layers as fit.
+    `dtype` is the precision of the KV cache. `store` keeps computed video prefixes.
     """
 
     name = "llama-cpp"
@@ -65,9 +65,9 @@ class LlamaCppEngine(LocalEngine[TextModel]):
         self.dtype = "float32" if self.quant == "F32" else "float16"
 
     def free_memory(self) -> int:
-        """Bytes the device has free now; layers that do not fit a GPU go to main memory."""
+        """Returns the bytes free now, including main memory, which takes the layers that do not fit on a GPU."""
         assert self._library is not None
-        # Of a Mac's one memory the GPU's is a part.
+        # On a Mac, GPU memory is part of main memory and must not be counted twice.
         return free_memory("cpu") + (gpu_memory(self._library) if self.device == "cuda" else 0)
 
     def open(self) -> None:
@@ -86,7 +86,7 @@ class LlamaCppEngine(LocalEngine[TextModel]):
         if not model:
             raise ModelError(f"{checkpoint.path} cannot be loaded: {lib.last_error()}")
         self._model, self._calls = model, Calls()
-        # Beside everything else: a clip that is remembered needs no vision tower.
+        # Loaded in the background: a clip with a kept prefix needs no vision tower.
         self._vision = Background(partial(VisionTower, lib, checkpoint.projector, model, self._on_gpu, self._threads))
         if self._on_gpu and options.n_gpu_layers <= layers:
             self._opened_with = (
@@ -94,7 +94,7 @@ class LlamaCppEngine(LocalEngine[TextModel]):
             )
 
     def close(self) -> None:
-        """Frees model and memory, as soon as no call into llama.cpp lasts any more."""
+        """Frees model and memory once no call into llama.cpp is running."""
         if self._model is None or self._calls is None:
             return
         model, vision, text, lib, calls = self._model, self._vision, self._text, self._library, self._calls
@@ -110,7 +110,7 @@ class LlamaCppEngine(LocalEngine[TextModel]):
             assert lib is not None
             lib.llama.llama_model_free(model)
 
-        # A tower that nobody needed may still be loading.
+        # A vision tower that was not needed may still be loading.
         calls.close(free, wait=vision is None or vision.done)
 
     @contextmanager
@@ -170,7 +170,7 @@ class LlamaCppEngine(LocalEngine[TextModel]):
         return self._text
 
     def _notes(self, request: Request) -> tuple[str, ...]:
-        """A warning where steps of the clip share their time (`TextModel`), which takes long on a large model."""
+        """Returns a warning if time steps of the clip share a time, which is slow on a large model (`TextModel`)."""
         layout = request.layout
         cells = layout.video_tokens // layout.grid[0]
         times = layout.positions[0, layout.input_ids == self._checkpoint.video_token_id][::cells]

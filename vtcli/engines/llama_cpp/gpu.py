@@ -1,4 +1,4 @@
-"""The GPU that this build of llama.cpp can use: its kind, its free memory, and how many layers fit there."""
+"""The GPU that this build of llama.cpp can use: its kind, its free memory, and the number of layers that fit."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ _GPU = 1  # GGML_BACKEND_DEVICE_TYPE_GPU
 
 
 def gpu_name(library: Library) -> str | None:
-    """ "cuda" or "mps" in torch's words, None for a build that knows the processor alone or finds no GPU."""
+    """Returns torch's name of the GPU, "cuda" or "mps"; None for a CPU-only build or a machine without a GPU."""
     if not library.llama.llama_supports_gpu_offload() or not _devices():
         return None
     return "mps" if sys.platform == "darwin" else "cuda"
 
 
 def gpu_memory(library: Library) -> int:
-    """Bytes free on all GPUs."""
+    """Returns the bytes free on all GPUs together."""
     free = 0
     ggml = _ggml()
     for device in _devices():
@@ -30,7 +30,7 @@ def gpu_memory(library: Library) -> int:
 
 
 def gpu_layers(library: Library, weights: int, layers: int) -> int:
-    """How many layers to run there: all and the output layer (layers + 1) where `weights` bytes fit, else a share."""
+    """Returns the layers to run on the GPU: `layers` + 1 (with output layer) if `weights` bytes fit, else a share."""
     room = WEIGHTS_SHARE * gpu_memory(library)
     return layers + 1 if weights <= room else int(layers * room / weights)
 

@@ -1,4 +1,4 @@
-"""The text model with what it has read: tokens and embeddings in at positions of ours, logits out."""
+"""The text model with its KV cache: tokens and embeddings in at explicit positions, logits out."""
 
 from __future__ import annotations
 
@@ -20,16 +20,16 @@ F32, F16 = 0, 1  # ggml's types for keys and values
 _BATCH = 512
 _FULL, _ABORTED = 1, 2  # what llama_decode returns
 _KINDS: dict[str, Any] = {"token": ctypes.c_int32, "embd": ctypes.c_float}
-_AXES = 4  # of a position in llama.cpp: time, row, column, and one that is not used
+_AXES = 4  # of a position in llama.cpp: time, row, column, and an unused one
 
 Call = Callable[[Callable[[], None]], None]
 
 
 class TextModel:
-    """A context of at most `capacity` tokens on a loaded model. Raises EngineError where it cannot be made.
+    """A context of at most `capacity` tokens on a loaded model. Raises EngineError if it cannot be created.
 
-    kind: ggml's type of keys and values. ahead: how many guesses `run` takes besides one token. call: runs what takes
-    long; `stopping` says whether to give up.
+    kind: ggml's type of keys and values. ahead: guesses that `run` takes in addition to one token. call: runs long C
+    calls. stopping: returns whether to abort them.
     """
 
     def __init__(
@@ -56,7 +56,7 @@ class TextModel:
         options.n_outputs_max = options.n_outputs_max_per_seq = 1 + ahead
         options.n_threads = options.n_threads_batch = threads
         options.type_k = options.type_v = kind
-        # Exact on the processor, where it is no faster either; on a GPU it is what makes long clips quick.
+        # Without flash attention, the CPU is exact and no slower; on a GPU, flash attention makes long clips fast.
         options.flash_attn_type = llama.LLAMA_FLASH_ATTN_TYPE_AUTO if gpu else llama.LLAMA_FLASH_ATTN_TYPE_DISABLED
         options.offload_kqv = options.op_offload = gpu
         self._abort = llama.ggml_abort_callback(lambda _: bool(stopping()))  # kept for as long as it may be called
@@ -69,20 +69,20 @@ class TextModel:
         self._vocabulary = int(llama.llama_vocab_n_tokens(llama.llama_model_get_vocab(model)))
 
     def begin(self, layout: Layout, prefix: Prefix, video: NDArray[np.float32]) -> None:
-        """Reads the prompt up to the clip's end, the clip by its embeddings (video tokens, hidden)."""
+        """Prefills the prompt up to the clip's end, with the clip as embeddings (video tokens, hidden)."""
         first = prefix.tokens - len(video)
         self._read_tokens(layout.input_ids[:first], layout.positions[0, :first])
         self._read_video(video, layout.positions[:, first : prefix.tokens], layout.grid[0])
 
     def finish(self, layout: Layout, prefix: Prefix) -> Logits:
-        """Reads the rest of the prompt; logits (vocabulary,) of what follows."""
+        """Prefills the rest of the prompt; returns logits (vocabulary,) of the next token."""
         self._read_tokens(layout.input_ids[prefix.tokens :], layout.positions[0, prefix.tokens :], logits=1)
         self._next = layout.next_position
         logits: Logits = self._logits(1)[0]
         return logits
 
     def run(self, tokens: Sequence[int]) -> Logits:
-        """Reads `tokens` at the next positions; logits (tokens, vocabulary) of what follows each."""
+        """Reads `tokens` at the next positions; returns logits (tokens, vocabulary) of the token after each."""
         count = len(tokens)
         self._read_tokens(np.asarray(tokens), np.arange(self._next, self._next + count), logits=count)
         self._next += count
@@ -96,7 +96,7 @@ class TextModel:
             self._llama.llama_memory_seq_rm(self._memory, 0, self._next, -1)
 
     def restart(self, prefix: Prefix | None = None) -> None:
-        """Forgets everything, or all but `prefix`, which was read; the memory is kept."""
+        """Forgets everything, or everything after `prefix`, which must have been read; memory stays allocated."""
         if prefix is None:
             self._llama.llama_memory_clear(self._memory, True)
         else:
@@ -104,26 +104,26 @@ class TextModel:
         self.tokens = prefix.tokens if prefix else 0
 
     def save(self, prefix: Prefix) -> list[NDArray[np.uint8]]:
-        """llama.cpp's own record of `prefix`, which is all that has been read."""
+        """Returns llama.cpp's serialised state of `prefix`, which must be all that has been read."""
         data = np.empty(self._llama.llama_state_seq_get_size(self._context, 0), np.uint8)
         self._llama.llama_state_seq_get_data(self._context, _bytes(data), data.nbytes, 0)
         return [data]
 
     def load(self, prefix: Prefix, data: NDArray[np.uint8]) -> bool:
-        """Goes on as if `prefix` had just been read, of which `save` gave `data`; whether llama.cpp takes it."""
+        """Restores `prefix` from `data` of `save`, as if just read; returns whether llama.cpp accepts the data."""
         copy = np.array(data)
         taken = self._llama.llama_state_seq_set_data(self._context, _bytes(copy), copy.nbytes, 0)
         self.tokens = prefix.tokens
         return bool(taken == copy.nbytes)
 
     def close(self) -> None:
-        """Frees it."""
+        """Frees the context."""
         if self._context:
             self._llama.llama_free(self._context)
             self._context = None
 
     def _read_tokens(self, ids: NDArray[np.int64], positions: NDArray[np.int64], logits: int = 0) -> None:
-        """Reads text; of its last `logits` tokens, what follows them is computed."""
+        """Reads text tokens; computes the logits after the last `logits` of them."""
         for part in _parts(len(ids)):
             chosen = np.ascontiguousarray(ids[part], np.int32)
             where = np.ascontiguousarray(positions[part], np.int32)
@@ -131,11 +131,12 @@ class TextModel:
             self._decode(where, wanted, "token", chosen)
 
     def _read_video(self, video: NDArray[np.float32], positions: NDArray[np.int64], steps: int) -> None:
-        """Reads the clip's cells, (cells, hidden), `steps` of time.
+        """Reads the clip's cells (cells, hidden), which form `steps` time steps.
 
-        llama.cpp shows a token those of earlier times, and of its own time those of earlier rows and columns. A step
-        that shares its time with the one before (more than 4 frames a second) would not see all of that: its tokens are
-        read one by one without a mask, when nothing is there yet that they must not see.
+        llama.cpp's causal mask lets a token see tokens with an earlier time, and at its own time those in earlier rows
+        and columns. The tokens of a step that shares its time with the step before (more than 4 frames per second)
+        would not see all of that step. They are therefore read one by one without a causal mask: at that point the
+        cache holds nothing they must not see.
         """
         cells = len(video) // steps
         times = positions[0, ::cells]
@@ -147,7 +148,7 @@ class TextModel:
             try:
                 for part in _parts(span.stop - span.start, 1 if tied else _BATCH):
                     chosen = slice(span.start + part.start, span.start + part.stop)
-                    where = np.ascontiguousarray(rows[:, chosen])  # all times, then all rows, then all columns
+                    where = np.ascontiguousarray(rows[:, chosen])  # axis-major: all times, all rows, all columns
                     values = np.ascontiguousarray(video[chosen], np.float32)
                     wanted = np.zeros(len(values), bool)
                     self._decode(where, wanted, "embd", values)
@@ -176,7 +177,7 @@ class TextModel:
 
         def decode() -> None:
             nonlocal status
-            _ = positions, logits, values  # kept for as long as the batch points to them, though nobody waits any more
+            _ = positions, logits, values  # the batch points to them even after the caller gave up
             status = self._llama.llama_decode(self._context, batch)
 
         self._call(decode)
@@ -186,7 +187,7 @@ class TextModel:
         self.tokens += count
 
     def _logits(self, count: int) -> Logits:
-        """Logits (count, vocabulary) of the last tokens read, copied: the next batch overwrites them."""
+        """Returns a copy of the logits (count, vocabulary) of the last tokens; the next batch overwrites them."""
         rows = np.empty((count, self._vocabulary), np.float32)
         for row in range(count):
             values = self._llama.llama_get_logits_ith(self._context, row - count)
@@ -204,7 +205,7 @@ def _parts(count: int, size: int = _BATCH) -> Iterator[slice]:
 
 
 def _runs(times: NDArray[np.int64]) -> Iterator[tuple[bool, int, int]]:
-    """Runs of steps (tied or not, begin, end) by whether each has the time of the one before."""
+    """Yields runs of steps as (tied, begin, end); a step is tied if it has the time of the step before."""
     tied = np.concatenate([[False], times[1:] == times[:-1]])
     edges = [0, *(np.flatnonzero(tied[1:] != tied[:-1]) + 1).tolist(), len(tied)]
     for begin, end in pairwise(edges):

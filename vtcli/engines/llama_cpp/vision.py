@@ -16,7 +16,7 @@ from vtcli.engines.llama_cpp.library import Library
 from vtcli.errors import EngineError, ModelError
 
 _IMAGE = 1  # MTMD_INPUT_CHUNK_TYPE_IMAGE
-_CELL = 28  # pixels of a token's side
+_CELL = 28  # side of one token in pixels
 _MARK = b"<__vt_frame__>"
 
 
@@ -29,7 +29,7 @@ class VisionTower:
         options = self._mtmd.mtmd_context_params_default()
         options.use_gpu, options.warmup, options.n_threads = gpu, False, threads
         options.media_marker = _MARK
-        options.image_min_tokens, options.image_max_tokens = 1, 2**20  # sizes are decided by whoever plans the frames
+        options.image_min_tokens, options.image_max_tokens = 1, 2**20  # no limits: the frame plan sets the sizes
         library.forget_errors()
         self._context = self._mtmd.mtmd_init_from_file(os.fsencode(file), model, options)
         if not self._context:
@@ -37,10 +37,10 @@ class VisionTower:
         self._width = int(library.llama.llama_model_n_embd(model))
 
     def encode(self, pixels: NDArray[np.uint8], call: Callable[[Callable[[], None]], None]) -> NDArray[np.float32]:
-        """Embeddings float32 (tokens, hidden) of frames uint8 (N, height, width, 3), height and width multiples of 28.
+        """Encodes frames uint8 (N, height, width, 3) into embeddings float32 (tokens, hidden).
 
-        Two frames make one step of time; an odd last one stands for both. The pairs are encoded by `call`. Raises
-        EngineError.
+        Height and width must be multiples of 28. Two frames form one time step; an odd last frame is used for both.
+        `call` runs the encoding of each pair. Raises EngineError.
         """
         frames, height, width, _ = pixels.shape
         each = height * width // _CELL**2
@@ -52,7 +52,7 @@ class VisionTower:
         return made.reshape(steps * each, self._width)
 
     def close(self) -> None:
-        """Frees it."""
+        """Frees the vision tower."""
         if self._context:
             self._mtmd.mtmd_free(self._context)
             self._context = None
@@ -70,7 +70,7 @@ class VisionTower:
 
     @contextmanager
     def _chunk(self, frames: list[NDArray[np.uint8]]) -> Iterator[Any]:
-        """The frames as one picture chunk; what it lives in is freed afterwards."""
+        """Yields the frames as one image chunk and frees its containers afterwards."""
         mtmd = self._mtmd
         bitmaps, chunks = [self._bitmap(frame) for frame in frames], mtmd.mtmd_input_chunks_init()
         try:

@@ -18,7 +18,7 @@ _LABELLED_LINE = re.compile(r"[A-Z][.)]\s*\S")
 
 
 def video_holmes(path: Path) -> Iterator[Task]:
-    """test_Video-Holmes.json: one record a question, options A to F."""
+    """test_Video-Holmes.json: one record per question, options A to F."""
     for row in records(path):
         video = row.text("video ID")
         yield Task(
@@ -31,7 +31,7 @@ def video_holmes(path: Path) -> Iterator[Task]:
 
 
 def cg_bench(path: Path, cognition: bool = False, grounding: bool = False) -> Iterator[Task]:
-    """cgbench.json, cgbench_mini.json: choices without letters. `cognition`: only its five "… Cognition" categories."""
+    """cgbench.json, cgbench_mini.json: choices without letters. `cognition` keeps its five "… Cognition" categories."""
     for row in records(path):
         category = row.text("sub_category")
         if cognition and not category.endswith(COGNITION):
@@ -44,7 +44,7 @@ def cg_bench(path: Path, cognition: bool = False, grounding: bool = False) -> It
 
 
 def vrbench(path: Path) -> Iterator[Task]:
-    """VRBench_eval.jsonl: one record a video, its questions under "mcq"."""
+    """VRBench_eval.jsonl: one record per video, with its questions under "mcq"."""
     for row in records(path):
         questions = row.get("mcq")
         if not isinstance(questions, Mapping):
@@ -61,7 +61,7 @@ def vrbench(path: Path) -> Iterator[Task]:
 
 
 def lvbench(path: Path) -> Iterator[Task]:
-    """video_info.meta.jsonl: options inside the question, "(A) …" a line; a question counts in each of its types."""
+    """video_info.meta.jsonl: the question holds its options, one "(A) …" per line, and counts in each of its types."""
     for row in records(path):
         for asked in row.rows("qa"):
             question, options = split_options(asked)
@@ -75,7 +75,7 @@ def lvbench(path: Path) -> Iterator[Task]:
 
 
 def split_options(row: Row) -> tuple[str, list[str]]:
-    """A question and the options that stand in it as "(A) …", labelled in order."""
+    """Splits a question from the options that it holds as "(A) …", labelled in order."""
     text = row.text("question")
     parts = _INLINE.split(text)
     letters = "".join(parts[1::2])
@@ -85,8 +85,10 @@ def split_options(row: Row) -> tuple[str, list[str]]:
 
 
 def scalelong(path: Path) -> Iterator[Task]:
-    """questions_converted.jsonl: {video: [{data_id, question, question_type, options, answer}]} a line; or Video-R1's
-    schema, which Video-Thinker's questions have."""
+    """questions_converted.jsonl: {video: [{data_id, question, question_type, options, answer}]} per line.
+
+    Files in Video-R1's schema, which Video-Thinker's questions have, are accepted too.
+    """
     rows = records(path)
     if rows and "problem" in rows[0].data:
         yield from video_r1_rows(rows)
@@ -104,7 +106,7 @@ def scalelong(path: Path) -> Iterator[Task]:
 
 
 def star(path: Path) -> Iterator[Task]:
-    """STAR_val.json: the answer as text; the clip from "start" to "end" of a Charades video; four types."""
+    """STAR_val.json: the answer is a text, the clip is "start" to "end" of a Charades video; four question types."""
     for row in records(path):
         options = [choice.text("choice") for choice in row.rows("choices")]
         yield Task(
@@ -119,7 +121,10 @@ def star(path: Path) -> Iterator[Task]:
 
 
 def mvbench(path: Path) -> Iterator[Task]:
-    """json/*.json, a file a task with 200 records; or the one list other repositories ship, 200 a task in its order."""
+    """json/*.json: one file per task, with 200 records each.
+
+    The single list that other repositories ship is accepted too: 200 records per task, in the tasks' order.
+    """
     if path.is_file():
         yield from _mvbench_list(path)
         return
@@ -168,7 +173,7 @@ def _mvbench_list(path: Path) -> Iterator[Task]:
 
 
 def video_mme(path: Path) -> Iterator[Task]:
-    """One record a question, as the hub has them, or one a video with its "questions", as its authors publish them."""
+    """One record per question, as on the hub, or one per video with its "questions", as the authors publish them."""
     for row in records(path):
         nested = "questions" in row.data
         length, domain = ("duration_category", "video_category") if nested else ("duration", "domain")
@@ -191,7 +196,7 @@ _VIDEO_MMMU_HUB = tuple(
 def video_mmmu(path: Path) -> Iterator[Task]:
     """data/{perception,comprehension,adaptation}_video.json, or the hub's folders of the three tracks.
 
-    The tracks ask about the same videos, by the same ids. Some questions of Adaptation have no options.
+    The tracks ask about the same videos, with the same ids. Some questions of Adaptation have no options.
     """
     for file in _video_mmmu_files(path):
         for track, row in _video_mmmu_rows(file):
@@ -222,7 +227,7 @@ def _video_mmmu_files(path: Path) -> list[Path]:
 
 
 def _video_mmmu_rows(file: Path) -> Iterator[tuple[str, Row]]:
-    """The questions of a file with their track: {track: {number: question}}, or the name of the hub's folder."""
+    """Yields a file's questions with their track, from {track: {number: question}} or the name of the hub's folder."""
     if file.suffix != ".json":
         yield from ((file.parent.name, row) for row in records(file))
         return
@@ -234,8 +239,10 @@ def _video_mmmu_rows(file: Path) -> Iterator[tuple[str, Row]]:
 
 
 def mmvu(path: Path) -> Iterator[Task]:
-    """The official validation.json (choices A to E, some open), or the 625 multiple-choice questions as Video-R1 has
-    them."""
+    """The official validation.json: choices A to E, some questions open.
+
+    The 625 multiple-choice questions in Video-R1's schema are accepted too.
+    """
     rows = records(path)
     if rows and "solution" in rows[0].data:
         for task in video_r1_rows(rows):
@@ -276,7 +283,7 @@ _TEMPCOMPASS = ("multi-choice", "yes_no", "caption_matching")
 
 
 def _tempcompass(row: Row) -> tuple[str, Gold]:
-    """The question without its options where they are lettered, and the truth."""
+    """Returns the question, without its options if these have letters, and the gold answer."""
     question, *lines = row.text("question").split("\n")
     answer = row.text("answer")
     if lines and all(_LABELLED_LINE.match(line) for line in lines):
@@ -288,9 +295,9 @@ _NEXT_QA = {"C": "causal", "T": "temporal", "D": "descriptive"}
 
 
 def next_qa(path: Path) -> Iterator[Task]:
-    """val.csv, test.csv of NExT-QA and IntentQA (the answer is an index) and of NExT-GQA (its text).
+    """val.csv, test.csv of NExT-QA and IntentQA (the answer is an index) and of NExT-GQA (the answer is a text).
 
-    Categories are those of the official script: TP counts as TN, and the three groups count too.
+    Categories are those of the official script: TP counts as TN, and the three groups are categories too.
     """
     for row in records(path):
         options = [row.text(f"a{number}") for number in range(5)]
@@ -329,7 +336,10 @@ def video_r1_rows(rows: list[Row]) -> Iterator[Task]:
 
 
 def own(path: Path) -> Iterator[Task]:
-    """One's own questions, JSON lines: id, video, question, answer; options, category, times, start, end."""
+    """The user's own questions as JSON lines.
+
+    Fields: id, video, question, answer; optional: options, category, times, start, end.
+    """
     for row in records(path):
         options = row.data.get("options") or ()
         if not isinstance(options, list | tuple | Mapping):
@@ -349,7 +359,7 @@ def own(path: Path) -> Iterator[Task]:
 
 
 def _labelled(row: Row, name: str) -> dict[str, str]:
-    """Options as {"A": text, …}, in the order of their letters; those without text are none."""
+    """Returns the options as {"A": text, …}, in the order of their letters, without empty ones."""
     value = row.get(name)
     if not isinstance(value, Mapping) or not all(isinstance(text, str) for text in value.values()):
         raise row.fail(f"the field '{name}' is no record of options by letter")

@@ -13,7 +13,7 @@ from vtcli.scoring.gold import Gold
 from vtcli.scoring.spans import Span
 from vtcli.video.text import shown
 
-#: The paper prompts for an answer with its segments in `<time>`; its wording is not published, so this is ours.
+#: The paper prompts for an answer with its segments in `<time>`. Its wording is not published, so this one is ours.
 WHEN = 'When does this happen in the video: "{}"? Give its start and end.'
 DESCRIBE = "Describe the video segment."
 
@@ -21,8 +21,8 @@ DESCRIBE = "Describe the video segment."
 def charades_sta(path: Path) -> Iterator[Task]:
     """charades_sta_test.txt ("VID s e##sentence."), or {video: {duration, timestamps, sentences}}.
 
-    Truth that ends after the video is kept as it is: 562 of the 3720 sentences of the JSON form do, and published
-    scripts do not clip either.
+    True spans that end after the video are kept as they are: 562 of the 3720 sentences of the JSON form have one, and
+    published scripts do not clip them either.
     """
     if path.suffix != ".txt":
         yield from _timestamps(path)
@@ -46,7 +46,7 @@ def charades_sta(path: Path) -> Iterator[Task]:
 
 
 def activitynet_captions(path: Path, captioning: bool = False) -> Iterator[Task]:
-    """val_1.json, val_2.json of ActivityNet Captions: the sentence is to be found, or the segment to be described."""
+    """val_1.json, val_2.json of ActivityNet Captions: find the sentence, or (`captioning`) describe the segment."""
     for task in _timestamps(path):
         (span,) = task.times
         if not captioning:
@@ -96,7 +96,10 @@ def tvgbench(path: Path) -> Iterator[Task]:
 
 
 def next_gqa(path: Path) -> Iterator[Task]:
-    """A folder with {test,val}.csv and gsub_{test,val}.json: questions, and where in the video their answers show."""
+    """Questions, and the spans of the video that show their answers.
+
+    `path`: a folder with test.csv and gsub_test.json, or {test,val}.csv beside its gsub_{test,val}.json.
+    """
     folder, split = (path, "test") if path.is_dir() else (path.parent, path.stem)
     grounds = json_value(folder / f"gsub_{split}.json")
     if not isinstance(grounds, Mapping):
@@ -128,7 +131,7 @@ def _timestamps(path: Path) -> Iterator[Task]:
 
 
 def _moment(id: str, video: str, sentence: str, times: tuple[Span, ...]) -> Task:
-    """To find a sentence in a video: the truth as text is the first span, which `strict` can read."""
+    """Returns the task to find a sentence in a video; its gold text is the first true span, which `strict` can read."""
     start, end = times[0] if times else (0.0, 0.0)
     gold = Gold(text=f"{start:g}-{end:g}")
     return Task(id, video, WHEN.format(sentence.rstrip(".")), gold, times=times, captions=(sentence,))

@@ -1,4 +1,4 @@
-"""What a model is asked: in the words it was trained on, or in those of a benchmark's own script."""
+"""The benchmarks' prompts: in the wording the model was trained on, or in that of a benchmark's own script."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ STYLES = {"paper": "video-thinker", "video-r1": "video-r1", "plain": "plain"}
 
 
 def styled(task: Task, style: str) -> Prompt:
-    """As `vtcli.prompt.build_prompt`, but one option is allowed: five questions of MVBench have one."""
+    """Like `vtcli.prompt.build_prompt`, but allows a single option: five questions of MVBench have only one."""
     options = f"{lettered(task, '. ')}\n" if task.gold.options else ""
     return PROMPTS[style](task.question, options)
 
@@ -45,7 +45,7 @@ def cg_bench(task: Task) -> str:
 
 
 def vrbench(task: Task) -> str:
-    """MCQ_COT_PROMPT of OpenGVLab/VRBench, which shows a written summary of the video too."""
+    """MCQ_COT_PROMPT of OpenGVLab/VRBench, which also shows a written summary of the video."""
     return (
         "\nYou are a helpful video understanding assistant that answers multi-choice questions through step-by-step "
         "reasoning based on the video and its summary.\n\n# Instructions:\n"
@@ -58,7 +58,7 @@ def vrbench(task: Task) -> str:
 
 
 def tempcompass(task: Task) -> str:
-    """answer_prompt of llyx97/TempCompass by task."""
+    """answer_prompt of llyx97/TempCompass for each task."""
     if task.gold.options:
         return f"{task.question}\n{lettered(task, '. ')}\nPlease directly give the best option:"
     form = "answer yes or no" if task.gold.text in ("yes", "no") else "directly give the best option"
@@ -74,7 +74,7 @@ def video_mme(task: Task) -> str:
 
 
 def video_mmmu(task: Task) -> str:
-    """lmms_eval/tasks/videommmu of videommmu/VideoMMMU, by track; of Adaptation the hub's videos end in the image."""
+    """lmms_eval/tasks/videommmu of videommmu/VideoMMMU, by track; the hub's Adaptation videos end in the image."""
     question = "\n".join(filter(None, (task.question, lettered(task, ". "))))
     if task.context != "Adaptation":
         return f"{question}\nPlease ignore the Quiz question in last frame of the video."
@@ -103,8 +103,7 @@ def mmvu(task: Task) -> str:
 
 
 def mvbench(task: Task) -> str:
-    """video_chat2/mvbench.ipynb of OpenGVLab/Ask-Anything; the "Best option:(" it puts into VideoChat2's mouth is not
-    there."""
+    """video_chat2/mvbench.ipynb of OpenGVLab/Ask-Anything, without the prefix "Best option:(" of VideoChat2's reply."""
     return (
         "Carefully watch the video and pay attention to the cause and sequence of events, the detail and movement of "
         "objects, and the action and pose of persons. Based on your observations, select the best option that "
@@ -114,13 +113,13 @@ def mvbench(task: Task) -> str:
 
 
 def lettered(task: Task, mark: str, between: str = "\n", before: str = "") -> str:
-    """The options as "A. text" (or with another `mark`, or one `before` the letter), a line each."""
+    """Returns the options, each as `before` + letter + `mark` + text ("A. text"), joined by `between`."""
     options = zip(ascii_uppercase, task.gold.options, strict=False)
     return between.join(f"{before}{letter}{mark}{text}" for letter, text in options)
 
 
 def prompt_for(name: str, official: Wording | None) -> Callable[[Task], Prompt]:
-    """The prompt `--prompt` names. Raises UsageError where there is none of that name."""
+    """Returns the builder of the prompt that `--prompt` names. Raises UsageError for an unknown or missing prompt."""
     if name in STYLES:
         return lambda task: styled(task, STYLES[name])
     if name != "official":

@@ -1,4 +1,4 @@
-"""Published figures, to stand beside one's own: tables of arXiv 2510.23473 (Video-Thinker), accuracy in percent."""
+"""Published figures for comparison: tables of arXiv 2510.23473 (Video-Thinker), accuracy in percent."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ TABLE_2: dict[tuple[str, int], tuple[float, ...]] = {
 
 
 def published(benchmark: str, frames: int | None) -> dict[str, float]:
-    """The published accuracies on a benchmark with that many frames, by model; {} for none."""
+    """Returns the published accuracies on a benchmark with this number of frames, by model; {} if there are none."""
     if benchmark not in BENCHMARKS:
         return {}
     column = BENCHMARKS.index(benchmark)

@@ -1,7 +1,7 @@
-"""`shapes`: clips of the project's own world of moving shapes, with exact truth. Needs no download.
+"""`shapes`: clips of the project's own world of moving shapes, with exact ground truth. Needs no download.
 
-The clips are the test split's: nothing was trained on them. Their truth is known to the second, so that grounding is
-measured as well as answers.
+The clips come from the test split: nothing was trained on them. Their events are known to the second, so the benchmark
+measures grounding as well as answers.
 """
 
 from __future__ import annotations
@@ -21,11 +21,11 @@ from vtcli.shapes.world import Scene, make_scene, split_seed
 
 SECONDS = 8.0
 FIRST = 200_000
-"""Numbers of the benchmark's clips; lower ones are those that the embedded model's own scores are of."""
+"""Number of the benchmark's first clip; the embedded model's own scores come from clips with lower numbers."""
 
 
 def shapes(clips: int = 200) -> Iterator[Task]:
-    """For each of so many clips a multiple-choice and an open question, with the times of all that happens."""
+    """Yields a multiple-choice and an open question for each of `clips` clips, with the times of all events."""
     for number in range(FIRST, FIRST + clips):
         scene = scene_of(number)
         times = tuple((float(segment.start), float(segment.end)) for segment in truth(scene))
@@ -36,7 +36,7 @@ def shapes(clips: int = 200) -> Iterator[Task]:
 
 
 def render(name: str, folder: Path) -> Path:
-    """The clip of that name in `folder`, rendered where it is not there yet; another process may do so too."""
+    """Returns the clip of this name in `folder`, rendered if missing; safe if another process renders it too."""
     path = folder / name
     if not path.exists():
         folder.mkdir(parents=True, exist_ok=True)

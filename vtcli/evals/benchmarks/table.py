@@ -1,4 +1,4 @@
-"""The table of benchmarks: one entry each, all they are told apart by."""
+"""The table of benchmarks: one entry each, with everything that distinguishes them."""
 
 from __future__ import annotations
 
@@ -23,10 +23,10 @@ Loader = Callable[[Path], Iterable[Task]]
 class Benchmark:
     """One benchmark.
 
-    `files`: names its annotations have in a folder, the first found is taken. `annotations`, `videos`: where both come
-    from; `hub` the data set on the Hugging Face hub that has `files`. `known`: whether the format was checked on the
-    official file, read in the benchmark's own code or card, or is taken from descriptions only. `rule` is its own
-    scorer, `strict` where none was read, and `official` its own prompt, None where none was. `by`: what categories are.
+    `files`: names of its annotations in a folder; the first one found is used. `annotations`, `videos`: where to get
+    them; `hub`: the data set on the Hugging Face hub that has `files`. `known`: whether the format was checked on the
+    official file, read in the benchmark's own code or card, or taken from descriptions only. `rule`: its own scorer,
+    `strict` if none was read. `official`: its own prompt, None if none was read. `by`: what its categories are.
     """
 
     name: str
@@ -45,11 +45,11 @@ class Benchmark:
     note: str = ""
 
     def tasks(self, path: Path) -> list[Task]:
-        """Its questions, from a file or a folder that holds it. Raises DataError."""
+        """Returns its questions, from a file or a folder that holds the file. Raises DataError."""
         return once(self.load(self.file(path)))
 
     def file(self, path: Path) -> Path:
-        """The annotations at `path`: what `files` names in a folder, else `path` itself. Raises DataError."""
+        """Returns the annotations at `path`: the first of `files` in a folder, else `path` itself. Raises DataError."""
         if path.is_dir() and self.files and path.name not in self.files:
             for name in self.files:
                 if (path / name).exists():
@@ -194,7 +194,7 @@ JSONL = "jsonl:"
 
 
 def benchmark_named(name: str) -> Benchmark:
-    """The benchmark of that name. Raises UsageError for another."""
+    """Returns the benchmark of this name. Raises UsageError for an unknown name."""
     if name not in BENCHMARKS:
         raise UsageError(f"there is no benchmark {shown(name)}: use one of {', '.join(BENCHMARKS)}, shapes, jsonl:FILE")
     return BENCHMARKS[name]

@@ -1,4 +1,4 @@
-"""What a benchmark asks, and how its files are read: each record with its place, each missing field by its name."""
+"""The questions of a benchmark and the readers of its files, whose errors name the record and the field."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ from vtcli.scoring.spans import Span
 from vtcli.video.text import shown
 
 LARGEST = 1 << 30
-"""Bytes of an annotation file, and of what it unpacks to."""
+"""Limit in bytes on an annotation file, and on its unpacked content."""
 _TOO_LARGE = f"{{}} is larger than {LARGEST >> 30} GiB: these are no annotations"
-_AT_ONCE = 256  # rows of Parquet: a small file can unpack to any size
+_AT_ONCE = 256  # rows of Parquet per batch: a small file can unpack to any size
 
 
 @dataclass(frozen=True)
@@ -29,8 +29,8 @@ class Task:
 
     `video` is the path the annotations give, with or without folder and suffix. `start` and `end` bound what is shown
     (seconds). `times` are the true spans of a grounding task, in seconds of the file. `categories` are what results are
-    broken down by. `context` is what only the official prompt shows (VRBench's summary). `captions`: references of a
-    captioning task. `rate`: pictures a second, where the video may be a folder of them.
+    broken down by. `context` is used by the official prompt only (VRBench's summary, Video-MMMU's track). `captions`:
+    references of a captioning task. `rate`: pictures per second, if the video may be a folder of pictures.
     """
 
     id: str
@@ -48,7 +48,7 @@ class Task:
 
 @dataclass(frozen=True)
 class Row:
-    """One record of a file; its fields are read by name, and what is wrong is said with `where` it stands."""
+    """One record of a file. Its fields are read by name; errors begin with `where` the record is."""
 
     data: Mapping[str, Any]
     where: str
@@ -112,7 +112,7 @@ class Row:
 
 
 def json_value(path: Path) -> Any:
-    """What a JSON file holds. Raises DataError."""
+    """Returns the content of a JSON file. Raises DataError."""
     data = _content(path)
     try:
         return json.loads(data)
@@ -122,9 +122,10 @@ def json_value(path: Path) -> Any:
 
 
 def records(path: Path) -> list[Row]:
-    """The records of an annotation file: JSON lines, CSV with a first line of names, Parquet, or JSON by the suffix.
+    """Returns the records of an annotation file: by its suffix JSON lines, CSV with a header, Parquet, or else JSON.
 
-    Of JSON those of a list, or of the one list in an object ("data", "questions"). Raises DataError.
+    JSON is a list of records, an object with a single list ("data", "questions"), or an object that is one record.
+    Raises DataError.
     """
     kinds = {".jsonl": _line_rows, ".csv": _csv_rows, ".parquet": _parquet_rows}
     return list(kinds.get(path.suffix.lower(), _json_rows)(path))
@@ -151,7 +152,7 @@ def _csv_rows(path: Path) -> Iterator[Row]:
 
 
 def _parquet_rows(path: Path) -> Iterator[Row]:
-    """Without columns of files (images, sound), which the hub's data sets hold as bytes beside a name."""
+    """Yields rows without file columns (images, audio), which the hub's data sets store as bytes beside a name."""
     require("reading Parquet files", "eval", "pyarrow")
     from pyarrow import ArrowException, types
     from pyarrow.parquet import ParquetFile
@@ -180,7 +181,7 @@ def _holds_bytes(struct: Any) -> bool:
 
 
 def once(tasks: Iterable[Task]) -> list[Task]:
-    """The tasks, no two with the same id. Raises DataError."""
+    """Returns the tasks. Raises DataError if two have the same id."""
     found: dict[str, Task] = {}
     for task in tasks:
         if task.id in found:

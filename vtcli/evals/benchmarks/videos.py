@@ -1,4 +1,4 @@
-"""Finds a benchmark's videos in a folder, however they were unpacked. Nothing outside the folder is ever named."""
+"""Finds a benchmark's videos in a folder, however they were unpacked. Never returns a path outside the folder."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ SUFFIXES = frozenset(
 
 
 class Videos:
-    """The video files, and the folders of pictures, under a folder. Raises DataError where it is none."""
+    """The video files and the folders of pictures below a folder. Raises DataError if the folder does not exist."""
 
     def __init__(self, folder: Path) -> None:
         if not folder.is_dir():
@@ -35,16 +35,17 @@ class Videos:
                 self._pictures[Path(place).name].append(Path(place))
 
     def find(self, name: str) -> Path | None:
-        """The file that `name` of the annotations means; None where there is none, or no saying which.
+        """Returns the file that `name` in the annotations refers to; None without a match, or with an ambiguous one.
 
-        Its own name counts, whatever its suffix; of several, the one whose folders agree with `name`'s from the right
-        more than any other's. So "star/Charades_v1_480/ZS9XR.mp4" is found as "ZS9XR.mp4" too.
+        The file name must match, with any suffix. Of several matches, the best is the one whose folders agree with
+        those of `name` furthest, counted from the right, then the one with the same suffix. So the name
+        "star/Charades_v1_480/ZS9XR.mp4" also finds "ZS9XR.mp4".
         """
         wanted = PurePosixPath(name.replace("\\", "/"))
         return self._best(self._by_stem.get(_stem(wanted), []) or self._by_stem.get(wanted.name, []), wanted)
 
     def pictures(self, name: str) -> Path | None:
-        """The folder of pictures that `name` means, as `find` does files."""
+        """Returns the folder of pictures that `name` refers to, by the rules of `find`."""
         wanted = PurePosixPath(name.replace("\\", "/"))
         return self._best(self._pictures.get(_stem(wanted), []), wanted)
 
@@ -56,7 +57,7 @@ class Videos:
         return ranked[0] if first > second else None
 
     def _agreement(self, path: Path, wanted: PurePosixPath) -> tuple[int, bool]:
-        """How many folders agree from the right, and whether the suffix does."""
+        """Returns how many folders agree, counted from the right, and whether the suffix agrees."""
         ours = path.relative_to(self.folder).parts[:-1]
         same = 0
         for one, other in zip(reversed(ours), reversed(wanted.parts[:-1]), strict=False):
@@ -67,7 +68,7 @@ class Videos:
 
 
 def _is_new(folder: Path, seen: set[tuple[int, int]]) -> bool:
-    """Whether a folder is met for the first time: links may lead back to where one comes from."""
+    """Whether a folder is visited for the first time: links may form cycles."""
     try:
         found = folder.stat()
     except OSError:
@@ -80,5 +81,5 @@ def _is_new(folder: Path, seen: set[tuple[int, int]]) -> bool:
 
 
 def _stem(name: PurePosixPath) -> str:
-    """The file's name without a video's suffix; a dot may be part of the name ("clip.1")."""
+    """Returns the file's name without a video suffix; a dot may be part of the name ("clip.1")."""
     return name.stem if name.suffix.lower() in SUFFIXES else name.name

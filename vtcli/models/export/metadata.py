@@ -1,4 +1,4 @@
-"""What the two GGUF files say of the model, and what a GGUF file cannot say and so must be refused."""
+"""Write the metadata of the two GGUF files, and refuse checkpoints that a GGUF file cannot represent."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ if TYPE_CHECKING:
     from gguf import GGUFWriter
 
 _WINDOW = 112  # pixels; hard-coded in llama.cpp's tools/mtmd/models/qwen2vl.cpp
-_FULL_BLOCKS = [7, 15, 23, 31]  # where config.json does not tell, as for transformers
+_FULL_BLOCKS = [7, 15, 23, 31]  # default if config.json has none, as in transformers
 _EPSILON = 1e-6  # of the vision tower's norms; hard-coded in transformers' modeling_qwen2_5_vl.py
 
 
 @dataclass(frozen=True)
 class Source:
-    """Of the checkpoint: its licence, "" where that is not known, and what tells its weights from others."""
+    """The source checkpoint: its licence ("" if unknown) and the fingerprint of its weights."""
 
     licence: str
     fingerprint: str
@@ -32,7 +32,7 @@ class Source:
 
 @dataclass(frozen=True)
 class Vocabulary:
-    """Words by id, their llama.cpp types, and merges, as the tokenizer has them; unused ids hold [PADn]."""
+    """The tokenizer's words by id, their llama.cpp types, and the merges; unused ids hold [PADn]."""
 
     words: list[str]
     types: list[int]
@@ -40,7 +40,7 @@ class Vocabulary:
 
 
 def check_representable(checkpoint: Checkpoint) -> None:
-    """Raises ModelError for a checkpoint that llama.cpp would compute otherwise than transformers does."""
+    """Raises ModelError for a checkpoint that llama.cpp would compute differently from transformers."""
     try:
         wrong = [what for what, holds in _facts(checkpoint).items() if not holds]
     except (KeyError, TypeError, ValueError, ZeroDivisionError) as error:
@@ -50,7 +50,7 @@ def check_representable(checkpoint: Checkpoint) -> None:
 
 
 def _facts(checkpoint: Checkpoint) -> dict[str, bool]:
-    """What llama.cpp takes for granted, by what is to be said where it does not hold."""
+    """Returns llama.cpp's assumptions: for each, the message if it is violated and whether it holds."""
     text, vision = checkpoint.text_config, checkpoint.vision_config
     blocks = list(vision.get("fullatt_block_indexes", _FULL_BLOCKS))
     step = blocks[0] + 1 if blocks else 0
@@ -76,7 +76,10 @@ def _facts(checkpoint: Checkpoint) -> dict[str, bool]:
 
 
 def vocabulary(checkpoint: Checkpoint, rows: int) -> Vocabulary:
-    """The tokenizer's words for `rows` embeddings. Raises ModelError for a tokenizer that is not Qwen2's."""
+    """Returns the tokenizer's words for `rows` embeddings.
+
+    Raises ModelError for a tokenizer that is not Qwen2's or has more tokens than `rows`.
+    """
     from tokenizers import Tokenizer as Backend
     from tokenizers.models import BPE
 
@@ -102,14 +105,14 @@ def vocabulary(checkpoint: Checkpoint, rows: int) -> Vocabulary:
 
 
 def _splitting(part: Any) -> Any:
-    """What of a part of tokenizer.json decides the tokens; `trim_offsets` only says where in the text they were."""
+    """Returns what affects tokens in a part of tokenizer.json; `trim_offsets` only affects their text offsets."""
     if isinstance(part, dict):
         return {key: _splitting(value) for key, value in part.items() if key != "trim_offsets"}
     return [_splitting(each) for each in part] if isinstance(part, list) else part
 
 
 def describe_text(writer: GGUFWriter, checkpoint: Checkpoint, words: Vocabulary, source: Source) -> None:
-    """Everything but the tensors, for the text model."""
+    """Writes everything except the tensors for the text model."""
     text = checkpoint.text_config
     rope = _rope(text)
     _describe(writer, checkpoint, "model", source)
@@ -135,7 +138,7 @@ def describe_text(writer: GGUFWriter, checkpoint: Checkpoint, words: Vocabulary,
 
 
 def describe_vision(writer: GGUFWriter, checkpoint: Checkpoint, source: Source) -> None:
-    """Everything but the tensors, for the vision tower."""
+    """Writes everything except the tensors for the vision tower."""
     vision = checkpoint.vision_config
     _describe(writer, checkpoint, "mmproj", source)
     writer.add_bool("clip.has_vision_encoder", True)
@@ -143,7 +146,7 @@ def describe_vision(writer: GGUFWriter, checkpoint: Checkpoint, source: Source) 
     writer.add_bool("clip.use_silu", True)
     numbers = {
         "projection_dim": checkpoint.text_config["hidden_size"],
-        "image_size": 560,  # of a warm-up picture; no picture of ours is resized to it
+        "image_size": 560,  # size of a warm-up image; vt's frames are never resized to it
         "patch_size": checkpoint.patch_size,
         "embedding_length": vision["hidden_size"],
         "feed_forward_length": vision["intermediate_size"],

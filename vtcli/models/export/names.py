@@ -1,7 +1,7 @@
-"""Which tensors of a Qwen2.5-VL checkpoint become which tensors of the two GGUF files.
+"""Map the tensors of a Qwen2.5-VL checkpoint to the tensors of the two GGUF files.
 
-Names are llama.cpp's (gguf-py/gguf/tensor_mapping.py, conversion/qwenvl.py). Nothing is permuted; the vision tower's
-joined query, key and value are parted, and its patch embedding over two frames becomes one for each.
+Names are llama.cpp's (gguf-py/gguf/tensor_mapping.py, conversion/qwenvl.py). Nothing is permuted. The vision tower's
+joint query, key and value are split, and its patch embedding over two frames becomes one tensor per frame.
 """
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ EMBEDDING = "token_embd.weight"
 
 @dataclass(frozen=True)
 class Piece:
-    """A tensor of a GGUF file: its name, its shape as numpy has it, and where its values come from."""
+    """A tensor of a GGUF file: its name, its shape in numpy's order, and the source of its values."""
 
     name: str
     shape: tuple[int, ...]
@@ -62,23 +62,23 @@ class Piece:
     take: Callable[[Values], Values]
 
     def read(self) -> Values:
-        """The values, in the source's own precision."""
+        """Returns the values, in the source's precision."""
         return np.ascontiguousarray(self.take(self.source.read()))
 
 
 def text_pieces(tensors: Mapping[str, Stored], tied: bool) -> list[Piece]:
-    """The text model's tensors; with `tied` embeddings, an output layer that is stored all the same is left out."""
+    """Returns the text model's tensors; with `tied` embeddings, a redundantly stored output layer is left out."""
     names = (name for name in tensors if not name.startswith("visual.") and not (tied and name == "lm_head.weight"))
     return list(_pieces(tensors, names))
 
 
 def vision_pieces(tensors: Mapping[str, Stored]) -> list[Piece]:
-    """The vision tower's tensors."""
+    """Returns the vision tower's tensors."""
     return list(_pieces(tensors, (name for name in tensors if name.startswith("visual."))))
 
 
 def check_complete(checkpoint: Checkpoint, text: Iterable[Piece], vision: Iterable[Piece], tied: bool) -> None:
-    """Raises ModelError where a tensor is missing; llama.cpp would do without some of them, and say something else."""
+    """Raises ModelError if a tensor is missing; without some of them llama.cpp would still run, with other answers."""
     found = {piece.name for piece in (*text, *vision)}
     layers, blocks = int(checkpoint.text_config["num_hidden_layers"]), int(checkpoint.vision_config["depth"])
     names = [name for name in _SINGLE.values() if not (tied and name == "output")]
@@ -102,7 +102,7 @@ def _pieces(tensors: Mapping[str, Stored], names: Iterable[str]) -> Iterator[Pie
 
 
 def _order(name: str) -> list[int | str]:
-    """Numbers by value, so that layer 10 comes after layer 9."""
+    """Sort key with numbers by value, so that layer 10 comes after layer 9."""
     return [int(part) if part.isdigit() else part for part in re.split(r"(\d+)", name)]
 
 

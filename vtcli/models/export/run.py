@@ -1,4 +1,4 @@
-"""The export itself: checks, space, files written aside and moved in place when whole."""
+"""Run the export: check the checkpoint and disk space, write to temporary files, move them in place when complete."""
 
 from __future__ import annotations
 
@@ -45,12 +45,12 @@ QUANTS = {
 }
 _PLAIN = {"F32": 4, "F16": 2, "BF16": 2}  # bytes
 Progress = Callable[[str, float], None]
-"""Told what is done and which share of it, 0 to 1."""
+"""Receives the name of the current step and its completed share, 0 to 1."""
 
 
 @dataclass(frozen=True)
 class Exported:
-    """The files that were written."""
+    """The two files of an export."""
 
     text: Path
     projector: Path
@@ -61,10 +61,11 @@ def export(
 ) -> Exported:
     """Writes `checkpoint` as two GGUF files into `folder`, the text model quantised to `quant`, one of QUANTS.
 
-    At most two tensors are in memory at once; the quantised types take llama.cpp's own memory for one more. The vision
-    tower is F16, or F32 when `quant` is. Files that are there are kept, unless `replace`; a projector of the same
-    weights serves for every `quant`. Raises UsageError for an unknown type, ModelError for a checkpoint that a GGUF
-    file cannot represent, VtError where the disk is too small or files exist, EngineError where llama.cpp is missing.
+    At most two tensors are in memory at once; for quantised types, llama.cpp itself needs memory for one more. The
+    vision tower is F16, or F32 if `quant` is F32. Existing files are kept unless `replace` is set; an existing
+    projector of the same weights is reused for every `quant`. Raises UsageError for an unknown type, ModelError for a
+    checkpoint that a GGUF file cannot represent, VtError if the disk is too small or files exist, EngineError if
+    llama.cpp is missing.
     """
     if quant not in QUANTS:
         raise UsageError(f"--quant {quant}: choose one of {', '.join(QUANTS)}")
@@ -112,13 +113,13 @@ def export(
 
 
 def _precision(pieces: Sequence[Piece]) -> str:
-    """The checkpoint's own: what is quantised must not have been rounded before."""
+    """Returns the checkpoint's own precision (F32 if mixed): weights must not be rounded before quantisation."""
     kinds = {piece.source.dtype for piece in pieces}
     return kinds.pop() if len(kinds) == 1 else "F32"
 
 
 def _is_of(file: Path, mark: str) -> bool:
-    """Whether `file` is a projector that was exported from the same weights."""
+    """Whether `file` is a projector exported from the same weights."""
     try:
         return is_gguf(file) and read_gguf(file).metadata.get(FINGERPRINT) == mark
     except ModelError:
@@ -142,7 +143,7 @@ def _check_space(
 
 @contextmanager
 def _aside(folder: Path) -> Iterator[Path]:
-    """A folder beside the results, gone afterwards whatever happens. VtError where the disk refuses."""
+    """Yields a temporary folder beside the results, always removed afterwards. Raises VtError for disk errors."""
     try:
         with tempfile.TemporaryDirectory(prefix=".vt-export-", dir=folder) as part:
             yield Path(part)
@@ -164,7 +165,7 @@ def _writer(file: Path, architecture: str, kind: str) -> Iterator[Any]:
 
 
 def _write(writer: Any, pieces: Sequence[Piece], kind: str, what: str, tell: Progress) -> None:
-    """The header and then the tensors, one at a time: those of one dimension in F32, as llama.cpp wants them."""
+    """Writes the header, then the tensors one at a time; one-dimensional tensors are F32, as llama.cpp requires."""
     from gguf import GGMLQuantizationType
 
     for piece in pieces:
@@ -199,6 +200,6 @@ def _quantise(source: Path, target: Path, quant: str) -> None:
         failed = lib.llama.llama_model_quantize(os.fsencode(source), os.fsencode(target), options)
         return lib.last_error() if failed else None
 
-    # Takes minutes, in C: beside, so that Ctrl-C is heard.
+    # Takes minutes in C code: run in the background so that Ctrl-C is handled.
     if (reason := Background(quantise).result()) is not None:
         raise EngineError(f"llama.cpp cannot quantise to {quant}: {reason}")

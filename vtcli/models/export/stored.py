@@ -1,4 +1,4 @@
-"""The tensors of safetensors files, read one at a time, as numpy has no bfloat16 and torch is not needed."""
+"""Read the tensors of safetensors files one at a time, without torch, although numpy has no bfloat16."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from vtcli.models.weights import published_name, read_header
 
 _BLOCK = 2**22  # values
 _LARGEST = 65504.0  # of F16
-_DTYPES = {"F32": "<f4", "F16": "<f2", "BF16": "<u2"}  # bfloat16 as the bits it is
+_DTYPES = {"F32": "<f4", "F16": "<f2", "BF16": "<u2"}  # bfloat16 as its raw bits
 
 
 @dataclass(frozen=True)
@@ -29,15 +29,15 @@ class Stored:
     offset: int
 
     def read(self) -> NDArray[np.generic]:
-        """The values as they are stored; those of bfloat16 as uint16."""
+        """Returns the values as stored; bfloat16 as uint16."""
         kind = np.dtype(_DTYPES[self.dtype])
         return np.fromfile(self.file, kind, prod(self.shape), offset=self.offset).reshape(self.shape)
 
 
 def stored_tensors(files: Iterable[Path]) -> dict[str, Stored]:
-    """All tensors of `files` by the names published checkpoints have; transformers 5 saves them under longer ones.
+    """Returns all tensors of `files` by their names in published checkpoints; transformers 5 saves longer names.
 
-    Raises ModelError for numbers of a kind that cannot be exported.
+    Raises ModelError for a dtype that cannot be exported.
     """
     found = {}
     for file in files:
@@ -51,9 +51,9 @@ def stored_tensors(files: Iterable[Path]) -> dict[str, Stored]:
 
 
 def cast(values: NDArray[np.generic], dtype: str, target: str) -> NDArray[np.generic]:
-    """`values` of `dtype` as F32, F16 or BF16 (bits, rounded to the nearest, ties to even), a block at a time.
+    """Converts `values` of `dtype` to F32, F16 or BF16 (raw bits, rounded to nearest, ties to even), block by block.
 
-    Raises OverflowError where a number is beyond F16.
+    Raises OverflowError if a value is beyond the range of F16.
     """
     if dtype == target:
         return values

@@ -1,6 +1,6 @@
-"""`python -m vtcli.train.tiny FOLDER`: makes the plain base of the embedded model from nothing, on a CPU.
+"""`python -m vtcli.train.tiny FOLDER`: makes the plain base of the embedded model from scratch, on a CPU.
 
-It tells what happens in a clip, in a chat, and was never asked anything: that is left to `vt train`.
+The base tells what happens in a clip, in a chat, and was never asked a question: that is left to `vt train`.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ CORPUS_CLIPS = 3000
 
 
 def corpus() -> Iterator[str]:
-    """Texts the tokenizer's merges are learned from: prompts and responses of training clips."""
+    """Yields the texts that the tokenizer's merges are learned from: prompts and responses of training clips."""
     for number in range(CORPUS_CLIPS):
         scene, rng = draw_clip("train", number)
         question = pick(scene, rng, multiple_choice=number % 2 == 0)
@@ -40,7 +40,7 @@ def corpus() -> Iterator[str]:
 
 
 def main() -> None:
-    """Trains the stages in order; `--from STAGE` goes on from the weights that the stage before left in `--work`."""
+    """Trains the stages in order; `--from STAGE` continues from the weights that the stage before left in `--work`."""
     from transformers import Qwen2_5_VLConfig, Qwen2_5_VLForConditionalGeneration
 
     parser = argparse.ArgumentParser(description=__doc__)
@@ -76,7 +76,7 @@ def main() -> None:
 
 
 def untied(model: torch.nn.Module) -> dict[str, torch.Tensor]:
-    """The model's tensors without the output matrix, which is the embedding."""
+    """Returns the model's tensors without the output matrix, which is the embedding."""
     return {k: v.contiguous() for k, v in model.state_dict().items() if k != "lm_head.weight"}
 
 

@@ -1,4 +1,4 @@
-"""The tiny checkpoint's shape and files: those of Qwen2.5-VL-7B, with small numbers."""
+"""The tiny checkpoint's sizes and files: those of Qwen2.5-VL-7B, with small numbers."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from vtcli.models.checkpoint import CLIP_MEAN, CLIP_STD
 from vtcli.models.tokenizer import as_qwen
 
 SIZE = 112
-"""Width and height that every clip is brought to, pixels: 16 video tokens a pair of frames."""
+"""Width and height in pixels that every clip is resized to: 16 video tokens per pair of frames."""
 BPE_SIZE = 1000
 
 SPECIAL = [
@@ -52,7 +52,7 @@ CHAT_TEMPLATE = (
 
 
 def train_tokenizer(corpus: Iterable[str]) -> Tokenizer:
-    """A byte-level BPE with Qwen's pre-tokenizer and special tokens; the format's tags are one token each."""
+    """Trains a byte-level BPE with Qwen's pre-tokenizer and special tokens; each tag of the format is one token."""
     tokenizer = as_qwen(Tokenizer(models.BPE()))
     trainer = trainers.BpeTrainer(
         vocab_size=BPE_SIZE, initial_alphabet=sorted(pre_tokenizers.ByteLevel.alphabet()), show_progress=False
@@ -64,7 +64,7 @@ def train_tokenizer(corpus: Iterable[str]) -> Tokenizer:
 
 
 def model_config(tokenizer: Tokenizer) -> dict[str, Any]:
-    """`config.json` in the layout of the published 7B (text sizes at the top level)."""
+    """Returns `config.json` in the layout of the published 7B (text sizes at the top level)."""
     ids = {token: tokenizer.token_to_id(token) for token in SPECIAL}
     vocabulary = -(-tokenizer.get_vocab_size() // 64) * 64
     return {
@@ -89,7 +89,7 @@ def model_config(tokenizer: Tokenizer) -> dict[str, Any]:
         "max_position_embeddings": 8192,
         "rms_norm_eps": 1e-6,
         "rope_theta": 1000.0,
-        # Half the rotary channels, and the fast ones, tell time: it is what this model must read exactly.
+        # Half the rotary channels, the fast ones, encode time, which this model must read exactly.
         "rope_scaling": {"type": "mrope", "mrope_section": [16, 8, 8]},
         "use_cache": True,
         "use_sliding_window": False,
@@ -116,7 +116,7 @@ def model_config(tokenizer: Tokenizer) -> dict[str, Any]:
 
 
 def write_files(folder: Path, tokenizer: Tokenizer) -> None:
-    """Everything of the checkpoint but the weights."""
+    """Writes everything of the checkpoint except the weights."""
     folder.mkdir(parents=True, exist_ok=True)
     ids = {token: tokenizer.token_to_id(token) for token in SPECIAL}
     tokenizer.save(str(folder / "tokenizer.json"))
@@ -132,7 +132,7 @@ def write_files(folder: Path, tokenizer: Tokenizer) -> None:
         }
         for token in [*SPECIAL, *TAGS]
     }
-    # The least is the family's: a processor must not enlarge again what was sized for it already.
+    # The minimum is the family's: a processor must not enlarge frames that were already resized for it.
     pixels = {"min_pixels": 3136, "max_pixels": SIZE * SIZE}
     _write(folder / "config.json", model_config(tokenizer))
     _write(folder / "chat_template.json", {"chat_template": CHAT_TEMPLATE})

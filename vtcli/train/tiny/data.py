@@ -1,4 +1,4 @@
-"""Scenes → training batches. Frames are drawn at the model's size; worker processes keep the trainer fed."""
+"""Turns scenes into training batches. Frames are drawn at the model's size; worker processes feed the trainer."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ from vtcli.train.tiny.checkpoint import SIZE
 
 GROUPS = FRAMES // 2
 CELLS = (SIZE // 28) ** 2
-"""Video tokens a pair of frames."""
+"""Video tokens per pair of frames."""
 VIDEO_TOKENS = GROUPS * CELLS
 USUAL_SECONDS = 8.0
 LONGEST_SECONDS = 24
 
 LENGTH_STEP = 32
-"""Lengths are rounded up to this, so that few sizes of memory blocks are ever asked for."""
+"""Lengths are rounded up to a multiple of this, so that only few sizes of memory blocks are requested."""
 
 MOTIONS: tuple[str, ...] = (
     "still", *DIRECTIONS, *(f"push {d}" for d in DIRECTIONS), *(f"pushed {d}" for d in DIRECTIONS),
@@ -36,42 +36,51 @@ MOTIONS: tuple[str, ...] = (
 CELL_TARGETS = {"colour": len(COLOURS) + 1, "new": len(COLOURS) + 1, "form": len(FORMS) + 1, "motion": len(MOTIONS)}
 
 Task = Literal["cells", "read", "see", "tell"]
-"""cells: pictures only; read: no clips, only practice on text; see: say what happens, without a question; tell: the
-same when told to, in a chat."""
+"""What a sample teaches.
+
+cells: pictures only. read: no clips, only practice on text. see: say what happens, without a question. tell: the same
+when told to, in a chat.
+"""
 ORDERS = ("Tell what happens in the video.", "Describe the video second by second.", "What is to be seen here?")
 Practice = Literal["copy", "letters", "conclude", "derive", "choose"]
-"""copy: random tokens, told twice; letters: from options that are much alike, each to its letter; conclude: from the
-segments to the answer; derive: from the walk to segments and answer; choose: from the answer to its letter. The last
-three mostly under a short prompt."""
+"""What a text-only sample practises.
+
+copy: random tokens that appear twice. letters: from options that are much alike to the letter of each. conclude: from
+the segments to the answer. derive: from the walk to segments and answer. choose: from the answer to its letter. The
+last three mostly have a short prompt.
+"""
 OPTIONS = 6
-"""Options gone through in `letters`."""
+"""Options listed in `letters`."""
 
 
 @dataclass(frozen=True)
 class Sample:
-    """One clip or text with what is to be learned from it; arrays are empty where a task has no use for them."""
+    """One clip or text with what is to be learned from it; arrays are empty if a task does not use them."""
 
     frames: npt.NDArray[np.uint8]  # (16, 112, 112, 3)
     cells: npt.NDArray[np.int64]  # (4, 8, 16): colour, new colour, form and motion of each merged cell
     seconds: npt.NDArray[np.int64]  # (8,): whole second of each pair of frames
     steps: npt.NDArray[np.int64]  # (8,): temporal position of each pair, relative to the first
     ids: npt.NDArray[np.int64]  # what follows the video
-    weights: npt.NDArray[np.float32]  # of each of `ids` as a target
+    weights: npt.NDArray[np.float32]  # loss weight of each of `ids` as a target
 
 
 def draw_duration(rng: random.Random) -> float:
-    """8 seconds in six cases of ten, else 6 to 24 in half seconds."""
+    """Draws a duration: in six cases of ten 8 seconds, otherwise 6 to 24 seconds in half seconds."""
     return USUAL_SECONDS if rng.random() < 0.6 else rng.randint(12, 2 * LONGEST_SECONDS) / 2
 
 
 def draw_clip(split: Split, number: int, seconds: float | None = None) -> tuple[Scene, random.Random]:
-    """Clip `number` of a split, of drawn length unless `seconds` are given, and the dice for what is asked about it."""
+    """Returns clip `number` of a split and the random generator for what is asked about it.
+
+    The clip's length is drawn unless `seconds` is given.
+    """
     rng = random.Random(f"{split} {number}")
     return make_scene(split_seed(split, number), seconds or draw_duration(rng)), rng
 
 
 class Maker:
-    """Draws samples of one split; everything follows from the clip's number."""
+    """Makes samples of one split; everything follows from the clip's number."""
 
     def __init__(self, tokenizer: Tokenizer, split: Split, seconds: float | None = None) -> None:
         self.tokenizer, self.split, self.seconds = tokenizer, split, seconds
@@ -81,7 +90,7 @@ class Maker:
         return draw_clip(self.split, number, self.seconds)
 
     def sample(self, number: int, task: Task) -> Sample:
-        """The clip with the text that `task` asks for."""
+        """Makes the clip with the text that `task` asks for."""
         scene, rng = self.clip(number)
         times, per_grid = sample_times(scene)
         grid = np.arange(GROUPS, dtype=np.float32) * np.float32(per_grid)
@@ -104,7 +113,7 @@ class Maker:
         )
 
     def practice(self, number: int, task: Practice) -> Sample:
-        """Text only, no pictures needed: from what is told to what follows from it."""
+        """Makes a text-only sample: from a given text to what follows from it."""
         if task == "copy":
             return _text_only(*self._twice(number))
         scene, rng = self.clip(number)
@@ -112,14 +121,14 @@ class Maker:
             return _text_only(*self._encode(_letters(scene, rng)))
         question = pick(scene, rng, multiple_choice=task == "choose" or rng.random() < 0.6)
         if question.kind in ("colour", "way", "count") and rng.random() < 0.5:
-            # One word answers these and is soon learned; the others get the time.
+            # One-word answers are soon learned: half of these questions are drawn again.
             question = pick(scene, rng, multiple_choice=bool(question.choices))
         user = build_prompt(question.text, question.choices).user
         if rng.random() < 0.8:
             user = user.split("\n\nPlease")[0]
         ending = _ending(question)
         if task == "derive":
-            # From a walk in whole seconds the segments follow exactly; of other clips only the conclusion is learned.
+            # Only a walk in whole seconds determines the segments exactly; other clips teach just the conclusion.
             told = look(scene, *sample_times(scene))
             learned = [(" " + segments(scene), 1.0 if scene.duration == USUAL_SECONDS else 0.0), *ending]
         elif task == "conclude":
@@ -131,9 +140,9 @@ class Maker:
         return _text_only(*self._encode([(given, 0.0), *learned]))
 
     def _twice(self, number: int) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.float32]]:
-        """32 random tokens, up to 15 others, and the 32 again, of which all but the first few can be known.
+        """Returns 32 random tokens, up to 15 others, and the 32 again, all but the first few of which can be predicted.
 
-        Where the 32 are drawn from few tokens, only several tokens back tell where one is in them.
+        If the 32 are drawn from few tokens, only several preceding tokens together identify the place within the 32.
         """
         dice, words = np.random.default_rng(number), self.tokenizer.get_vocab_size(with_added_tokens=False)
         letters = dice.integers(words, size=dice.choice([5, 6, 8, 12, 200]))
@@ -144,7 +153,7 @@ class Maker:
         return ids, weights
 
     def _encode(self, parts: Sequence[tuple[str, float]]) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.float32]]:
-        """Token ids of the joined parts, each token weighted as the part its first character lies in."""
+        """Encodes the joined parts; each token has the weight of the part that its first character lies in."""
         text = "".join(part for part, _ in parts)
         by_character = np.repeat([weight for _, weight in parts], [len(part) for part, _ in parts])
         encoding = self.tokenizer.encode(text, add_special_tokens=False)
@@ -158,19 +167,25 @@ def _text_only(ids: npt.NDArray[np.int64], weights: npt.NDArray[np.float32]) -> 
 
 
 def _turn(user: str) -> tuple[str, float]:
-    """What follows a video before the reply, not to be learned."""
+    """Returns the text between a video and the reply, which is not learned."""
     return f"<|vision_end|>{user}<|im_end|>\n<|im_start|>assistant\n", 0.0
 
 
 def _order(rng: random.Random) -> str:
-    """One of `ORDERS`, followed by the layout wanted or by more of them, so that the video lies some way back."""
+    """Returns one of `ORDERS` followed by the requested layout, or several of them.
+
+    This puts the video some way back.
+    """
     if rng.random() < 0.6:
         return build_prompt(rng.choice(ORDERS)).user
     return " ".join(rng.choice(ORDERS) for _ in range(rng.randint(1, 12)))
 
 
 def _ending(question: Question) -> list[tuple[str, float]]:
-    """The conclusion, the answer's own words and the letter found for it weighing most, and the end of the turn."""
+    """Returns the conclusion and the end of the turn.
+
+    The answer's own words and the letter found for it weigh most.
+    """
     text = " " + conclusion(question.evidence, question.answer, question.choices)
     before, answer = text.split("<answer>")
     said = answer.removesuffix("</answer>")
@@ -182,7 +197,10 @@ def _ending(question: Question) -> list[tuple[str, float]]:
 
 
 def _letters(scene: Scene, rng: random.Random) -> list[tuple[str, float]]:
-    """Options gone through as in a conclusion, all made of one caption by changing words; then each one's letter."""
+    """Returns options listed as in a conclusion, then the letter of each.
+
+    All options are made of one caption by changing words.
+    """
     words = caption(scene, rng.randrange(len(scene.events))).split()
     options = {" ".join(words)}
     while len(options) < OPTIONS:
@@ -200,13 +218,13 @@ def _other(word: str, rng: random.Random) -> str:
 
 
 def prefix_text() -> str:
-    """What stands before the video: the same for every question."""
+    """Returns the text before the video, the same for every question."""
     system = build_prompt("?").system
     return f"<|im_start|>system\n{system}<|im_end|>\n<|im_start|>user\n<|vision_start|>"
 
 
 def _cells(scene: Scene, times: Sequence[float]) -> npt.NDArray[np.int64]:
-    """Which shape each merged cell of each pair of frames belongs to and what it does there (0: none)."""
+    """Returns the shape in each merged cell of each pair of frames, and what it does there (0: none)."""
     side = SIZE // 28
     cells = np.zeros((4, GROUPS, side, side), np.int64)
     middles = (np.arange(side) + 0.5) / side
@@ -248,7 +266,7 @@ class Batch:
 
 
 def collate(samples: Sequence[Sample]) -> Batch:
-    """Stacks samples; padding has weight 0 and, coming last, is seen by no real token."""
+    """Stacks samples; padding has weight 0 and comes last, so that no real token attends to it."""
     length = -(-max(len(s.ids) for s in samples) // LENGTH_STEP) * LENGTH_STEP
     ids = np.zeros((len(samples), length), np.int64)
     weights = np.zeros((len(samples), length), np.float32)
@@ -266,9 +284,9 @@ def collate(samples: Sequence[Sample]) -> Batch:
 
 
 def batches(maker: Maker, task: Task | tuple[Practice, ...], first: int, count: int, size: int) -> Iterator[Batch]:
-    """`count` batches of `size`, from clip number `first` on; four at a time are sorted by length.
+    """Yields `count` batches of `size`, from clip number `first` on; every four are sorted by length together.
 
-    Several kinds of practice take turns, clip by clip.
+    Several kinds of practice alternate, clip by clip.
     """
     for start in range(0, count, 4):
         many = range(first + start * size, first + min(start + 4, count) * size)

@@ -1,7 +1,7 @@
-"""Scores `tiny` on clips nobody trained on, as a user would ask: mp4 files, vt's reader, layout and engine.
+"""Scores `tiny` on clips not used for training, as a user would ask: mp4 files, vt's reader, layout and engine.
 
 `python -m vtcli.train.tiny.evaluate FOLDER` prints a table and writes it, with every answer, to `--work`.
-Each clip is asked one multiple-choice and one open question; "blind" shows another clip's video for the question.
+Each clip is asked one multiple-choice and one open question; "blind" shows another clip's video with the question.
 """
 
 from __future__ import annotations
@@ -32,12 +32,12 @@ from vtcli.trace.model import Trace
 from vtcli.train.tiny.data import LONGEST_SECONDS, USUAL_SECONDS
 
 LONG_FIRST_CLIP = 100_000
-"""Clips of other lengths have numbers of their own."""
+"""Clips of other lengths are numbered from here."""
 
 
 @dataclass(frozen=True)
 class Item:
-    """One question asked and what came of it; `iou` is the mean over the true segments of the best overlap."""
+    """One question and its outcome; `iou` is the mean over the true segments of the best overlap."""
 
     set: str
     clip: int
@@ -53,18 +53,18 @@ class Item:
 
 
 def scene_of(clip: int) -> Scene:
-    """Test clip number `clip`: 8 seconds, or from 100,000 on 6 to 24."""
+    """Returns test clip number `clip`: 8 seconds, or from 100,000 on 6 to 24."""
     seconds = USUAL_SECONDS if clip < LONG_FIRST_CLIP else random.Random(clip).randint(12, 2 * LONGEST_SECONDS) / 2
     return make_scene(split_seed("test", clip), seconds)
 
 
 def question_of(clip: int, multiple_choice: bool) -> Question:
-    """The question that test clip `clip` is asked."""
+    """Returns the question that test clip `clip` is asked."""
     return pick(scene_of(clip), random.Random(f"test {clip} {multiple_choice}"), multiple_choice)
 
 
 def mean_iou(scene: Scene, trace: Trace) -> float:
-    """As the paper's mIoU (section 7.3): for each true segment the best overlap of any segment told."""
+    """Returns the paper's mIoU (section 7.3): per true segment the best overlap of any segment in the trace."""
     told = [span for segment in trace.segments if (span := segment.span)]
     best = best_ious(told, [(fact.start, fact.end) for fact in truth(scene)])
     return sum(best) / len(best)
@@ -102,9 +102,10 @@ def _work(folder: str, clips: Sequence[int], name: str, blind: bool) -> list[Ite
 
 
 def table(items: Sequence[Item]) -> str:
-    """Accuracy of multiple-choice and open questions, valid format and mean IoU, a row a set, and by kind.
+    """Returns a table of accuracy on multiple-choice and open questions, valid format and mean IoU.
 
-    Chance is one option of four, and for open questions the commonest answer of each kind.
+    It has one row per set, then accuracy by kind of question. Chance is one option of four, and for open questions the
+    most frequent answer of each kind.
     """
     rows = [
         "| clips | questions | multiple choice % | open % | valid format % | mean IoU of `<time>` |",
@@ -127,7 +128,7 @@ def table(items: Sequence[Item]) -> str:
 
 
 def _commonest(items: Sequence[Item]) -> str:
-    """What always giving the commonest answer to each kind of open question would score on the first set."""
+    """Returns the score, on the first set, of always giving the most frequent answer to each kind of open question."""
     free = [item for item in items if item.set == items[0].set and not item.multiple_choice]
     kinds = {item.kind: Counter(i.expected for i in free if i.kind == item.kind) for item in free}
     return f"{100 * sum(max(counts.values()) for counts in kinds.values()) / len(free):.1f}"

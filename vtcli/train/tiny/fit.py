@@ -1,8 +1,9 @@
-"""The training of the plain base, in stages: from what a cell shows to telling a clip when told to.
+"""Trains the plain base in stages: from what a cell shows to describing a clip when told to.
 
 What is hard for a model this small is when something happens and what it is, not the wording (models/tiny/README.md).
-So the vision tower first learns to name what each cell holds, then the text model learns to walk through clips without
-any question while it practises reasoning on text alone, and at last to do so in a chat. `vt train` does the rest.
+So after some practice on text, the vision tower learns to name what each cell holds. Then the text model learns to walk
+through clips without any question while it practises reasoning on text alone, and finally to do so in a chat.
+`vt train` does the rest.
 """
 
 from __future__ import annotations
@@ -39,7 +40,7 @@ PROBE_EVERY = 500
 PROBE_CLIPS = 64
 WARM_UP = 60
 PRACTICE_OFFSET = 500_000
-"""Clips of text-only batches have numbers of their own, this far after the stage's first."""
+"""The clips of text-only batches are numbered this far after the stage's first clip."""
 
 
 READING: tuple[Practice, ...] = ("choose", "conclude", "copy", "letters", "derive", "conclude")
@@ -47,10 +48,10 @@ READING: tuple[Practice, ...] = ("choose", "conclude", "copy", "letters", "deriv
 
 @dataclass(frozen=True)
 class Stage:
-    """One stage: `steps` batches of `size` clips from clip number `first` on; `cells` weighs the per-cell loss.
+    """One stage: `steps` batches of `size` clips from clip number `first` on; `cells` weights the per-cell loss.
 
-    `practice` names what the text-only batch holds, of `practice_size` clips of its own, that comes with every batch of
-    clips. The learning rate rises in 60 steps and falls linearly from `rate` to `rate_end`.
+    `practice` names the contents of the text-only batch, with `practice_size` clips of its own, that comes with every
+    batch of clips. The learning rate rises in 60 steps and falls linearly from `rate` to `rate_end`.
     """
 
     name: str
@@ -76,7 +77,10 @@ STAGES: tuple[Stage, ...] = (
 
 
 class CellHeads(nn.Module):
-    """Training-only readers: what a cell holds from the vision output, and the second from early text layers."""
+    """Heads used only in training.
+
+    They read what a cell holds from the vision output, and the second from early text layers.
+    """
 
     def __init__(self, width: int) -> None:
         super().__init__()
@@ -84,7 +88,7 @@ class CellHeads(nn.Module):
         self.seconds = nn.ModuleList(nn.Linear(width, LONGEST_SECONDS + 1) for _ in range(2))
 
     def cell_loss(self, video: Tensor, cells: Tensor) -> Tensor:
-        """video (B, 128, d), cells (B, 4, 8, 16): filled cells count as much as the many empty ones together."""
+        """video (B, 128, d), cells (B, 4, 8, 16): filled cells weigh twice as much as the many empty ones together."""
         target = cells.flatten(2)
         filled = target[:, 0] > 0
         losses = []
@@ -121,7 +125,7 @@ def _stream(tokenizer: Tokenizer, task: Task | tuple[Practice, ...], stage: Stag
 
 
 class Trainer:
-    """Holds the model, its training-only heads and the log; `run` does one stage."""
+    """Holds the model, its training-only heads and the log; `run` trains one stage."""
 
     def __init__(self, model: Any, tokenizer: Tokenizer, log: Path) -> None:
         self.model, self.tokenizer, self.log = model, tokenizer, log
@@ -186,7 +190,10 @@ class Trainer:
 
     @torch.no_grad()
     def probe(self, task: Task) -> dict[str, float]:
-        """Shares of validation clips whose every token of a kind is right, given the true text before it."""
+        """Returns the shares of validation clips whose every token of a kind is right, given the true text before it.
+
+        Also returns the accuracy of the cell heads on filled cells.
+        """
         found: dict[str, float] = {}
         for name, seconds in (("", None), ("8s_", 8.0)):
             batch = next(batches(Maker(self.tokenizer, "validation", seconds), task, 0, 1, PROBE_CLIPS))

@@ -1,7 +1,7 @@
-"""The model's own weights, run in batches of equal clips behind one shared system prompt.
+"""Runs the model's own weights in batches of equal clips behind one shared system prompt.
 
-The stock forward computes the (long, constant) system prompt for every row and attends frame by frame in a Python
-loop. Here the prompt is computed once a step, with gradients, and all frames at once; tests hold both equal.
+The stock forward computes the (long, constant) system prompt for every row and attends frame by frame in a Python loop.
+Here the prompt is computed once per step, with gradients, and all frames at once; tests check that both agree.
 """
 
 from __future__ import annotations
@@ -17,21 +17,21 @@ from vtcli.models.checkpoint import CLIP_MEAN, CLIP_STD
 from vtcli.train.tiny.data import CELLS, GROUPS, VIDEO_TOKENS
 
 PATCHES = 4 * CELLS
-"""Vision patches a pair of frames."""
+"""Vision patches per pair of frames."""
 _MEAN = torch.tensor(CLIP_MEAN)[:, None]
 _STD = torch.tensor(CLIP_STD)[:, None]
 
 
 @dataclass(frozen=True)
 class Hidden:
-    """Outputs of the text model: `last` (B, L, d) over the tail's tokens; `early`, the video tokens of early layers."""
+    """Outputs of the text model: `last` (B, L, d) over the text's tokens; `early`, the video tokens of early layers."""
 
     last: Tensor
     early: tuple[Tensor, ...]
 
 
 def patches(frames: Tensor) -> Tensor:
-    """uint8 frames (B, 16, 112, 112, 3) → (B, 8, 64, 1176) in Qwen's patch order."""
+    """Converts uint8 frames (B, 16, 112, 112, 3) to (B, 8, 64, 1176) in Qwen's patch order."""
     batch, _, height, width, _ = frames.shape
     h, w = height // 28, width // 28
     split = frames.view(batch, GROUPS, 2, h, 2, 14, w, 2, 14, 3)
@@ -41,7 +41,7 @@ def patches(frames: Tensor) -> Tensor:
 
 
 class SharedForward:
-    """Runs a `Qwen2_5_VLForConditionalGeneration` whose clips are all 8 pairs of 112 x 112 frames."""
+    """Runs a `Qwen2_5_VLForConditionalGeneration` whose clips all have 8 pairs of 112 x 112 frames."""
 
     def __init__(self, model: Any) -> None:
         self.visual, self.text = model.model.visual, model.model.language_model
@@ -58,7 +58,7 @@ class SharedForward:
         self.vision_rope = _vision_rope(vision.hidden_size // vision.num_heads)
 
     def see(self, frames: Tensor) -> Tensor:
-        """uint8 frames (B, 16, 112, 112, 3) → video tokens (B, 128, d)."""
+        """Maps uint8 frames (B, 16, 112, 112, 3) to video tokens (B, 128, d)."""
         visual = self.visual
         batch = frames.shape[0]
         x = F.linear(patches(frames), visual.patch_embed.proj.weight.flatten(1)).flatten(0, 1)
@@ -74,7 +74,11 @@ class SharedForward:
         return cast(Tensor, merger.mlp(x))
 
     def read(self, prefix: Tensor, video: Tensor | None, steps: Tensor | None, ids: Tensor) -> Hidden:
-        """Token ids before the video (P,), the video tokens with their temporal steps (B, 8), ids after it (B, L)."""
+        """Runs the text model on a prompt, a video and the text after it.
+
+        prefix: token ids before the video (P,). video: the video tokens, with their temporal `steps` (B, 8). ids: those
+        after it (B, L).
+        """
         batch, length, start = ids.shape[0], ids.shape[1], len(prefix)
         rows = [F.embedding(ids, self.embedding)]
         after = torch.full((batch, 1), start)
@@ -108,7 +112,7 @@ class SharedForward:
         return Hidden(_rms(last, self.text.norm), tuple(early))
 
     def logits(self, hidden: Tensor) -> Tensor:
-        """Vocabulary scores; the embedding is tied."""
+        """Returns the logits; the output layer is the embedding."""
         return F.linear(hidden, self.embedding)
 
     def _qkv(self, layer: Any, x: Tensor, rope: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor, Tensor]:
@@ -121,7 +125,7 @@ class SharedForward:
         return q, k.repeat_interleave(copies, 1), v.repeat_interleave(copies, 1)
 
     def _rope(self, positions: Tensor) -> tuple[Tensor, Tensor]:
-        """Cosines and sines (B, 1, L, head) of positions (3, B, L), a section of the channels an axis."""
+        """Returns cosines and sines (B, 1, L, head) of positions (3, B, L); each axis has its section of channels."""
         angles = positions[..., None].float() * self.frequencies
         parts = [axis for axis in angles.split(self.sections, -1)]
         joined = torch.cat([part[i] for i, part in enumerate(parts)], -1)
@@ -139,7 +143,7 @@ def _video_positions(steps: Tensor, start: int) -> Tensor:
 
 
 def _vision_rope(head: int) -> tuple[Tensor, Tensor]:
-    """Cosines and sines (64, head) of the patches of one pair of frames, in merge-block order."""
+    """Returns cosines and sines (64, head) of the patches of one pair of frames, in merge-block order."""
     side = int(PATCHES**0.5)
     order = torch.arange(side * side).view(side // 2, 2, side // 2, 2).permute(0, 2, 1, 3).flatten()
     frequencies = 1.0 / 10000 ** (torch.arange(0, head // 2, 2) / (head // 2))
@@ -153,7 +157,7 @@ def _rms(x: Tensor, norm: Any) -> Tensor:
 
 
 def _attend(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None = None) -> Tensor:
-    """Plain attention: at these lengths two matrix products beat the CPU's fused kernel twofold, backwards too."""
+    """Plain attention: at these lengths two matrix products are twice as fast as a fused CPU kernel, backward too."""
     with torch.autocast("cpu", enabled=False):
         scores = (q * q.shape[-1] ** -0.5) @ k.transpose(-1, -2)
         if mask is not None:

@@ -1,7 +1,7 @@
-"""`python -m vtcli.train.tiny.records FOLDER`: what the embedded model learns from by `vt train`, as clips and records.
+"""`python -m vtcli.train.tiny.records FOLDER`: writes the clips and records that `vt train` makes `tiny` from.
 
-Clips of 8 seconds and of 6 to 24, each asked one multiple-choice and one open question. Most are written as small as
-the model sees them, which takes a quarter of the time; each fourth as large as those it is tested on.
+Clips are 8 seconds, or 6 to 24, long; each is asked one multiple-choice and one open question. Most are written as
+small as the model sees them, which takes a quarter of the time; every fourth is as large as those it is tested on.
 """
 
 from __future__ import annotations
@@ -18,13 +18,13 @@ from vtcli.train.tiny.checkpoint import SIZE
 from vtcli.train.tiny.data import draw_clip
 
 FIRST = 4_000_000
-"""Clips that the base was not made from begin here."""
+"""Clip numbers begin here; the base was not made from these clips."""
 CLIPS = 9600
 NAME = "records.jsonl"
 
 
 def write_records(folder: Path, clips: int = CLIPS, workers: int = 2) -> Path:
-    """Writes clips and records to `folder` and gives the file of records. Clips that are there are kept."""
+    """Writes clips and records to `folder` and returns the file of records. Existing clips are kept."""
     numbers = range(FIRST, FIRST + clips)
     write_clips(folder, numbers, _write, workers)
     return write_lines(folder / NAME, (record for number in numbers for record in _records(number)))

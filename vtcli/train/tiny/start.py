@@ -1,4 +1,4 @@
-"""How the weights begin: at random, but for heads of two text layers that begin by looking back a fixed way."""
+"""Initialises the weights: at random, except for heads of two text layers that look back a fixed distance at first."""
 
 from __future__ import annotations
 
@@ -9,20 +9,20 @@ import torch
 from vtcli.train.tiny.forward import SharedForward
 
 CHANNELS = 8
-"""Rotary frequencies used, the fastest: slower ones hardly tell one token from the next."""
+"""Rotary frequencies used, the fastest: slower ones barely tell one token from the next."""
 STRENGTH = 5.0
 DISTANCES: tuple[tuple[int, ...], ...] = ((1, 2, 3, 4), (4, 8))
-"""Tokens back, by layer and head: four tokens after the first layer, twelve after the second."""
+"""Tokens back, by layer and head: they reach four tokens after the first layer, twelve after the second."""
 
 
 @torch.no_grad()
 def look_back(model: Any) -> None:
-    """Sets query and key biases so that the heads of `DISTANCES` attend to the token so far before.
+    """Sets query and key biases so that the heads of `DISTANCES` attend to the token at their distance.
 
-    Copying (a prompt's options, a caption) needs to know which tokens came before each token, and a model this small
-    takes thousands of batches to find that out: from random biases, random tokens told twice were copied at 8 % after
-    400 batches; from these at 93 % after 200. Rotary positions make it a matter of two constant vectors: q = R(-d) k
-    scores highest at distance d, whatever the tokens are. The second layer's other heads stay free.
+    Copying (a prompt's options, a caption) requires knowing which tokens precede each token, and a model this small
+    takes thousands of batches to learn that. From random biases, random tokens that appear twice were copied at 8 %
+    after 400 batches; from these biases at 93 % after 200. With rotary positions two constant vectors suffice:
+    `q = R(-d) k` scores highest at distance d, whatever the tokens are. The second layer's other heads stay free.
     """
     shape = SharedForward(model)
     fast, half = shape.frequencies[:CHANNELS], shape.head // 2

@@ -1,1 +1,1 @@
-"""Ways to get the pictures of a plan out of a file, one module each; `base` says what they have in common."""
+"""The readers, which extract a plan's pictures from a file, one module each; `base` defines what they share."""

@@ -1,4 +1,4 @@
-"""What every reader can do."""
+"""The interface that every reader implements."""
 
 from __future__ import annotations
 
@@ -9,21 +9,21 @@ from vtcli.video.picture import Picture
 from vtcli.video.probe import VideoInfo
 from vtcli.video.sampling import FramePlan
 
-SAME_TIME = 1e-3  # seconds; decoders hand packet times on unchanged but for rounding
+SAME_TIME = 1e-3  # seconds; decoders pass packet times on unchanged except for rounding
 
 
 class UnfitError(VideoError):
-    """A reader that would not show this file's frames at their times; the message begins with its name."""
+    """The reader would not show this file's frames at their times; the message begins with the reader's name."""
 
 
 class Reader(Protocol):
-    """Gets the planned frames of a file, whatever library it decodes with."""
+    """Extracts the planned frames of a file, with any decoding library."""
 
     name: str
 
     def pictures(self, info: VideoInfo, plan: FramePlan) -> dict[int, Picture] | None:
-        """The pictures at the plan's indices, each uint8 (plan.height, plan.width, 3).
+        """Returns the pictures at the plan's indices, each uint8 (plan.height, plan.width, 3).
 
-        None when one is missing or is not shown at the time `info.times` gives, so that the caller looks at what is
-        really there. Raises VideoError where the file cannot be opened, UnfitError where PyAV is the one to read it.
+        Returns None if a picture is missing or is not shown at its time in `info.times`; the caller then finds out
+        which frames exist. Raises VideoError if the file cannot be opened, UnfitError if PyAV has to read it.
         """

@@ -1,8 +1,8 @@
-"""The reader of decord 0.6: what the Qwen family was trained and evaluated with.
+"""The reader for decord 0.6, which the Qwen family was trained and evaluated with.
 
-decord seeks by key frame and counts frames from there; of the frame it hands over it does not tell the time. Where
-counting goes wrong it shows other frames under the right times: one off from the second group on where groups of
-pictures are open (x265's default), any frame of MPEG streams. Hence it is used only where counting must be right.
+decord seeks to a keyframe and counts frames from there; it does not report the time of the frame it returns. Where the
+count is wrong, it shows other frames under the right times: frames one off from the second group on where groups of
+pictures are open (x265's default), any frame in MPEG streams. So it is used only where the count must be right.
 """
 
 from __future__ import annotations
@@ -19,17 +19,17 @@ from vtcli.video.readers.base import SAME_TIME, UnfitError
 from vtcli.video.readers.outside import is_closed, packets_of, seekable_file
 from vtcli.video.sampling import FramePlan
 
-# A share of all frames; where one cannot be decoded, decord would give the one before instead and say nothing.
+# Share of all frames that may fail to decode: decord would silently return the previous frame instead.
 _NO_SUBSTITUTES = 1e-9
 
 
 class DecordReader:
-    """Decodes with decord and resizes as the others do, one frame in memory at a time."""
+    """Decodes with decord and resizes like the other readers, with one frame in memory at a time."""
 
     name = "decord"
 
     def pictures(self, info: VideoInfo, plan: FramePlan) -> dict[int, Picture]:
-        """As `Reader.pictures`. Raises VtError where the library does not load."""
+        """Like `Reader.pictures`. Raises VtError if the library does not load."""
         path = seekable_file(info, self.name, chooses_streams=False)
         if not is_closed(packets_of(info, self.name)):
             raise UnfitError("decord shows neighbouring frames where groups of pictures are open")
@@ -46,12 +46,12 @@ class DecordReader:
             for index in sorted(set(plan.indices)):
                 beat()
                 rgb = video[index].asnumpy()
-                if rgb.shape[2:] != (3,):  # of pictures narrower than 32 pixels it makes others
+                if rgb.shape[2:] != (3,):  # pictures narrower than 32 pixels come out wrong
                     raise UnfitError("decord does not get pictures this narrow right")
-                pictures[index] = fit(rgb, 0, plan.width, plan.height)  # it turns them itself
+                pictures[index] = fit(rgb, 0, plan.width, plan.height)  # decord rotates them itself
         except UnfitError:
             raise
-        except Exception as error:  # its own kinds, and Python's where it meets what it did not expect
+        except Exception as error:  # decord's own kinds, and Python's in unexpected cases
             reason = _reason(error, path)
             if "cannot find video stream" in reason:
                 reason = f"it has no decoder for {info.codec}"
@@ -63,12 +63,12 @@ def _check_times(starts: Picture, info: VideoInfo) -> None:
     if len(starts) != info.frames:
         raise UnfitError(f"decord counts {len(starts)} frames, {info.frames} are shown")
     off = np.abs(starts - starts[0] - np.asarray(info.times)).max()
-    if not off <= SAME_TIME + np.spacing(np.float32(info.times[-1])):  # it keeps times in float32
+    if not off <= SAME_TIME + np.spacing(np.float32(info.times[-1])):  # decord keeps times in float32
         raise UnfitError("decord has the frames at other times")
 
 
 def _reason(error: BaseException, path: str = "") -> str:
-    """The first line of the message without where it comes from: time, source file, the video's own path."""
+    """Returns the first line of the message without its origin: time, source file, the video's own path."""
     line = first_line(error).replace(f"[{path}]", "")
     line = re.sub(r"^(?:\[[0-9:]+\] \S+:[0-9]+: |Check failed: .*? vs\. \S+\) |Error: |Thread worker: )+", "", line)
     return " ".join(line.split()).rstrip(".").lower()

@@ -1,7 +1,7 @@
-"""Pictures as a video: a folder of numbered ones, or an animated WebP, which FFmpeg does not decode.
+"""Reads pictures as a video: a folder of numbered ones, or an animated WebP, which FFmpeg does not decode.
 
-Pillow reads them. Only planned pictures are decoded; what a folder holds is told from names, what a WebP holds from
-the durations it states.
+Pillow reads the pictures. Only planned pictures and the first frame of a WebP are decoded; file names describe a
+folder's content, the stated durations that of a WebP.
 """
 
 from __future__ import annotations
@@ -35,49 +35,52 @@ if TYPE_CHECKING:
 
 READER = "pillow"
 SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff", ".ppm", ".pgm")
-FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "TIFF", "PPM")  # others start programs (EPS) or show documents
-_SHORTEST, _INSTEAD = 10, 100  # ms: frames of an animation no longer than the first are shown as long as the second
+FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "TIFF", "PPM")  # others run programs (EPS) or render documents
+_SHORTEST, _INSTEAD = 10, 100  # ms: frames of an animation no longer than the first number last the second
 _ORIENTATION = 0x0112  # EXIF
-_LYING = (5, 6, 7, 8)  # its values that exchange width and height
+_LYING = (5, 6, 7, 8)  # its values that swap width and height
 
 
 class _Pictures(Protocol):
     """Numbered pictures that can be loaded in ascending order."""
 
     def name(self, number: int) -> str:
-        """What a message calls the picture."""
+        """Returns the picture's name for messages."""
 
     def load(self, number: int) -> Image.Image:
-        """The picture, decoded. Raises whatever Pillow raises."""
+        """Returns the decoded picture. Raises whatever Pillow raises."""
 
 
 def probe_pictures(source: Source) -> VideoInfo:
-    """The facts of a folder or an animated WebP. Raises VideoError, and UsageError where a folder's rate is missing."""
+    """Probes a folder or an animated WebP.
+
+    Raises VideoError, and UsageError where a folder's rate is missing or a stream is requested.
+    """
     if source.stream is not None:
         raise UsageError(f"--stream {source.stream}: {source.label} has no streams; leave --stream out")
     return _probe_folder(source) if source.kind == "folder" else _probe_animation(source)
 
 
 def choose_picture_reader(source: Source, name: str) -> str:
-    """As `vtcli.video.reader.choose_reader`, for pictures. Raises VtError for any reader but `auto`."""
+    """Like `vtcli.video.reader.choose_reader`, for pictures. Raises VtError for any reader but `auto`."""
     if name != "auto":
         raise VtError(f"--reader {name} reads no pictures; leave it out for {source.label}")
     return READER
 
 
 def read_pictures(info: VideoInfo, plan: FramePlan, request: FrameRequest, reader: str = "auto") -> Frames:
-    """The frames of `plan`. What cannot be read is left out and the plan made anew over the others.
+    """Returns the frames of `plan`. Unreadable pictures are left out, and the plan is remade from the others.
 
-    Raises VideoError when nothing can be read, VtError for another reader than Pillow.
+    Raises VideoError if nothing can be read, VtError for a reader other than Pillow.
     """
-    from vtcli.video.reader import Frames  # which calls this
+    from vtcli.video.reader import Frames  # circular: that module calls this one
 
     source = info.source
     assert source is not None
     reader = choose_picture_reader(source, reader)
     there = list(range(info.frames))
     found = info
-    pictures: dict[int, Picture] = {}  # by number in the source, as the others
+    pictures: dict[int, Picture] = {}  # by number in the source, as are the next two
     odd: dict[int, bool] = {}
     broken: dict[int, str] = {}
     with _open(source, info) as album:
@@ -120,9 +123,9 @@ def _notes(info: VideoInfo, broken: Sequence[str], odd: int) -> tuple[str, ...]:
 
 
 def rgb_of(image: Image.Image) -> Picture:
-    """uint8 (height, width, 3): turned as EXIF says, and over white where it is transparent, as qwen-vl-utils does."""
+    """Returns uint8 (height, width, 3), rotated as EXIF says, and transparency over white as in qwen-vl-utils."""
     image = ImageOps.exif_transpose(image)
-    if image.mode.startswith("I"):  # 16 bits; Pillow would cut off what is above 255
+    if image.mode.startswith("I"):  # 16 bits; Pillow would clip values above 255
         deep = np.clip(np.asarray(image).astype(np.int64), 0, 65535)
         return np.repeat((deep // 257).astype(np.uint8)[..., None], 3, axis=2)
     if image.has_transparency_data:
@@ -134,7 +137,7 @@ def rgb_of(image: Image.Image) -> Picture:
 
 
 def open_image(file: BinaryIO) -> Image.Image:
-    """The picture in `file`, not decoded yet. Pillow refuses what would fill the memory, and says nothing on stderr."""
+    """Opens the picture in `file` without decoding it. Pillow refuses oversized ones, and writes nothing to stderr."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         warnings.simplefilter("error", Image.DecompressionBombWarning)
@@ -142,7 +145,7 @@ def open_image(file: BinaryIO) -> Image.Image:
 
 
 def reason_of(error: Exception) -> str:
-    """Why Pillow could not read a picture, in a few words without its path."""
+    """Says why Pillow could not read a picture, in a few words without its path."""
     if isinstance(error, (Image.DecompressionBombWarning, Image.DecompressionBombError)):
         return f"more than {Image.MAX_IMAGE_PIXELS or 0:,} pixels"
     if isinstance(error, VideoError):
@@ -167,7 +170,7 @@ class _Folder:
     @contextmanager
     def open(self, number: int) -> Iterator[Image.Image]:
         path = os.path.join(self.folder, self.names[number])
-        if not stat.S_ISREG(os.stat(path).st_mode):  # opening a pipe would wait for ever
+        if not stat.S_ISREG(os.stat(path).st_mode):  # opening a pipe would block forever
             raise VideoError("not a regular file")
         with open(path, "rb") as file, open_image(file) as image:
             yield image
@@ -207,11 +210,11 @@ def _probe_folder(source: Source) -> VideoInfo:
 
 
 def _names(source: Source) -> tuple[str, ...]:
-    """The pictures' names, by the numbers in them; of a folder that `vt frames` wrote, all but the contact sheet.
+    """Returns the pictures' names, sorted by the numbers in them, without the contact sheet that `vt frames` writes.
 
-    Raises VideoError for a link to somewhere else.
+    Raises VideoError for a link out of the folder.
     """
-    from vtcli.video.export import RECORD, SHEET  # which knows Frames
+    from vtcli.video.export import RECORD, SHEET  # circular: that module imports Frames
 
     home = os.path.join(os.path.realpath(source.place), "")
     names = []
@@ -237,18 +240,18 @@ def _names(source: Source) -> tuple[str, ...]:
 
 
 def _natural(name: str) -> tuple[list[str | int], str]:
-    """Sorts frame9 before frame10."""
+    """Returns a key that sorts frame9 before frame10."""
     parts = re.split(r"([0-9]+)", os.path.splitext(name)[0].casefold())
     return [int(part) if i % 2 else part for i, part in enumerate(parts)], name
 
 
 def _uneven(names: Sequence[str], rate: float) -> tuple[str, ...]:
-    """One warning where the numbers do not count evenly: pictures are missing, or there are several sequences."""
+    """Returns a warning if the numbers do not rise evenly: pictures are missing, or there are several sequences."""
     numbers = [re.findall(r"[0-9]+", os.path.splitext(name)[0]) for name in names]
     if not all(numbers):
         name = names[numbers.index([])]
         return (f"{shown(name)} has no number in its name: the pictures are taken in the order of their names",)
-    # Most count at the end of the name, `vt frames` at the beginning: 007_0.280s.png.
+    # Most tools put the number at the end of the name, `vt frames` at the beginning: 007_0.280s.png.
     breaks = [_first_break([int(found[field]) for found in numbers]) for field in (-1, 0)]
     at = breaks[0]
     if at is None or None in breaks:
@@ -260,14 +263,14 @@ def _uneven(names: Sequence[str], rate: float) -> tuple[str, ...]:
 
 
 def _first_break(numbers: Sequence[int]) -> int | None:
-    """Where `numbers` first do not rise by the usual step; None where they always do."""
+    """Returns the first index where `numbers` do not rise by the usual step; None if they always do."""
     steps = [b - a for a, b in pairwise(numbers)]
     usual = max(set(steps), key=steps.count, default=1)
     return next((i for i, step in enumerate(steps) if step != usual or step < 1), None)
 
 
 def _first(source: Source, album: _Folder) -> tuple[str, int, int]:
-    """Format, width and height as shown of the first picture that can be opened."""
+    """Returns the format and the displayed width and height of the first picture that can be opened."""
     reason = ""
     for number in range(len(album.names)):
         beat()
@@ -333,7 +336,7 @@ def _probe_animation(source: Source) -> VideoInfo:
 
 
 def _durations(file: BinaryIO) -> list[int]:
-    """Milliseconds that browsers show each frame of a WebP (RFC 9649, section 2.7.1.4: chunks `ANMF`)."""
+    """Returns how many ms browsers show each frame of a WebP (RFC 9649, section 2.7.1.4: chunks `ANMF`)."""
     file.seek(12)
     found = []
     while len(head := file.read(8)) == 8:
@@ -349,7 +352,7 @@ def _durations(file: BinaryIO) -> list[int]:
 
 @contextmanager
 def _open(source: Source, info: VideoInfo) -> Iterator[_Pictures]:
-    """The pictures that `info` was made from. Raises VideoError where they changed."""
+    """Yields the pictures that `info` was made from. Raises VideoError if their number in a folder has changed."""
     if source.kind == "folder":
         names = _names(source)
         if len(names) != info.frames:

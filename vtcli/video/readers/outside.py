@@ -1,4 +1,4 @@
-"""What a reader needs that leaves opening and seeking to a library of its own: files it does that right with."""
+"""Checks for readers whose library opens and seeks on its own: which files that library reads correctly."""
 
 from __future__ import annotations
 
@@ -14,17 +14,17 @@ from vtcli.video.probe import VideoInfo
 from vtcli.video.readers.base import UnfitError
 from vtcli.video.source import source_of
 
-# Containers with an index to seek by. Both libraries show wrong frames of MPEG transport and program streams, which
-# have none, and torchcodec names the right times for them.
+# Containers with an index to seek by. MPEG transport and program streams have none: both libraries show wrong frames of
+# these, and torchcodec reports the right times with them.
 _INDEXED = {"mov", "matroska", "avi", "flv", "gif"}
 
 
 def seekable_file(info: VideoInfo, reader: str, chooses_streams: bool) -> str:
-    """The path of the file of `info`, absolute, so that no library can take it for an address or an option.
+    """Returns the absolute path of the file of `info`, which no library can take for an address or an option.
 
-    `chooses_streams`: whether `reader` can be told which stream to read. What the file holds was looked at by `probe`,
-    which refuses playlists and the like; FFmpeg itself opens nothing but files for what a file refers to. Raises
-    UnfitError where `reader` cannot open it or would show other pictures.
+    `chooses_streams`: whether `reader` can be told which stream to read. `probe` has checked the file's content and
+    refuses playlists and similar formats; for anything a file refers to, FFmpeg itself opens only files. Raises
+    UnfitError if `reader` cannot open the file or would show other pictures.
     """
     source = source_of(info.video)
     if source.kind != "file":
@@ -32,7 +32,7 @@ def seekable_file(info: VideoInfo, reader: str, chooses_streams: bool) -> str:
     with open_video(source) as (container, stream):
         if not _INDEXED & set(container.format.name.split(",")):
             raise UnfitError(f"{reader} does not seek to the right frames in {container.format.long_name}")
-        if not chooses_streams and len(container.streams.video) > 1:  # releases of FFmpeg choose differently
+        if not chooses_streams and len(container.streams.video) > 1:  # FFmpeg releases differ in their choice
             raise UnfitError(f"{reader} cannot be told which video stream to read")
         try:
             frame = next(container.decode(stream), None)
@@ -48,7 +48,7 @@ def seekable_file(info: VideoInfo, reader: str, chooses_streams: bool) -> str:
 
 
 def packets_of(info: VideoInfo, reader: str) -> PacketIndex:
-    """The packets of `info`, each shown as one frame at a time of its own. Raises UnfitError where they are not so."""
+    """Returns the packets of `info`, each shown as one frame with a time of its own. Raises UnfitError otherwise."""
     packets = info.packets
     if packets is None or packets.order is None:
         raise UnfitError(f"{reader} needs times in the file, and its frames carry none")

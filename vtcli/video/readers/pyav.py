@@ -20,9 +20,9 @@ TimedFrame = tuple[float | None, VideoFrame]  # seconds from the start of the vi
 
 
 class PyAVReader:
-    """Jumps to the frames where the packet index allows it, else decodes the file in sequence.
+    """Seeks to the frames if the packet index allows it, else decodes the file sequentially.
 
-    `odd` is given the indices of the frames that are of another size than the first of the file.
+    `odd` receives the indices of the frames whose size differs from that of the file's first frame.
     """
 
     name = "pyav"
@@ -36,9 +36,9 @@ class PyAVReader:
 
 
 def decode(info: VideoInfo, threads: Literal["AUTO", "SLICE"]) -> Iterator[TimedFrame]:
-    """Every frame that decodes, in presentation order, with its time from the start of the video (s).
+    """Yields every frame that decodes, in presentation order, with its time from the start of the video (s).
 
-    A damaged packet costs its own frames only. Frame threading (AUTO) is faster but loses more around an error.
+    A damaged packet costs only its own frames. Frame threading (AUTO) is faster but loses more around an error.
     """
     with open_video(info.video) as (container, stream):
         stream.thread_type = threads
@@ -54,9 +54,9 @@ def decode(info: VideoInfo, threads: Literal["AUTO", "SLICE"]) -> Iterator[Timed
 def pick(
     info: VideoInfo, plan: FramePlan, decoded: Iterable[TimedFrame], odd: set[int] | None = None
 ) -> dict[int, Picture] | None:
-    """The pictures at the plan's indices; None when one is missing or is not shown when `info` says.
+    """Returns the pictures at the plan's indices; None if one is missing or is not shown at its time in `info`.
 
-    `odd` as of `PyAVReader`.
+    `odd`: as in `PyAVReader`.
     """
     wanted = set(plan.indices)
     pictures: dict[int, Picture] = {}

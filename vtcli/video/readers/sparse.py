@@ -1,8 +1,8 @@
-"""Few frames of a long video with PyAV: decodes only what they are built on, on all cores.
+"""Reads a few frames of a long video with PyAV: decodes only the frames they depend on, on all cores.
 
-Every group of pictures that holds a wanted frame is sought once and decoded from its key packet to the last wanted
-frame, without the frames that nothing else is built on. The groups are shared out among threads, each with a decoder of
-its own. Whatever does not go as the packet index says ends the attempt, for a reader that starts at the beginning.
+Each group of pictures with a wanted frame is reached by one seek and decoded from its key packet to the last wanted
+frame, without non-reference frames in between. The groups are distributed over threads, each with a decoder of its own.
+Any deviation from the packet index ends the attempt, and the file is then read from its beginning.
 """
 
 from __future__ import annotations
@@ -29,20 +29,20 @@ from vtcli.video.probe import VideoInfo
 from vtcli.video.sampling import FramePlan
 
 MEMORY = 2**29  # bytes that all decoders together may hold
-_HELD = 30  # bytes a decoder holds for every pixel of a picture: 10 to 20 pictures of 1.5 bytes a pixel, or 3 in HDR
+_HELD = 30  # bytes a decoder holds per pixel of a picture: 10 to 20 pictures of 1.5 bytes per pixel, or 3 in HDR
 _NEAR = 100  # packets: reading on that far costs no more than seeking
-_FRAME_THREAD = 0.7  # what one more thread inside a decoder adds, in decoders with one thread each
+_FRAME_THREAD = 0.7  # speed that one more thread inside a decoder adds, in single-threaded decoders
 _OPENING = 15e6  # pixels decoded in the time that opening the file once more takes
 
 
 class _OffIndexError(Exception):
-    """The file did not give what its packet index says."""
+    """The file does not match its packet index."""
 
 
 def sparse_pictures(info: VideoInfo, plan: FramePlan, odd: set[int] | None = None) -> dict[int, Picture] | None:
-    """The pictures at the plan's indices; None where the file has to be read from its beginning.
+    """Returns the pictures at the plan's indices; None if the file has to be read from its beginning.
 
-    `odd` is given the indices of the frames that are of another size than the first of the file.
+    `odd` receives the indices of the frames whose size differs from that of the file's first frame.
     """
     index = info.packets
     if index is None or index.order is None or len(index.order) != info.frames:
@@ -50,7 +50,7 @@ def sparse_pictures(info: VideoInfo, plan: FramePlan, odd: set[int] | None = Non
     groups = plan_groups(index, plan.indices)
     if groups is None:
         return None
-    tasks = sorted(_tasks(groups), key=_cost, reverse=True)  # the longest first, so that all end together
+    tasks = sorted(_tasks(groups), key=_cost, reverse=True)  # longest first, so that all threads end together
     workers, threads = share([_cost(task) for task in tasks], info.width * info.height, cores())
     queue = deque(tasks)
     found: dict[int, Future[Picture]] = {}
@@ -58,7 +58,7 @@ def sparse_pictures(info: VideoInfo, plan: FramePlan, odd: set[int] | None = Non
 
     def work() -> None:
         try:
-            # Pictures are made while decoding goes on; only a few frames wait for it, so that memory stays flat.
+            # Pictures are made while decoding continues; only a few frames wait for that, so memory stays flat.
             with open_video(info.video) as (container, stream), ThreadPoolExecutor(threads) as finishing:
                 stream.codec_context.thread_type = "AUTO" if threads > 1 else "SLICE"
                 stream.codec_context.thread_count = threads
@@ -73,7 +73,7 @@ def sparse_pictures(info: VideoInfo, plan: FramePlan, odd: set[int] | None = Non
                         if len(waiting) > threads:
                             waiting.popleft().result()
         finally:
-            queue.clear()  # all is done, or all in vain
+            queue.clear()  # either all tasks are taken, or the attempt has failed
 
     with ThreadPoolExecutor(workers) as pool:
         running = [pool.submit(work) for _ in range(workers)]
@@ -91,10 +91,10 @@ def sparse_pictures(info: VideoInfo, plan: FramePlan, odd: set[int] | None = Non
 
 
 def share(costs: Sequence[int], pixels: int, cores: int) -> tuple[int, int]:
-    """How many decoders, with how many threads each, are done soonest.
+    """Returns the number of decoders, and of threads in each, that finish soonest.
 
-    costs: packets to decode in each task, the longest first. pixels: of a picture. Decoders that work on tasks of their
-    own never wait for each other, but the last one may be waited for, and each takes memory.
+    costs: packets to decode in each task, longest first. pixels: of a picture. Decoders that work on separate tasks
+    never wait for each other, but the slowest one decides when all are done, and each takes memory.
     """
     most = max(1, min(cores, len(costs), MEMORY // (_HELD * pixels)))
 
@@ -110,7 +110,7 @@ def share(costs: Sequence[int], pixels: int, cores: int) -> tuple[int, int]:
 
 
 def _tasks(groups: Sequence[Group]) -> list[list[Group]]:
-    """The groups in runs that lie close together, each for one decoder that reads on."""
+    """Joins groups that lie close together into tasks, in which one decoder reads on from group to group."""
     tasks: list[list[Group]] = []
     for group in groups:
         if tasks and group.last - tasks[-1][0].key < _NEAR:
@@ -121,7 +121,7 @@ def _tasks(groups: Sequence[Group]) -> list[list[Group]]:
 
 
 def _taken(queue: deque[list[Group]]) -> Iterator[list[Group]]:
-    """The tasks that no other thread takes first."""
+    """Yields the tasks that no other thread takes first."""
     while True:
         try:
             task = queue.popleft()
@@ -137,9 +137,9 @@ def _cost(task: Sequence[Group]) -> int:
 class GroupDecoder:
     """One opened file and its decoder.
 
-    A decoder is given the first packet of the video, wherever it goes then: encoders write there who they are, and
-    decoders make up for the faults of some. FFmpeg, not told that a 4:4:4 film is from an x264 before build 151, takes
-    its blocks for others, and whoever enters such a film midway sees plain green.
+    A decoder always receives the first packet of the video, wherever it seeks next: encoders identify themselves there,
+    and decoders work around the faults of some encoders. Unless FFmpeg knows that a 4:4:4 video comes from an x264
+    before build 151, it misreads the blocks, and decoding such a video from the middle gives plain green.
     """
 
     def __init__(self, container: InputContainer, stream: VideoStream, index: PacketIndex) -> None:
@@ -148,10 +148,10 @@ class GroupDecoder:
         self._index = index
         self._packets: Iterator[Packet[VideoStream]] = iter(PacketReader(container, stream))
         self._next = 0  # number of the packet that comes next
-        self._passed_over = 0  # packets, after seeking: some files can only be sought back to their beginning
+        self._passed_over = 0  # packets, after seeks: in some files a seek only reaches the beginning
 
     def frames(self, group: Group) -> Iterator[tuple[int, VideoFrame]]:
-        """The wanted frames of `group`, each after the number of its packet. Raises _OffIndexError or FFmpegError."""
+        """Yields packet number and frame for each wanted frame of `group`. Raises _OffIndexError or FFmpegError."""
         if self._next == 0 and group.key > 0:
             self._introduce()
         self._go_to(group.key)
@@ -159,14 +159,14 @@ class GroupDecoder:
         key_time = pts[group.key]
         key_seen = not shown[group.key]
         missing = {int(pts[number]): number for number in group.wanted}
-        # What becomes no frame may be the second field of the frame before.
+        # A packet that does not become a frame may be the second field of the previous frame.
         wanted = {*group.wanted, *(n + 1 for n in group.wanted if n + 1 < len(shown) and not shown[n + 1])}
         last = max(wanted)
         for number in range(group.key, last + 2):
-            packet = self._take() if number <= last else None  # None has the decoder hand out what it holds
+            packet = self._take() if number <= last else None  # None flushes the decoder
             is_wanted = packet is None or number in wanted
             self._stream.codec_context.skip_frame = "DEFAULT" if is_wanted else "NONREF"
-            # Frames shown before the key frame, though stored after it, may be built on what was not decoded.
+            # Frames shown before the keyframe but stored after it may depend on frames that were not decoded.
             for frame in self._send(packet, may_fail=packet is not None and pts[number] < key_time):
                 if frame.pts is None or frame.pts < key_time:
                     continue
@@ -183,7 +183,7 @@ class GroupDecoder:
         self._send(self._take(), may_fail=True)
 
     def _go_to(self, key: int) -> None:
-        """Has the packet `key` come next, and the decoder know nothing of the frames before."""
+        """Makes the packet `key` the next one, and clears the decoder of earlier frames."""
         if 0 <= key - self._next < _NEAR:
             self._stream.codec_context.flush_buffers()
         else:
@@ -192,14 +192,14 @@ class GroupDecoder:
             self._take()
 
     def _seek(self, key: int) -> None:
-        """Goes to the packet `key`, or to one before it."""
+        """Seeks to the packet `key`, or to one before it."""
         index = self._index
         for time in (index.pts[key], index.dts[key]):  # formats differ in what they seek by
             self._container.seek(int(time), stream=self._stream)
             packets = iter(PacketReader(self._container, self._stream))
             for packet in packets:
                 found = np.flatnonzero(index.pts == packet.pts)
-                if found.size != 1:  # a torn packet, as where a transport stream is entered
+                if found.size != 1:  # a partial packet, as after a seek in a transport stream
                     continue
                 if found[0] > key:
                     break

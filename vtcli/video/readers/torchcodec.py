@@ -1,4 +1,4 @@
-"""The reader of torchcodec: PyTorch's own, over the FFmpeg that is installed on the machine."""
+"""The reader for torchcodec: PyTorch's own library, on top of the machine's installed FFmpeg."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from vtcli.video.sampling import FramePlan
 
 
 class TorchcodecReader:
-    """Decodes with torchcodec and resizes as the others do, one frame in memory at a time."""
+    """Decodes with torchcodec and resizes like the other readers, with one frame in memory at a time."""
 
     name = "torchcodec"
 
     def pictures(self, info: VideoInfo, plan: FramePlan) -> dict[int, Picture]:
-        """As `Reader.pictures`. Raises VtError where the library does not load."""
+        """Like `Reader.pictures`. Raises VtError if the library does not load."""
         path = seekable_file(info, self.name, chooses_streams=True)
         packets_of(info, self.name)
         beat()
@@ -34,7 +34,7 @@ class TorchcodecReader:
             video = VideoDecoder(path, stream_index=info.stream, dimension_order="NHWC", num_ffmpeg_threads=0)
             if len(video) != info.frames:
                 raise UnfitError(f"torchcodec counts {len(video)} frames, {info.frames} are shown")
-            turned = round(video.metadata.rotation or 0)  # by itself, as far as the file's header says
+            turned = round(video.metadata.rotation or 0)  # torchcodec rotates as the header says
             zero = video.metadata.begin_stream_seconds
             pictures = {}
             for index in sorted(set(plan.indices)):
@@ -45,12 +45,12 @@ class TorchcodecReader:
                 pictures[index] = fit(frame.data.numpy(), info.rotation - turned, plan.width, plan.height)
         except UnfitError:
             raise
-        except Exception as error:  # it raises RuntimeError, ValueError and torch's own kinds
+        except Exception as error:  # torchcodec raises RuntimeError, ValueError and torch's own kinds
             raise UnfitError(f"torchcodec fails ({_reason(error)})") from None
         return pictures
 
 
 def _reason(error: BaseException) -> str:
-    """The first line of the message without the place in torchcodec's source."""
+    """Returns the first line of the message without the position in torchcodec's source."""
     line = first_line(error)
     return " ".join(re.sub(r"^.*\.cpp:[0-9]+, ", "", line).split()).rstrip(".").lower()
