@@ -78,7 +78,10 @@ def _torch_has_cuda() -> bool:
 
 
 def _nvidia_memory() -> int:
-    """Returns the bytes free on all GPUs visible to CUDA, from the driver's NVML library; 0 without that library."""
+    """Returns the bytes free on all GPUs visible to CUDA, from the driver's NVML library; 0 without that library.
+
+    Leaves out GPUs without bfloat16 (before Ampere) if another one has it, as loading does.
+    """
     name = "nvml.dll" if sys.platform == "win32" else "libnvidia-ml.so.1"
     try:
         library = ctypes.CDLL(name)
@@ -88,7 +91,7 @@ def _nvidia_memory() -> int:
         return 0
     count = ctypes.c_uint()
     library.nvmlDeviceGetCount_v2(ctypes.byref(count))
-    free, visible = 0, os.environ.get("CUDA_VISIBLE_DEVICES")
+    visible, found = os.environ.get("CUDA_VISIBLE_DEVICES"), list[tuple[bool, int]]()
     for number in range(count.value):
         device, memory = ctypes.c_void_p(), (ctypes.c_ulonglong * 3)()  # total, free, used
         if library.nvmlDeviceGetHandleByIndex_v2(number, ctypes.byref(device)) == 0:
@@ -97,9 +100,12 @@ def _nvidia_memory() -> int:
             if visible is not None and not _is_visible(number, count.value, uuid.value.decode(), visible):
                 continue
             library.nvmlDeviceGetMemoryInfo(device, memory)
-            free += memory[1]
+            major, minor = ctypes.c_int(), ctypes.c_int()
+            library.nvmlDeviceGetCudaComputeCapability(device, ctypes.byref(major), ctypes.byref(minor))
+            found.append((major.value >= 8, memory[1]))
     library.nvmlShutdown()
-    return free
+    is_new = any(newer for newer, _ in found)
+    return sum(free for newer, free in found if newer or not is_new)
 
 
 def _is_visible(number: int, count: int, name: str, visible: str) -> bool:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
@@ -80,3 +82,59 @@ def test_a_build_of_torch_with_cuda_is_told_by_its_version_file(
 class Spec:
     def __init__(self, origin: str) -> None:
         self.origin = origin
+
+
+def driver(gpus: list[tuple[int, int]]) -> SimpleNamespace:
+    """NVML of a machine with these GPUs: compute capability and free bytes of each."""
+
+    def count(found: Any) -> int:
+        found._obj.value = len(gpus)
+        return 0
+
+    def handle(number: int, device: Any) -> int:
+        device._obj.value = number + 1
+        return 0
+
+    def uuid(device: Any, name: Any, length: int) -> int:
+        name.value = f"GPU-{device.value}".encode()
+        return 0
+
+    def memory(device: Any, found: Any) -> int:
+        found[1] = gpus[device.value - 1][1]
+        return 0
+
+    def capability(device: Any, major: Any, minor: Any) -> int:
+        major._obj.value, minor._obj.value = divmod(gpus[device.value - 1][0], 10)
+        return 0
+
+    return SimpleNamespace(
+        nvmlInit_v2=lambda: 0,
+        nvmlShutdown=lambda: 0,
+        nvmlDeviceGetCount_v2=count,
+        nvmlDeviceGetHandleByIndex_v2=handle,
+        nvmlDeviceGetUUID=uuid,
+        nvmlDeviceGetMemoryInfo=memory,
+        nvmlDeviceGetCudaComputeCapability=capability,
+    )
+
+
+@pytest.mark.parametrize(
+    ("visible", "gpus", "free"),
+    [
+        (None, [(90, 80 * GB), (89, 20 * GB)], 100 * GB),
+        (None, [(75, 16 * GB), (75, 15 * GB)], 31 * GB),
+        (None, [(75, 16 * GB), (86, 24 * GB)], 24 * GB),  # loading leaves the older one out
+        ("0", [(75, 16 * GB), (86, 24 * GB)], 16 * GB),
+        ("GPU-2", [(90, 80 * GB), (90, 70 * GB)], 70 * GB),
+        ("", [(90, 80 * GB)], 0),
+    ],
+)
+def test_gpus_that_a_model_may_use_are_counted(
+    monkeypatch: pytest.MonkeyPatch, visible: str | None, gpus: list[tuple[int, int]], free: int
+) -> None:
+    monkeypatch.setattr(machine.ctypes, "CDLL", lambda name: driver(gpus))
+    if visible is None:
+        monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    else:
+        monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
+    assert machine._nvidia_memory() == free
