@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import struct
 from fractions import Fraction
 from pathlib import Path
 
@@ -156,8 +157,29 @@ def test_rate_is_the_stated_one_where_it_holds() -> None:
     assert len(warnings) == 2
 
 
+def test_a_late_start_is_not_an_early_end(clip: Clip) -> None:
+    """QuickTime's length of a track counts from the film's zero; here 1.5 s before the first of 75 frames, of 100."""
+    path = clip(frames=100, options={"bf": "0"})
+    data = path.read_bytes()
+    at = data.index(b"elst") - 12  # the box edts
+    edits = struct.pack(">4i", 2, 1500, -1, 0x10000) + struct.pack(">3i", 3000, 0, 0x10000)
+    elst = struct.pack(">I4sI", 12 + len(edits), b"elst", 0) + edits
+    size = int.from_bytes(data[at : at + 4], "big")
+    longer = 8 + len(elst) - size
+    data = data[:at] + struct.pack(">I4s", 8 + len(elst), b"edts") + elst + data[at + size :]
+    for box in (b"moov", b"trak"):
+        begin = data.index(box) - 4
+        grown = int.from_bytes(data[begin : begin + 4], "big") + longer
+        data = data[:begin] + grown.to_bytes(4, "big") + data[begin + 4 :]
+    path.write_bytes(data)
+    info = probe(path)
+    assert (info.frames, info.start, info.warnings) == (75, pytest.approx(1.5), ())
+
+
 def test_with_frames_keeps_rate_and_zero(clip: Clip) -> None:
     info = probe(clip(frames=50))
     fewer = with_frames(info, info.times[:30], [])
     assert (fewer.frames, fewer.fps, fewer.times) == (30, 25.0, info.times[:30])
     assert fewer.duration == pytest.approx(1.2)
+    later = with_frames(info, info.times[20:], warnings := list[str]())
+    assert (later.frames, later.fps, later.times, warnings) == (30, 25.0, info.times[20:], [])

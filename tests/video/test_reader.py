@@ -32,6 +32,10 @@ def numbers(frames: Frames) -> list[int]:
         ("clip.mkv", "libx264", {}),
         ("clip.ts", "libx264", {"bf": "2"}),
         ("clip.avi", "mpeg4", {"bf": "2"}),
+        ("clip.avi", "libx264", {"bf": "3"}),  # no presentation times in the file: FFmpeg makes them up
+        ("clip.avi", "libx264", {"bf": "0"}),
+        ("clip.asf", "libx264", {"bf": "3"}),
+        ("clip.mxf", "libx264", {"bf": "3"}),
         ("clip.webm", "libvpx", {"auto-alt-ref": "1", "lag-in-frames": "16"}),
     ],
 )

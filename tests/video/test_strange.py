@@ -323,6 +323,29 @@ def test_a_clock_that_jumps_back_to_times_not_used_yet(tmp_path: Path) -> None:
     assert any("clock jumps back" in w for w in info.warnings)
 
 
+def cut(source: Path, path: Path, first: int) -> Path:
+    """Copies the packets from number `first` on, as a recording does that begins anywhere."""
+    with av.open(str(source)) as whole, av.open(str(path), "w") as part:
+        stream = part.add_stream_from_template(whole.streams.video[0])
+        for number, packet in enumerate(whole.demux(video=0)):
+            if number >= first and packet.size:
+                packet.stream = stream
+                part.mux(packet)
+    return path
+
+
+@pytest.mark.parametrize("name", ["cut.ts", "cut.mkv"])
+def test_a_file_that_begins_within_a_group_of_pictures(clip: Clip, tmp_path: Path, name: str) -> None:
+    whole = clip("whole.mkv", frames=100, options={"g": "20", "bf": "0", "sc_threshold": "0"})
+    info, frames = read(cut(whole, tmp_path / name, first=5))
+    assert (info.frames, info.fps, info.duration) == (80, 25, pytest.approx(3.2, abs=0.01))
+    assert numbers(frames) == [20 + index for index in frames.indices]
+    assert info.times[0] == 0 and frames.times == pytest.approx([i / 25 for i in frames.indices], abs=0.002)
+    assert [*info.warnings, *frames.warnings] == [
+        "the file begins in the middle of a group of pictures: its first 15 frames cannot be decoded"
+    ]
+
+
 # Streams -------------------------------------------------------------------------------------------------------------
 
 
@@ -359,6 +382,37 @@ def test_sound_that_outlasts_the_video(tmp_path: Path, name: str) -> None:
     info, frames = read(with_sound(tmp_path / name, seconds=9))
     assert (info.frames, info.duration) == (20, pytest.approx(2.0))
     assert numbers(frames) == list(frames.indices)
+
+
+def program_stream(path: Path, begin: float, sound: bool) -> Path:
+    """200 frames of noise, 25 a second from `begin` s on, 7 MB: further than FFmpeg looks for streams."""
+    noise = np.random.default_rng(0)
+    with av.open(str(path), "w", format="vob") as container:
+        film = container.add_stream("mpeg2video", rate=25, options={"qscale": "1", "g": "1"})
+        film.width, film.height, film.pix_fmt, film.bit_rate = 352, 288, "yuv420p", 20_000_000
+        audio = container.add_stream("mp2", rate=48000, layout="mono") if sound else None
+        for number in range(200):
+            pixels = noise.integers(0, 80, (288, 352, 3), np.uint8)
+            frame = av.VideoFrame.from_ndarray(pixels, format="rgb24")
+            frame.pts, frame.time_base = number + round(25 * begin), Fraction(1, 25)
+            container.mux(film.encode(frame))
+            if audio is not None:
+                heard = av.AudioFrame.from_ndarray(np.zeros((1, 1152), np.int16), format="s16", layout="mono")
+                heard.sample_rate, heard.time_base = 48000, Fraction(1, 48000)
+                heard.pts = round(48000 * begin) + 1152 * number
+                container.mux(audio.encode(heard))
+        container.mux(film.encode())
+    return path
+
+
+def test_a_stream_that_appears_midway(tmp_path: Path) -> None:
+    path = program_stream(tmp_path / "late.vob", 0, sound=False)
+    assert path.stat().st_size > 5_500_000
+    later = program_stream(tmp_path / "later.vob", 8.2, sound=True)
+    path.write_bytes(path.read_bytes().rstrip(b"\0").removesuffix(b"\0\0\1\xb9") + later.read_bytes())
+    info = probe(path)
+    assert info.frames == 400
+    assert not any("ends early" in warning for warning in info.warnings)
 
 
 def test_cover_art_is_not_the_video(tmp_path: Path) -> None:

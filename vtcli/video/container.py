@@ -109,8 +109,7 @@ class PacketReader:
             except (av.FFmpegError, OSError) as error:
                 self.broken, self.problem = True, _reason(error)
                 break
-            except IndexError:  # PyAV raises this for a stream that was not announced
-                self.broken, self.problem = True, "its streams change midway"
+            except IndexError:  # PyAV, after the last packet, for a stream that appeared midway
                 break
             if packet is None:
                 break

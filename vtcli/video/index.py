@@ -6,7 +6,7 @@ the file and with the packets that are checked. For all other files, and in doub
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import chain, islice
 
@@ -28,6 +28,8 @@ NO_TIME = -(2**63)  # FFmpeg's AV_NOPTS_VALUE
 _COMPARED = 256  # index entries compared with the tables: evenly spread, and as many key packets
 _EDGE = 32  # and this many at either end, where edit lists hide frames
 _DELAY = 64  # packets that may be sent before the first frame comes out; frame reordering takes at most 16
+# Containers that may store decoding times alone, from which FFmpeg then makes up presentation times.
+_UNTIMED = {"avi", "asf", "asf_o", "mxf", "mxf_opatom"}
 
 
 @dataclass(frozen=True, eq=False)
@@ -36,7 +38,8 @@ class PacketIndex:
 
     pts, dts: ticks of the stream's time base, NO_TIME where a packet has none. key: whether decoding can start there.
     shown: whether the packet becomes a frame of the video; of two fields in separate packets, only the first does.
-    last_length: duration of the frame shown last, ticks, 0 if unknown.
+    last_length: duration of the frame shown last, ticks, 0 if unknown. leading: frames that would be shown before the
+    first one that decodes, in a file that begins in the middle of a group of pictures; they are not `shown`.
     """
 
     pts: Ticks
@@ -44,6 +47,7 @@ class PacketIndex:
     key: npt.NDArray[np.bool_]
     shown: npt.NDArray[np.bool_]
     last_length: int
+    leading: int = 0
 
     @cached_property
     def order(self) -> Ticks | None:
@@ -55,6 +59,11 @@ class PacketIndex:
         if (pts == NO_TIME).any() or (ascending[1:] == ascending[:-1]).any() or self.jumps:
             return None
         return packets[order]
+
+    @property
+    def is_untimed(self) -> bool:
+        """Whether no packet has a presentation time."""
+        return bool((self.pts == NO_TIME).all())
 
     @property
     def jumps(self) -> bool:
@@ -71,9 +80,28 @@ def read_index(
     if tables is not None:
         found = _from_tables(container, stream, reader, tables)
         if found is not None:
-            return found
+            return _without_leading(*found), found[1]
         container.seek(stream.index_entries[0].timestamp, stream=stream)
-    return _scan(reader, stream)
+    index, first = _scan(reader, stream)
+    if _are_made_up(container, stream, index):
+        index = replace(index, pts=np.full_like(index.pts, NO_TIME))
+    return _without_leading(index, first), first
+
+
+def _are_made_up(container: InputContainer, stream: VideoStream, index: PacketIndex) -> bool:
+    """Whether presentation times are decoding times with a constant delay, though frames are reordered."""
+    delay = index.pts - index.dts
+    is_constant = len(delay) > 1 and not (index.pts == NO_TIME).any() and bool((delay == delay[0]).all())
+    may_lack = not _UNTIMED.isdisjoint(container.format.name.split(","))
+    return may_lack and is_constant and stream.codec_context.has_b_frames
+
+
+def _without_leading(index: PacketIndex, first: VideoFrame | None) -> PacketIndex:
+    """Returns `index` without the frames due before `first`, the first one that decodes."""
+    if first is None or first.pts is None or index.jumps:
+        return index
+    leading = index.shown & (index.pts != NO_TIME) & (index.pts < first.pts)
+    return replace(index, shown=index.shown & ~leading, leading=int(leading.sum())) if leading.any() else index
 
 
 def first_frame(container: InputContainer, stream: VideoStream) -> VideoFrame | None:

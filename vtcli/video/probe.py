@@ -89,6 +89,9 @@ def probe(video: Video) -> VideoInfo:
         duration = times[-1] + last_length
         width, height = _displayed_size(first, stream)
         rotation, mirrored = orientation(first)
+        if packets.leading:
+            them = "its first frame" if packets.leading == 1 else f"its first {packets.leading} frames"
+            warnings.append(f"the file begins in the middle of a group of pictures: {them} cannot be decoded")
         warnings += oddities(container, stream, first, source.stream is not None)
         info = VideoInfo(
             path=source.name,
@@ -115,7 +118,7 @@ def with_frames(info: VideoInfo, times: Sequence[float], warnings: list[str]) ->
     """Returns `info` for only the frames at `times` (seconds, same zero), those that a decoder really found."""
     last_length = info.duration - info.times[-1]
     duration = times[-1] + last_length
-    fps = average_rate(len(times), duration, info.fps, warnings, broken=True)
+    fps = average_rate(len(times), duration - times[0], info.fps, warnings, broken=True)
     return replace(info, frames=len(times), times=tuple(times), duration=duration, fps=fps)
 
 
@@ -170,7 +173,8 @@ def _note_missing(
 ) -> tuple[str, ...]:
     """Returns a warning if the file stops before the end that it announces."""
     if stream.duration is not None and stream.time_base is not None:
-        announced, there = float(stream.duration * stream.time_base), info.duration
+        # Its length counts from the first frame or, as in QuickTime, from zero; the more lenient of the two is used.
+        announced, there = float(stream.duration * stream.time_base), max(info.duration, info.start + info.duration)
     else:
         # Containers count from zero or from the start; use the more lenient of the two.
         there = max(reader.end or 0.0, (reader.end or 0.0) - (reader.start or 0.0))

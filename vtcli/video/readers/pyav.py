@@ -38,8 +38,10 @@ class PyAVReader:
 def decode(info: VideoInfo, threads: Literal["AUTO", "SLICE"]) -> Iterator[TimedFrame]:
     """Yields every frame that decodes, in presentation order, with its time from the start of the video (s).
 
-    A damaged packet costs only its own frames. Frame threading (AUTO) is faster but loses more around an error.
+    A damaged packet costs only its own frames. Frame threading (AUTO) is faster but loses more around an error. A time
+    is None if the file does not store it.
     """
+    is_untimed = info.packets is not None and info.packets.is_untimed
     with open_video(info.video) as (container, stream):
         stream.thread_type = threads
         base = stream.time_base or Fraction(1)
@@ -47,7 +49,7 @@ def decode(info: VideoInfo, threads: Literal["AUTO", "SLICE"]) -> Iterator[Timed
         for packet in chain(PacketReader(container, stream), (None,)):
             for frame in decode_packet(stream, packet):
                 # As in probe: integer ticks divided once, so that equal times are equal floats.
-                ticks = None if frame.pts is None else frame.pts - zero
+                ticks = None if frame.pts is None or is_untimed else frame.pts - zero
                 yield None if ticks is None else ticks * base.numerator / base.denominator, frame
 
 
