@@ -11,12 +11,13 @@ from typing import Any
 import av
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, ImageOps
 
 from tests.video.conftest import Clip, number_of, picture
 from tests.video.web import serve
 from vtcli.errors import UsageError, VideoError
 from vtcli.video import remote
+from vtcli.video.details import read_details
 from vtcli.video.probe import VideoInfo, probe
 from vtcli.video.reader import Frames, read_frames
 from vtcli.video.sampling import FrameRequest, plan_frames
@@ -174,6 +175,23 @@ def test_hdr_is_converted_as_the_paper_did_and_said(tmp_path: Path, transfer: in
     assert info.warnings == (f"the video is HDR ({name}): its colours are not mapped to a normal screen's",)
 
 
+@pytest.mark.parametrize("name", ["clip.mkv", "clip.mp4"])
+@pytest.mark.parametrize(("transfer", "hdr"), [(16, "PQ"), (18, "HLG")])
+def test_hdr_that_only_the_container_states(clip: Clip, tmp_path: Path, name: str, transfer: int, hdr: str) -> None:
+    """FFmpeg's HEVC decoder resets it to unspecified."""
+    path = tmp_path / f"hdr-{name}"
+    with av.open(str(clip(codec="libx265", pix_fmt="yuv420p10le"))) as film, av.open(str(path), "w") as tagged:
+        stream = tagged.add_stream_from_template(film.streams.video[0], opaque=True)
+        context = stream.codec_context
+        context.color_primaries, context.color_trc, context.colorspace = 9, transfer, 9
+        for packet in film.demux(film.streams.video[0]):
+            if packet.dts is not None:
+                packet.stream = stream
+                tagged.mux(packet)
+    assert probe(path).warnings == (f"the video is HDR ({hdr}): its colours are not mapped to a normal screen's",)
+    assert read_details(probe(path)).color.hdr == hdr
+
+
 @pytest.mark.parametrize(
     ("name", "codec", "pix_fmt"),
     [
@@ -228,6 +246,59 @@ def test_what_is_transparent_lets_white_through(tmp_path: Path, name: str, codec
     for place, colour in [(0.1, (255, 255, 255)), (0.5, (227, 127, 127)), (0.9, (200, 0, 0))]:
         assert frames.pixels[0, height // 2, int(width * place)] == pytest.approx(np.array(colour), abs=4)
     assert info.warnings == ()
+
+
+def bottom_up(path: Path) -> Path:
+    """`path`, an AVI of uncompressed pictures written top-down, with the height in `BITMAPINFOHEADER` made positive."""
+    data = bytearray(path.read_bytes())
+    at = data.index(b"strf") + 16
+    struct.pack_into("<i", data, at, -struct.unpack_from("<i", data, at)[0])
+    path.write_bytes(data)
+    return path
+
+
+def padded(number: int, rows: int) -> av.VideoFrame:
+    """`number` in Windows' 32-bit pixels with the fourth byte 0, its top half black; `rows`: -1 for bottom-up."""
+    pixels = np.zeros((96, 160, 4), np.uint8)
+    pixels[48:, :, :3] = picture(number, 160, 48)
+    return av.VideoFrame.from_ndarray(pixels[::rows].copy(), format="bgra")
+
+
+@pytest.mark.parametrize("rows", [1, -1])
+def test_a_fourth_byte_that_is_not_used(tmp_path: Path, rows: int) -> None:
+    """BI_RGB with 32 bits, which FFmpeg decodes as colours that are transparent everywhere."""
+    path = write(tmp_path / "clip.avi", "rawvideo", "bgra", lambda number: padded(number, rows))
+    info, frames = read(path if rows == 1 else bottom_up(path))
+    assert [number_of(pixels[pixels.shape[0] // 2 :]) for pixels in frames.pixels] == [0, 1, 2, 3]
+    assert not frames.pixels[:, :20].any()
+    assert info.warnings == ()
+
+
+def fading_in(number: int) -> av.VideoFrame:
+    """Red: transparent in the first frame, opaque in the last."""
+    pixels = np.zeros((96, 160, 4), np.uint8)
+    pixels[..., 0], pixels[..., 3] = 200, number * 85
+    return av.VideoFrame.from_ndarray(pixels, format="rgba")
+
+
+@pytest.mark.parametrize(
+    ("name", "codec", "pix_fmt"),
+    [
+        ("clip.mov", "qtrle", "argb"),
+        ("clip.mov", "png", "rgba"),
+        ("clip.mov", "prores_ks", "yuva444p10le"),
+        ("clip.apng", "apng", "rgba"),
+    ],
+)
+def test_a_frame_that_is_wholly_transparent(tmp_path: Path, name: str, codec: str, pix_fmt: str) -> None:
+    _, frames = read(write(tmp_path / name, codec, pix_fmt, fading_in))
+    assert frames.pixels[[0, -1], 40, 40] == pytest.approx(np.array([(255, 255, 255), (200, 0, 0)]), abs=4)
+
+
+def test_a_transparent_gif(tmp_path: Path) -> None:
+    pictures = [Image.new("RGBA", (160, 96), (200, 0, 0, alpha)) for alpha in (0, 255)]
+    pictures[0].save(tmp_path / "clip.gif", save_all=True, append_images=pictures[1:], duration=100)
+    assert read(tmp_path / "clip.gif")[1].pixels[:, 40, 40].tolist() == [[255, 255, 255], [200, 0, 0]]
 
 
 def test_transparency_that_is_not_decoded_is_said(tmp_path: Path) -> None:
@@ -503,6 +574,18 @@ def test_animated_webp(tmp_path: Path, loop: int) -> None:
     assert (info.width, info.height, info.codec, info.warnings) == (160, 96, "webp", ())
     assert numbers(frames) == list(range(8))
     assert (frames.reader, frames.times) == ("pillow", info.times)
+
+
+@pytest.mark.parametrize("orientation", [3, 5, 6, 7, 8])
+def test_an_animated_webp_is_turned(tmp_path: Path, orientation: int) -> None:
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    info, frames = read(animate(tmp_path / "clip.webp", [100] * 4, lossless=True, exif=exif))
+    with Image.open(tmp_path / "clip.webp") as stored:
+        upright = ImageOps.exif_transpose(stored)
+    assert (info.width, info.height) == upright.size == ((160, 96) if orientation == 3 else (96, 160))
+    assert frames.warnings == ()
+    assert frames.pixels.shape[1] > frames.pixels.shape[2] or orientation == 3
 
 
 def test_transparent_webp(tmp_path: Path) -> None:

@@ -14,9 +14,11 @@ from av.stream import Disposition, Stream
 from av.video.codeccontext import VideoCodecContext
 from av.video.frame import VideoFrame
 from av.video.reformatter import ColorPrimaries, ColorTrc
+from av.video.stream import VideoStream
 
 from vtcli.video.container import open_video
 from vtcli.video.index import first_frame
+from vtcli.video.oddities import HDR, transfer_of
 from vtcli.video.probe import VideoInfo, probe
 from vtcli.video.source import Video, source_of
 
@@ -26,7 +28,6 @@ _UNEVEN = 0.0025  # seconds by which frame intervals of a steady video may diffe
 # ITU-T H.273 with FFmpeg's names. PyAV's own Colorspace is another list, that of the scaler.
 _MATRICES = {0: "gbr", 1: "bt709", 4: "fcc", 5: "bt470bg", 6: "smpte170m", 7: "smpte240m", 9: "bt2020nc", 10: "bt2020c"}
 _RANGES = {1: "tv", 2: "pc"}
-_HDR = {ColorTrc.SMPTE2084: "PQ", ColorTrc.ARIB_STD_B67: "HLG"}
 
 
 @dataclass(frozen=True)
@@ -126,7 +127,7 @@ def read_details(info: VideoInfo) -> Details:
             longest_group=longest_group,
             pixel_format=frame.format.name if frame else stream.codec_context.pix_fmt,
             bits=max((c.bits for c in frame.format.components), default=None) if frame else None,
-            color=_color(frame),
+            color=_color(stream, frame),
             pixel_aspect=f"{aspect.numerator}:{aspect.denominator}",
             stored=(frame.width, frame.height) if frame else (stream.width, stream.height),
             interlaced=bool(frame and frame.interlaced_frame),
@@ -171,15 +172,16 @@ def _groups(info: VideoInfo) -> tuple[int | None, float | None]:
     return len(frames), max(b - a for a, b in pairwise(times))
 
 
-def _color(frame: VideoFrame | None) -> Color:
+def _color(stream: VideoStream, frame: VideoFrame | None) -> Color:
     if frame is None:
         return Color(None, None, None, None, None)
+    transfer = transfer_of(stream, frame)
     return Color(
         primaries=_name(ColorPrimaries, frame.color_primaries),
-        transfer=_name(ColorTrc, frame.color_trc),
+        transfer=_name(ColorTrc, transfer),
         matrix=_MATRICES.get(frame.colorspace),
         range=_RANGES.get(frame.color_range),
-        hdr=_HDR.get(frame.color_trc),  # type: ignore[call-overload]
+        hdr=HDR.get(transfer),
     )
 
 

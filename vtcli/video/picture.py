@@ -15,15 +15,18 @@ from vtcli.video.resize import resize
 
 Picture = npt.NDArray[np.uint8]
 
+_MAY_BE_PADDED = "bgra"  # FFmpeg's name for Windows' 32-bit pixels, whose fourth byte is often unused
+
 
 def picture(frame: av.VideoFrame, rotation: int, width: int, height: int, mirrored: bool = False) -> Picture:
     """Returns `frame` as RGB, uint8 (height, width, 3), upright and stretched to the displayed shape in one resize.
 
     Chroma is interpolated bicubically, as by ffmpeg and decord. Transparent parts are blended over white, as by
-    browsers and qwen-vl-utils; the other readers ignore transparency and show the colours stored under it. Raises
-    VideoError for pixel formats that FFmpeg does not convert.
+    browsers and qwen-vl-utils; the other readers ignore transparency and show the colours stored under it. A `bgra`
+    frame whose alpha is 0 everywhere is taken as opaque, see `_is_padded`. Raises VideoError for pixel formats that
+    FFmpeg does not convert.
     """
-    rgb = _over_white(_converted(frame, "rgba")) if has_alpha(frame.format) else _converted(frame, "rgb24")
+    rgb = _flattened(frame) if has_alpha(frame.format) else _converted(frame, "rgb24")
     # Rotating and then mirroring equals mirroring and then rotating the other way.
     return fit(rgb[:, ::-1], -rotation, width, height) if mirrored else fit(rgb, rotation, width, height)
 
@@ -67,6 +70,25 @@ def _converted(frame: av.VideoFrame, pixels: str) -> Picture:
 def has_alpha(pixels: av.VideoFormat) -> bool:
     """Whether pictures of this format may be transparent."""
     return pixels.has_palette or any(component.is_alpha for component in pixels.components)
+
+
+def _flattened(frame: av.VideoFrame) -> Picture:
+    """Returns the colours of `frame`, whose format has alpha, as they show over white."""
+    rgba = _converted(frame, "rgba")
+    return rgba[..., :3] if _is_padded(frame.format, rgba) else _over_white(rgba)
+
+
+def _is_padded(pixels: av.VideoFormat, rgba: Picture) -> bool:
+    """Whether the alpha of a frame, decoded as `pixels`, is an unused byte that happens to be 0.
+
+    In an uncompressed 32-bit AVI (BI_RGB), the fourth byte of a pixel is unused and usually 0. FFmpeg decodes it as
+    the alpha of `bgra`, and blending would make every frame white. A frame does not name its codec, so the pixel format
+    decides. Most clips with real transparency decode to other formats (PNG, QuickTime Animation, ProRes 4444), in which
+    a wholly transparent frame stays white, as at the start of a fade-in. A GIF decodes to `bgra` too, but FFmpeg stores
+    white under its transparent pixels. A wholly transparent frame of an FFV1, HuffYUV or uncompressed clip with real
+    alpha shows the colours stored there: this misreads an empty frame, where blending would lose a whole video.
+    """
+    return pixels.name == _MAY_BE_PADDED and not rgba[..., 3].any()
 
 
 def _over_white(rgba: Picture) -> Picture:

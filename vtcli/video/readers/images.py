@@ -136,6 +136,14 @@ def rgb_of(image: Image.Image) -> Picture:
     return np.asarray(image.convert("RGB"))
 
 
+def _upright_size(image: Image.Image) -> tuple[int, int]:
+    """Returns the width and height of `image` as `rgb_of` will return it, without decoding it."""
+    width, height = image.size
+    if isinstance(image, TiffImagePlugin.TiffImageFile) and _ORIENTATION in image.tag_v2:
+        return width, height  # Pillow has already applied this tag to the size
+    return (height, width) if image.getexif().get(_ORIENTATION) in _LYING else (width, height)
+
+
 def open_image(file: BinaryIO) -> Image.Image:
     """Opens the picture in `file` without decoding it. Pillow refuses oversized ones, and writes nothing to stderr."""
     with warnings.catch_warnings():
@@ -276,9 +284,7 @@ def _first(source: Source, album: _Folder) -> tuple[str, int, int]:
         beat()
         try:
             with album.open(number) as image:
-                width, height = image.size
-                lying = image.getexif().get(_ORIENTATION) in _LYING
-                return (image.format or "").lower(), *((height, width) if lying else (width, height))
+                return (image.format or "").lower(), *_upright_size(image)
         except MemoryError:
             raise
         except Exception as error:
@@ -310,7 +316,7 @@ def _probe_animation(source: Source) -> VideoInfo:
             with open_image(file) as image:
                 image.seek(0)
                 image.load()
-                width, height = image.size
+                width, height = _upright_size(image)
         except MemoryError:
             raise
         except Exception as error:
