@@ -87,6 +87,103 @@ def test_a_second_question_costs_no_video(
 
 
 @pytest.mark.parametrize("name", ENGINES)
+def test_a_longer_question_costs_no_video_either(name: str, files: dict[str, Path], random_checkpoint: Path) -> None:
+    """It needs a larger reader, into which what was computed moves."""
+    short, checkpoint = make_request(random_checkpoint), open_checkpoint(random_checkpoint)
+    long = asked(short, checkpoint, "What then? " * 200)
+    assert long.capacity > short.capacity
+    alone = make(name, files, None)
+    alone.open()
+    expected, _ = say(alone, long)
+    alone.close()
+    engine = make(name, files, None)
+    engine.open()
+    say(engine, short)
+    reply, cached = say(engine, long)
+    assert cached > 0 and reply == expected
+    engine.close()
+
+
+@pytest.mark.parametrize("name", ENGINES)
+def test_weights_that_are_replaced_after_loading_spoil_no_cache(
+    name: str, files: dict[str, Path], tmp_path: Path
+) -> None:
+    """What the old ones compute is kept as theirs, not as that of the new ones."""
+    source = files[name]
+    there = tmp_path / "model" / ("" if source.is_dir() else source.name)
+    shutil.copytree(source if source.is_dir() else source.parent, tmp_path / "model")
+    request, store = make_request(files["transformers"], max_tokens=2), PrefixStore(tmp_path / "kept", 10**9)
+    engine = make(name, {name: there}, store)
+    engine.open()
+    for file in open_checkpoint(there).weights.files:
+        copy = file.with_suffix(".new")
+        shutil.copyfile(file, copy)
+        os.utime(copy, (1, 1))
+        os.replace(copy, file)
+    assert say(engine, request)[1] == 0
+    engine.close()
+    after = make(name, {name: there}, store)
+    after.open()
+    assert say(after, request)[1] == 0
+    after.close()
+
+
+def test_weights_that_are_replaced_while_they_load_keep_nothing(
+    random_checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from vtcli.engines import transformers
+
+    folder, store = tmp_path / "model", PrefixStore(tmp_path / "kept", 10**9)
+    shutil.copytree(random_checkpoint, folder)
+    load = transformers.load_model
+
+    def slow(*arguments: Any) -> Any:
+        model = load(*arguments)
+        for file in folder.glob("*.safetensors"):
+            os.utime(file, (1, 1))
+        return model
+
+    monkeypatch.setattr(transformers, "load_model", slow)
+    engine = make("transformers", {"transformers": folder}, store)
+    engine.open()
+    assert say(engine, make_request(folder, max_tokens=2))[1] == 0
+    engine.close()
+    assert store.files() == []
+
+
+def test_an_answer_is_given_though_its_clip_cannot_be_kept(
+    random_checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import torch
+
+    from vtcli.engines.keyvalues import KeyValues
+
+    monkeypatch.setattr(KeyValues, "save", lambda *_: torch.empty(2**48))  # torch's own error, a RuntimeError
+    engine = make("transformers", {"transformers": random_checkpoint}, PrefixStore(tmp_path, 10**9))
+    engine.open()
+    assert say(engine, make_request(random_checkpoint, max_tokens=2))[0]
+    assert any("not kept" in warning for warning in engine.warnings)
+    engine.close()
+
+
+@pytest.mark.parametrize("name", ENGINES)
+def test_another_processor_computes_for_itself(
+    name: str, files: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A shared home is read by machines that round differently."""
+    from vtcli.engines import local
+
+    request, cached = make_request(files["transformers"], max_tokens=2), []
+    for chip in ("this", "this", "another"):
+        monkeypatch.setattr(local, "processor", lambda chip=chip: chip)
+        engine = make(name, files, PrefixStore(tmp_path, 10**9))
+        engine.open()
+        cached.append(say(engine, request)[1])
+        engine.close()
+    assert cached[0] == cached[2] == 0 < cached[1]
+
+
+@pytest.mark.parametrize("name", ENGINES)
 def test_other_frames_times_or_weights_are_computed(
     name: str, files: dict[str, Path], random_checkpoint: Path, tmp_path: Path
 ) -> None:

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, nullcontext, suppress
 from time import perf_counter
 from typing import Any, Generic, Protocol, TypeVar
 
 import numpy as np
 
 import vtcli
+from vtcli.cores import processor
 from vtcli.engines.base import Request, StreamStats
 from vtcli.engines.lookup import Lookup
 from vtcli.engines.prefix import Holder, Prefix, PrefixStore, Recall
@@ -28,6 +29,7 @@ class Reader(Steps, Holder, Protocol):
 
 
 R = TypeVar("R", bound=Reader)
+T = TypeVar("T")
 
 
 class LocalEngine(ABC, Generic[R]):
@@ -44,6 +46,7 @@ class LocalEngine(ABC, Generic[R]):
         self._tokenizer = tokenizer
         self._model: Any = None
         self._recall = Recall(store)
+        self._weights = ""
         self._computed: dict[str, str] | None = None
         self._opened_with: tuple[str, ...] = ()
         self.quant: str | None = checkpoint.quant
@@ -101,6 +104,10 @@ class LocalEngine(ABC, Generic[R]):
     def _libraries(self) -> str:
         """Returns the versions of the computing libraries: other versions may give other numbers."""
 
+    def _chips(self) -> str:
+        """Returns what computes on the device: another chip may round differently."""
+        return processor()
+
     @abstractmethod
     def _cure(self) -> str:
         """Returns the remedy if the model computes NaN or infinity, as the end of that error message."""
@@ -118,13 +125,30 @@ class LocalEngine(ABC, Generic[R]):
         if self._checkpoint.grid(*request.pixels.shape[:3]) != request.layout.grid:
             raise EngineError(f"frames of the shape {request.pixels.shape} do not fill the grid {request.layout.grid}")
 
+    def _loaded(self, load: Callable[[], T]) -> T:
+        """Calls `load`, which loads the weights, and notes which weights these are.
+
+        If they are replaced meanwhile, nobody knows which were loaded, and no prefix is stored or taken from the store.
+        """
+        self._weights = self._weights_on_disk()
+        model = load()
+        if not self._weights or self._weights_on_disk() != self._weights:
+            self._recall = Recall(None)
+        return model
+
+    def _weights_on_disk(self) -> str:
+        """Returns what identifies the weights files as they are now; empty if one is missing."""
+        with suppress(OSError):
+            return f"{fingerprint(self._checkpoint)} {last_changed(self._checkpoint)}"
+        return ""
+
     def _prefix(self, request: Request) -> Prefix:
         if self._computed is None:
             self._computed = {
                 "engine": self.name,
-                "device": self.device,
+                "device": f"{self.device} {self._chips()}",
                 "dtype": self.dtype,
-                "weights": f"{fingerprint(self._checkpoint)} {last_changed(self._checkpoint)}",
+                "weights": self._weights,
                 "libraries": f"{vtcli.__version__} {self._libraries()}",
             }
         return Prefix.of(request.layout, request.pixels, self._checkpoint.video_token_id, self._computed)

@@ -13,10 +13,10 @@ import os
 import tempfile
 import time
 import zlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -65,6 +65,9 @@ class Holder(Protocol):
         """Restores the data of `save`; returns False if it does not fit."""
 
 
+H = TypeVar("H", bound=Holder)
+
+
 class Recall:
     """Tracks which prefix a holder has in memory, backed by a store; None keeps nothing between processes."""
 
@@ -94,10 +97,27 @@ class Recall:
         self._held = holder, prefix
         if self._store is None:
             return ()
-        with contextlib.suppress(MemoryError):
+        with contextlib.suppress(MemoryError, RuntimeError):  # torch's allocators raise the latter
             if self._store.put(prefix, holder.save(prefix)):
                 return ()
         return (f"what was computed of the video is not kept: {self._store.folder} is full, small or not writable",)
+
+    def hand_over(self, make: Callable[[], H]) -> H:
+        """Returns the new holder that `make` makes, with the held prefix moved into it.
+
+        The old holder's memory is free before `make` is called if nobody else refers to it.
+        """
+        data, prefix = None, None
+        if self._held is not None:
+            prefix = self._held[1]
+            self._held[0].restart(prefix)
+            with contextlib.suppress(MemoryError, RuntimeError):
+                data = np.concatenate(self._held[0].save(prefix))
+            self._held = None
+        new = make()
+        if data is not None and prefix is not None and new.load(prefix, data):
+            self._held = new, prefix
+        return new
 
     def forget(self) -> None:
         """Drops the held prefix, because the holder is gone or in an unknown state."""

@@ -83,7 +83,8 @@ class TransformersEngine(LocalEngine[Decoder]):
         if self._model is not None:
             return
         self.prepare()
-        model, warnings = load_model(self._checkpoint, Placement(self.device, self.dtype))
+        placement = Placement(self.device, self.dtype)
+        model, warnings = self._loaded(lambda: load_model(self._checkpoint, placement))
         quicken(model.model.visual)
         if self.device == "cpu":
             keep_freed_memory()
@@ -118,15 +119,17 @@ class TransformersEngine(LocalEngine[Decoder]):
     def _reader_for(self, request: Request) -> Decoder:
         if self._decoder is not None and self._decoder.cache.capacity >= request.capacity:
             return self._decoder
-        self._decoder = None  # free its memory before allocating more
-        self._recall.forget()
         alone = len(set(getattr(self._model, "hf_device_map", {}).values())) <= 1
         if self.compile == "on" and not alone:
             raise EngineError("the model lies on several GPUs, and steps are compiled for one only: use --compile off")
-        if self.compile == "on" or (self.compile == "auto" and self.device == "cuda" and alone):
-            self._decoder = CapturedDecoder(self._model, request.capacity, compiled=self.compile == "on")
-        else:
-            self._decoder = Decoder(self._model, request.capacity)
+
+        def make() -> Decoder:
+            self._decoder = None  # free its memory before allocating more
+            if self.compile == "on" or (self.compile == "auto" and self.device == "cuda" and alone):
+                return CapturedDecoder(self._model, request.capacity, compiled=self.compile == "on")
+            return Decoder(self._model, request.capacity)
+
+        self._decoder = self._recall.hand_over(make)
         return self._decoder
 
     def _remedy(self, request: Request) -> str:
@@ -163,7 +166,14 @@ class TransformersEngine(LocalEngine[Decoder]):
         import torch
         import transformers
 
-        return f"{torch.__version__} {transformers.__version__}"
+        return f"{torch.__version__} {transformers.__version__} {torch.backends.cpu.get_cpu_capability()}"
+
+    def _chips(self) -> str:
+        import torch
+
+        if self.device != "cuda":
+            return super()._chips()
+        return " ".join(map(torch.cuda.get_device_name, range(torch.cuda.device_count())))
 
     def _cure(self) -> str:
         certain = self.device == "cpu" or self.dtype == "float32"

@@ -16,7 +16,7 @@ from vtcli.background import Background
 from vtcli.cores import ONE_THREAD, cores
 from vtcli.engines.base import Request
 from vtcli.engines.llama_cpp.calls import Calls
-from vtcli.engines.llama_cpp.gpu import gpu_layers, gpu_memory, gpu_name
+from vtcli.engines.llama_cpp.gpu import device_names, gpu_layers, gpu_memory, gpu_name
 from vtcli.engines.llama_cpp.library import Library, library
 from vtcli.engines.llama_cpp.text import F16, F32, TextModel
 from vtcli.engines.llama_cpp.vision import VisionTower
@@ -47,6 +47,7 @@ class LlamaCppEngine(LocalEngine[TextModel]):
         self._vision: Background[VisionTower] | None = None
         self._text: TextModel | None = None
         self._calls: Calls | None = None
+        self._gpu_layers = 0
 
     def prepare(self) -> None:
         """Loads llama.cpp and chooses the device. Raises EngineError."""
@@ -79,19 +80,18 @@ class LlamaCppEngine(LocalEngine[TextModel]):
         assert lib is not None and checkpoint.projector is not None
         options = lib.llama.llama_model_default_params()
         layers = int(checkpoint.text_config["num_hidden_layers"])
-        options.n_gpu_layers = gpu_layers(lib, checkpoint.weights.bytes, layers) if self._on_gpu else 0
+        self._gpu_layers = gpu_layers(lib, checkpoint.weights.bytes, layers) if self._on_gpu else 0
+        options.n_gpu_layers = self._gpu_layers
         options.use_extra_bufts = lib.may_repack
         lib.forget_errors()
-        model = lib.llama.llama_model_load_from_file(os.fsencode(checkpoint.path), options)
+        model = self._loaded(lambda: lib.llama.llama_model_load_from_file(os.fsencode(checkpoint.path), options))
         if not model:
             raise ModelError(f"{checkpoint.path} cannot be loaded: {lib.last_error()}")
         self._model, self._calls = model, Calls()
         # Loaded in the background: a clip with a kept prefix needs no vision tower.
         self._vision = Background(partial(VisionTower, lib, checkpoint.projector, model, self._on_gpu, self._threads))
-        if self._on_gpu and options.n_gpu_layers <= layers:
-            self._opened_with = (
-                f"{options.n_gpu_layers} of {layers} layers fit the GPU; the others run on the processor",
-            )
+        if self._on_gpu and self._gpu_layers <= layers:
+            self._opened_with = (f"{self._gpu_layers} of {layers} layers fit the GPU; the others run on the processor",)
 
     def close(self) -> None:
         """Frees model and memory once no call into llama.cpp is running."""
@@ -131,6 +131,9 @@ class LlamaCppEngine(LocalEngine[TextModel]):
     def _libraries(self) -> str:
         return metadata.version("llama-cpp-python")
 
+    def _chips(self) -> str:
+        return f"{super()._chips()} {device_names()} {self._gpu_layers}"
+
     def _cure(self) -> str:
         return ": its file is damaged, get it again"
 
@@ -149,24 +152,27 @@ class LlamaCppEngine(LocalEngine[TextModel]):
     def _reader_for(self, request: Request) -> TextModel:
         if self._text is not None and self._text.capacity >= request.capacity:
             return self._text
-        self._recall.forget()
-        if self._text is not None:
-            self._text.close()
-            self._text = None
-        calls = self._calls
-        assert self._library is not None and calls is not None
-        kind = F32 if self.quant == "F32" else F16
-        self._text = TextModel(
-            self._library,
-            self._model,
-            request.capacity,
-            kind,
-            self._on_gpu,
-            self._threads,
-            GUESSED,
-            calls,
-            lambda: calls.stopping,
-        )
+        library, calls = self._library, self._calls
+        assert library is not None and calls is not None
+
+        def make() -> TextModel:
+            if self._text is not None:
+                self._text.close()
+                self._text = None
+            kind = F32 if self.quant == "F32" else F16
+            return TextModel(
+                library,
+                self._model,
+                request.capacity,
+                kind,
+                self._on_gpu,
+                self._threads,
+                GUESSED,
+                calls,
+                lambda: calls.stopping,
+            )
+
+        self._text = self._recall.hand_over(make)
         return self._text
 
     def _notes(self, request: Request) -> tuple[str, ...]:

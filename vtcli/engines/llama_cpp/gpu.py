@@ -35,10 +35,20 @@ def gpu_layers(library: Library, weights: int, layers: int) -> int:
     return layers + 1 if weights <= room else int(layers * room / weights)
 
 
+def device_names() -> str:
+    """Returns what llama.cpp calls all its devices, the processor included."""
+    ggml = _ggml()
+    return ", ".join(ggml.ggml_backend_dev_description(device).decode(errors="replace") for device in _all_devices())
+
+
 def _devices() -> list[ctypes.c_void_p]:
     ggml = _ggml()
-    found = [ctypes.c_void_p(ggml.ggml_backend_dev_get(number)) for number in range(ggml.ggml_backend_dev_count())]
-    return [device for device in found if ggml.ggml_backend_dev_type(device) == _GPU]
+    return [device for device in _all_devices() if ggml.ggml_backend_dev_type(device) == _GPU]
+
+
+def _all_devices() -> list[ctypes.c_void_p]:
+    ggml = _ggml()
+    return [ctypes.c_void_p(ggml.ggml_backend_dev_get(number)) for number in range(ggml.ggml_backend_dev_count())]
 
 
 def _ggml() -> ctypes.CDLL:
@@ -50,4 +60,6 @@ def _ggml() -> ctypes.CDLL:
     ggml.ggml_backend_dev_type.argtypes, ggml.ggml_backend_dev_type.restype = [ctypes.c_void_p], ctypes.c_int
     ggml.ggml_backend_dev_memory.argtypes = [ctypes.c_void_p, ctypes.c_void_p, ctypes.c_void_p]
     ggml.ggml_backend_dev_memory.restype = None
+    ggml.ggml_backend_dev_description.argtypes = [ctypes.c_void_p]
+    ggml.ggml_backend_dev_description.restype = ctypes.c_char_p
     return ggml
