@@ -303,6 +303,28 @@ def test_the_longest_unused_goes_first(tmp_path: Path) -> None:
     assert store.files() == [] and store.get(prefix(0)) is None
 
 
+@pytest.mark.parametrize("size", [10, 500])
+def test_a_lower_limit_holds_from_the_next_question_on(tmp_path: Path, size: int) -> None:
+    for number in range(4):
+        assert PrefixStore(tmp_path, 10_000).put(prefix(number), content(300))
+    lower = PrefixStore(tmp_path, 400)
+    assert lower.put(prefix(9), content(size)) == (size < 400)
+    assert lower.usage()[1] <= 400
+
+
+def test_processes_that_store_at_once_keep_the_limit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    replace = os.replace
+
+    def meanwhile(source: str, target: Path) -> None:
+        monkeypatch.setattr(os, "replace", replace)
+        assert PrefixStore(tmp_path, 400).put(prefix(1), content(300))
+        replace(source, target)
+
+    monkeypatch.setattr(os, "replace", meanwhile)
+    assert PrefixStore(tmp_path, 400).put(prefix(0), content(300))
+    assert PrefixStore(tmp_path, 400).usage()[1] <= 400
+
+
 @pytest.mark.skipif(not hasattr(os, "geteuid"), reason="POSIX permissions")
 def test_a_folder_that_cannot_be_written_keeps_nothing(tmp_path: Path) -> None:
     blocked = tmp_path / "file"

@@ -174,6 +174,7 @@ class PrefixStore:
         for part in parts:
             size, check = size + part.nbytes, zlib.crc32(part.data, check)
         if size + _HEADER > self.limit:
+            self._make_room(0)  # the limit may be a new, lower one
             return False
         aside = None
         try:
@@ -184,6 +185,7 @@ class PrefixStore:
                 for part in parts:
                     aside.write(part.data)
             os.replace(aside.name, self._file(prefix))
+            self._make_room(0)  # other processes may have stored something meanwhile
             return True
         except BaseException as error:
             if aside is not None:
