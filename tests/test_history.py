@@ -65,6 +65,18 @@ def test_the_oldest_go_first(past: History, monkeypatch: pytest.MonkeyPatch) -> 
     assert [entry.record["question"] for entry in past.latest(9)] == ["2", "3", "4"]
 
 
+@pytest.mark.skipif(os.name == "nt", reason="Windows keeps a working folder from being removed")
+def test_an_answer_is_kept_where_the_working_folder_was_removed(
+    past: History, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    gone = tmp_path / "gone"
+    gone.mkdir()
+    monkeypatch.chdir(gone)
+    gone.rmdir()
+    past.add(record("why?"))
+    assert past.get().folder == ""
+
+
 @pytest.mark.skipif(os.name == "nt", reason="modes are POSIX")
 def test_only_the_owner_may_read_it(past: History) -> None:
     past.add(record("why?"))

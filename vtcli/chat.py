@@ -29,6 +29,7 @@ class Chat:
         nothing_yet = replace(question, question="?")
         self.history = history
         self.records: list[dict[str, Any]] = []
+        self._asked = 0
         self._turns: list[tuple[str, str]] = []
         self._base = question
         with Guard(question.read_timeout) as guard:
@@ -49,8 +50,16 @@ class Chat:
         """Answers a question; returns the record `vt.answer/1` with the question's number in `turn`.
 
         Raises UsageError, and EngineError if the question does not fit in memory. The conversation can continue after
-        either, and after KeyboardInterrupt; an interrupted question is not part of the conversation.
+        either, and after KeyboardInterrupt. An interrupted question is not part of the conversation and has no number.
         """
+        self._asked += 1
+        try:
+            return self._answer(text, listener)
+        except KeyboardInterrupt:
+            self._asked -= 1
+            raise
+
+    def _answer(self, text: str, listener: Listener | None) -> dict[str, Any]:
         begin = perf_counter()
         load = self.wait()
         user = build_prompt(text, self._base.choices, self._session.checkpoint.prompt)
@@ -58,16 +67,16 @@ class Chat:
         self._session.check_fit(plan)
         record = self._session.answer(plan, self.frames, Spent(load, self._read, begin), listener)
         self._read = 0.0
-        record["turn"] = len(self._turns) + 1
+        record["turn"] = self._asked
         self._turns.append((user.user, record["text"]))
         self.records.append(record)
         return record
 
     def failure(self, text: str, error: Exception) -> dict[str, Any]:
-        """Returns the record of a question for which `ask` raised `error`."""
+        """Returns the record of the last question, `text`, for which `ask` raised `error`."""
         session, info = self._session, self.plan.info
         asked = replace(self._base, question=text)
-        return failed_record(asked, info.path, info, session.checkpoint, session.engine, error)
+        return failed_record(asked, info.path, info, session.checkpoint, session.engine, error) | {"turn": self._asked}
 
     def close(self) -> None:
         """Frees the model."""

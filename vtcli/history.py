@@ -35,7 +35,7 @@ CREATE TABLE IF NOT EXISTS answers (
 
 @dataclass(frozen=True)
 class Entry:
-    """One answer: its number, its time (seconds since 1970), the working folder, and its record."""
+    """One answer: its number, its time (seconds since 1970), the working folder ("": removed), and its record."""
 
     id: int
     time: float
@@ -59,9 +59,8 @@ class History:
         """Adds a record, and deletes the oldest beyond `KEPT`."""
         text = " ".join(str(record[key] or "") for key in ("question", "answer", "text"))
         words = f"{record['video']['path']} {text}".casefold().encode("utf-8", "replace").decode()
-        folder = os.getcwd().encode("utf-8", "replace").decode()
         with self._open(make=True) as base:
-            row = (time.time(), folder, dump_json(record), words)
+            row = (time.time(), _working_folder(), dump_json(record), words)
             base.execute("INSERT INTO answers (time, folder, record, words) VALUES (?, ?, ?, ?)", row)
             base.execute("DELETE FROM answers WHERE id <= (SELECT MAX(id) FROM answers) - ?", (KEPT,))
 
@@ -118,3 +117,11 @@ class History:
         except (sqlite3.Error, OSError) as error:
             why = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
             raise VtError(f"the history {shown(self.file)} cannot be used: {why}") from error
+
+
+def _working_folder() -> str:
+    """Returns the working folder, or "" if it has been removed."""
+    try:
+        return os.getcwd().encode("utf-8", "replace").decode()
+    except OSError:
+        return ""

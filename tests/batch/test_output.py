@@ -10,13 +10,15 @@ import subprocess
 import sys
 import textwrap
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from vtcli.batch.merge import merge
 from vtcli.batch.output import OPENING, Output
-from vtcli.errors import VtError
+from vtcli.errors import UsageError, VtError
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -156,10 +158,114 @@ def test_a_line_after_which_ctrl_c_came_at_once_stays(path: Path, monkeypatch: p
 
 
 def test_what_a_killed_run_left_beside_the_file_goes(path: Path) -> None:
-    for name in (".out.jsonl.abc.part", ".other.jsonl.abc.part"):
+    others = [".other.jsonl.x7k2_abc.part", ".out.jsonl.1.x7k2_abc.part", ".out.jsonl.notes.part"]
+    for name in (".out.jsonl.x7k2_abc.part", *others):
         path.with_name(name).touch()
     Output(path).close()
-    assert [file.name for file in path.parent.iterdir() if file.suffix == ".part"] == [".other.jsonl.abc.part"]
+    assert sorted(file.name for file in path.parent.iterdir() if file.suffix == ".part") == others
+
+
+def test_what_a_run_killed_while_rewriting_leaves_goes(path: Path) -> None:
+    killed = script(
+        """
+        import os, sys
+        from pathlib import Path
+        from vtcli.batch.output import Output
+        from tests.batch.test_output import record
+        output = Output(Path(sys.argv[1]))
+        for id in "ba":
+            output.append(record(id))
+        os.replace = lambda *_: os._exit(0)
+        output.put_in_order("ab")
+        """,
+        str(path),
+    )
+    assert killed.communicate(timeout=60) == ("", "")
+    assert len(list(path.parent.glob(".*.part"))) == 1
+    Output(path).close()
+    assert list(path.parent.glob(".*.part")) == []
+    assert ids(path) == ["b", "a"]
+
+
+def write_shards(folder: Path) -> list[Path]:
+    """The outputs of two shards, with two items each: a, c and b, d."""
+    parts = [folder / "1.jsonl", folder / "2.jsonl"]
+    for index, (part, names) in enumerate(zip(parts, ("ac", "bd"), strict=True), start=1):
+        place = {"index": index, "count": 2, "items": 4, "list": "digest"}
+        write(part, *(record(id) | {"shard": {**place, "item": "abcd".index(id)}} for id in names))
+    return parts
+
+
+def test_a_merge_holds_the_lock_of_the_file_it_writes(path: Path) -> None:
+    refused: list[bool] = []
+
+    class Watched(list[Path]):
+        """Tries to open the merge's output whenever the merge goes to the next part."""
+
+        def __iter__(self) -> Iterator[Path]:
+            for part in super().__iter__():
+                try:
+                    Output(path).close()
+                except VtError:
+                    refused.append(True)
+                else:
+                    refused.append(False)
+                yield part
+
+    parts = write_shards(path.parent)
+    merge(Watched(parts), path)
+    assert refused[-2:] == [True, True]
+    assert ids(path) == list("abcd")
+    Output(path).close()
+
+
+def test_a_merge_refuses_a_file_that_a_run_writes(path: Path) -> None:
+    parts = write_shards(path.parent)
+    output = Output(path)
+    with pytest.raises(VtError, match="being written by another run"):
+        merge(parts, path)
+    output.append(record("x"))
+    output.close()
+    with pytest.raises(UsageError, match="exists"):
+        merge(parts, path)
+    assert ids(path) == ["x"]
+
+
+def test_a_merge_that_was_killed_can_be_done_again(path: Path) -> None:
+    parts = write_shards(path.parent)
+    killed = script(
+        """
+        import os, sys
+        from pathlib import Path
+        from vtcli.batch.merge import merge
+        os.replace = lambda *_: os._exit(0)
+        merge([Path(name) for name in sys.argv[2:]], Path(sys.argv[1]))
+        """,
+        str(path),
+        *map(str, parts),
+    )
+    assert killed.communicate(timeout=60) == ("", "")
+    assert len(list(path.parent.glob(".*.part"))) == 1
+    assert merge(parts, path).lines == 4
+    assert ids(path) == list("abcd")
+    assert list(path.parent.glob(".*.part")) == []
+
+
+def test_a_merge_puts_the_opening_of_a_line_first_however_another_tool_has_ordered_its_keys(path: Path) -> None:
+    parts = write_shards(path.parent)
+    for part in parts:
+        sorted_keys = [json.dumps(json.loads(line), sort_keys=True) for line in part.read_text().splitlines()]
+        part.write_text("".join(f"{line}\n" for line in sorted_keys))
+    merge(parts, path)
+    assert ids(path) == list("abcd")
+    assert all(line.startswith(OPENING) for line in path.read_bytes().splitlines())
+
+
+def test_a_merge_that_is_refused_leaves_nothing(path: Path) -> None:
+    parts = write_shards(path.parent)
+    with pytest.raises(VtError, match="2 of 4 items"):
+        merge(parts[:1], path)
+    assert sorted(path.parent.iterdir()) == parts
 
 
 def test_nothing_is_left_where_nothing_was_written(path: Path) -> None:

@@ -97,6 +97,9 @@ def test_what_is_asked_twice_is_asked_once_but_one_id_is_not_two_questions() -> 
         ("q.jsonl", '{"question": "why?", "choices": ["x"], "options": ["x"]}', "two names of one column"),
         ("q.jsonl", '{"question": "why?", "id": true}', "line 1: id is text"),
         ("q.jsonl", '{"question": "why?", "end": 1e999}', "line 1: end is a number of seconds"),
+        ("q.jsonl", '{"question": "why?"}\n{"question": "why?", "gold": NaN}', "line 2: gold holds NaN or an infinite"),
+        ("q.jsonl", '{"question": "why?", "gold": {"x": [-Infinity]}}', "line 1: gold holds NaN or an infinite"),
+        ("q.jsonl", '{"question": "why?", "gold": 1e999}', "line 1: gold holds NaN or an infinite"),
     ],
 )
 def test_the_line_that_is_wrong_is_named(write, name: str, text: str | bytes, said: str) -> None:  # type: ignore[no-untyped-def]

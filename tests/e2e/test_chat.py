@@ -68,8 +68,33 @@ def test_a_question_that_fails_is_told_and_the_next_is_answered(talk: Any, clip:
     assert done.code == 1
     failed, answered = map(json.loads, done.out.splitlines())
     validate(failed | {"id": "x", "settings": settings_of(Item("x", Question(clip, "", "")), "", "", "")}, "line")
-    assert (failed["error"]["type"], answered["error"], answered["turn"]) == ("UsageError", None, 1)
+    assert (failed["error"]["type"], answered["error"], answered["turn"]) == ("UsageError", None, 2)
     assert [line[:10] for line in done.err.splitlines()] == ["vt: error:", "vt: error:"]
+
+
+def test_turn_counts_the_questions_that_failed_too(talk: Any, clip: Path, random_checkpoint: Path) -> None:
+    done = talk(b"a\n\xff\nb\n", str(clip), "-m", str(random_checkpoint), *SHORT, "--json", "-q")
+    records = [json.loads(line) for line in done.out.splitlines()]
+    assert [(record["turn"], record["error"] is None) for record in records] == [(1, True), (2, False), (3, True)]
+
+
+def test_a_byte_order_mark_is_no_part_of_the_first_question(talk: Any, clip: Path, random_checkpoint: Path) -> None:
+    done = talk(b"\xef\xbb\xbfwhat?\n", str(clip), "-m", str(random_checkpoint), *SHORT, "--json", "-q")
+    assert json.loads(done.out)["question"] == "what?"
+    done = talk(b"\xef\xbb\xbf/none\n", str(clip), "-m", str(random_checkpoint), *SHORT, "--json", "-q")
+    assert (done.code, done.out) == (0, "")
+    assert "no such command" in done.err
+
+
+@pytest.mark.parametrize("name", ["a\0b", "~a\0b"])
+def test_a_name_no_file_can_have_does_not_end_the_chat(
+    talk: Any, clip: Path, random_checkpoint: Path, name: str
+) -> None:
+    lines = f"/save {name}\nwhat?\n".encode()
+    done = talk(lines, str(clip), "-m", str(random_checkpoint), *SHORT, "--json", "-q")
+    assert (done.code, len(done.out.splitlines())) == (0, 1)
+    assert "cannot be written: embedded null byte" in done.err
+    assert len(done.err.splitlines()) == 1
 
 
 def test_history_sends_what_was_said(talk: Any, clip: Path, random_checkpoint: Path, tmp_path: Path) -> None:
@@ -123,7 +148,7 @@ def test_a_reply_that_was_stopped_leaves_no_trace(clip: Path, random_checkpoint:
             assert chat.ask(text)["text"] == other.ask(text)["text"]
             with pytest.raises(KeyboardInterrupt):
                 chat.ask("what moves?", Interrupting(3))
-        assert [record["turn"] for record in chat.records] == [1, 2]
+        assert [record["turn"] for record in chat.records] == [2, 3]  # the empty question was the first
 
 
 @pytest.mark.parametrize(

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import io
 import json
+import os
 from pathlib import Path
 
 import pytest
@@ -35,6 +36,8 @@ def test_answers_are_listed_shown_and_found(run: Run, asked: list[dict[str, obje
     assert "\x1b" not in shown.out
     assert [line.split()[0] for line in shown.out.splitlines()] == ["1", "2"]
     assert [json.loads(run("history", "show", number, "--json").out) for number in "12"] == asked
+    assert len(run("history", "-n", "9" * 20).out.splitlines()) == 2
+    assert len(run("history", "search", "comes", "-n", "9" * 20).out.splitlines()) == 1
     again = run("history", "show")
     assert "who goes?" in again.err
     assert "\x1b" not in again.out + again.err
@@ -64,6 +67,23 @@ def test_an_answer_that_cannot_be_kept_is_given(run: Run, vt_home: Path, clip: P
     assert done.code == 0
     assert json.loads(done.out)["error"] is None
     assert "this answer is not kept" in done.err.splitlines()[-1]
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows keeps a working folder from being removed")
+def test_a_removed_working_folder_neither_fails_nor_ends_a_chat(
+    run: Run, clip: Path, random_checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    gone = tmp_path / "gone"
+    gone.mkdir()
+    monkeypatch.chdir(gone)
+    gone.rmdir()
+    monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(b"who?\nwhat?\n")))
+    done = run("chat", str(clip), "-m", str(random_checkpoint), "--max-tokens", "4", "--json", "-q")
+    assert (done.code, done.err) == (0, "")
+    assert len(done.out.splitlines()) == 2
+    listed = json.loads(run("history", "--json").out)
+    validate(listed, "history")
+    assert [(entry["question"], entry["folder"]) for entry in listed["entries"]] == [("who?", ""), ("what?", "")]
 
 
 @pytest.mark.parametrize(

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,7 +11,6 @@ from typing import Any
 
 from vtcli.batch.output import Output
 from vtcli.errors import UsageError, VtError
-from vtcli.trace.text import dump_json
 from vtcli.video.text import shown
 
 
@@ -28,11 +26,10 @@ class Merged:
 def merge(parts: Sequence[Path], into: Path, gaps: bool = False) -> Merged:
     """Writes the lines of `parts` to the new file `into`, in the order of the items.
 
-    Raises VtError where the files are not shards of one run, hold an item twice or, unless `gaps`, miss an item;
-    UsageError where `into` exists or a file is given twice.
+    Nothing else can write `into` meanwhile. Raises VtError where the files are not shards of one run, hold an item
+    twice or, unless `gaps`, miss an item, and where `into` cannot be written; UsageError where `into` holds something
+    or a file is given twice.
     """
-    if os.path.lexists(into):
-        raise UsageError(f"{shown(into)} exists: give --output the name of a new file")
     if len({os.path.realpath(path) for path in parts}) < len(parts):
         raise UsageError("a file is named twice: name each shard's output once")
     found: dict[int, tuple[Output, str]] = {}
@@ -40,6 +37,10 @@ def merge(parts: Sequence[Path], into: Path, gaps: bool = False) -> Merged:
     first = ""
     failed = 0
     with ExitStack() as stack:
+        whole = Output(into)
+        stack.callback(whole.close)
+        if os.path.getsize(into):  # a merge that was killed leaves an empty file
+            raise UsageError(f"{shown(into)} exists: give --output the name of a new file")
         for path in parts:
             output = Output(path, there=True)
             stack.callback(output.close)
@@ -63,7 +64,7 @@ def merge(parts: Sequence[Path], into: Path, gaps: bool = False) -> Merged:
                     f"{missing} of {run['items']} items are in none of the files, the first is number {gap + 1}: "
                     f"name all {run['count']} shards' outputs, finish the shards, or allow it with --gaps"
                 )
-        _write(into, [found[number] for number in sorted(found)])
+        whole.write_all(_merged(found[number] for number in sorted(found)))
     return Merged(len(found), failed, missing)
 
 
@@ -80,21 +81,9 @@ def _place(record: dict[str, Any], where: str) -> dict[str, Any]:
     return place
 
 
-def _write(into: Path, lines: Sequence[tuple[Output, str]]) -> None:
-    """Writes the file atomically and without the shard records, so that a run without --shard can continue it."""
-    aside = into.with_name(f".{into.name}.{os.getpid()}.part")
-    try:
-        with open(aside, "xb") as file:
-            for output, id in lines:
-                record = output.get(id)
-                del record["shard"]
-                file.write(dump_json(record).encode() + b"\n")
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(aside, into)
-    except BaseException as error:
-        with contextlib.suppress(OSError):
-            aside.unlink()
-        if isinstance(error, OSError):
-            raise VtError(f"{shown(into)} cannot be written: {error.strerror or error}") from error
-        raise
+def _merged(lines: Iterable[tuple[Output, str]]) -> Iterator[dict[str, Any]]:
+    """Yields the lines' records without the shard records, so that a run without --shard can continue the file."""
+    for output, id in lines:
+        record = output.get(id)
+        del record["shard"]
+        yield {"schema": record["schema"], "id": id, **record}  # these first, though another tool may have sorted them

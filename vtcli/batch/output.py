@@ -30,6 +30,7 @@ OPENING = b'{"schema": "vt.answer/1", "id": '
 _LONGEST = 1 << 26  # bytes per line
 _SYNC = 1.0  # seconds
 _PART = ".part"
+_RANDOM = "[a-z0-9_]" * 8  # what tempfile.mkstemp chooses; other files may have names that begin and end as these do
 _BINARY = getattr(os, "O_BINARY", 0) | getattr(os, "O_CLOEXEC", 0)
 
 
@@ -83,7 +84,7 @@ class Output:
                 if record["id"] in self.lines:
                     raise VtError(f"{self._name}, line {number}: a second answer of the id {shown(record['id'])}")
                 self._size = offset + len(raw)
-                self.lines[record["id"]] = Line(offset, len(raw), record.get("error") is not None)
+                self.lines[record["id"]] = Line(offset, len(raw), _failed(record))
                 yield number, record
 
     def get(self, id: str) -> dict[str, Any]:
@@ -99,9 +100,8 @@ class Output:
 
         After Ctrl-C the line is either complete and counted, or absent.
         """
-        data = dump_json(record).encode() + b"\n"
-        assert data.startswith(OPENING)
-        line = Line(self._size, len(data), record.get("error") is not None)
+        data = _encoded(record)
+        line = Line(self._size, len(data), _failed(record))
         try:
             if not self._is_ours():
                 raise VtError(f"{self._name} was removed or replaced while it was written: nothing more is written")
@@ -124,13 +124,20 @@ class Output:
         self.lines[id] = line
         self._size = line.offset + line.size
 
+    def write_all(self, records: Iterable[Mapping[str, Any]]) -> None:
+        """Replaces the file in one step with these records' lines. Raises VtError, with the file as it was before."""
+        try:
+            self._rewrite((record["id"], _encoded(record), _failed(record)) for record in records)
+        except OSError as error:
+            raise self._unwritable(error, "it is as it was") from error
+
     def drop_failed(self) -> int:
         """Removes the lines that hold errors and returns their number. Raises VtError."""
         kept = [id for id, line in self.lines.items() if not line.failed]
         dropped = len(self.lines) - len(kept)
         if dropped:
             try:
-                self._rewrite(kept)
+                self._rewrite(self._stored(kept))
             except OSError as error:
                 raise self._unwritable(error, "it is as it was") from error
         return dropped
@@ -141,7 +148,7 @@ class Output:
         if order == list(self.lines):
             return None
         try:
-            self._rewrite(order)
+            self._rewrite(self._stored(order))
         except OSError as error:
             why = (error.strerror or str(error)).lower()
             return f"{self._name} is complete, its lines are left in the order they were answered in: {why}"
@@ -180,7 +187,7 @@ class Output:
     def _sweep(self) -> None:
         """Removes the temporary files of runs killed while rewriting; under the lock no other run can be using them."""
         folder, name = os.path.split(self._place)
-        for part in Path(folder).glob(f"{glob.escape(_aside(name))}*{_PART}"):
+        for part in Path(folder).glob(f"{glob.escape(_aside(name))}{_RANDOM}{_PART}"):
             with contextlib.suppress(OSError):
                 part.unlink()
 
@@ -209,20 +216,26 @@ class Output:
         except OSError as error:
             raise self._unwritable(error, "it is as it was") from error
 
-    def _rewrite(self, order: Iterable[str]) -> None:
-        """Replaces the file in one step with only the lines of these ids, in this order; it is never incomplete."""
+    def _stored(self, ids: Iterable[str]) -> Iterator[tuple[str, bytes, bool]]:
+        """Yields the id and the bytes of these lines, and whether each holds an error."""
+        with open(self._file, "rb", closefd=False) as file:
+            for id in ids:
+                line = self.lines[id]
+                file.seek(line.offset)
+                yield id, file.read(line.size), line.failed
+
+    def _rewrite(self, content: Iterable[tuple[str, bytes, bool]]) -> None:
+        """Replaces the file in one step with only these lines, as `_stored` yields them; it is never incomplete."""
         folder, name = os.path.split(self._place)
         handle, aside = tempfile.mkstemp(prefix=_aside(name), suffix=_PART, dir=folder)
         lines: dict[str, Line] = {}
         size = 0
         try:
-            with open(self._file, "rb", closefd=False) as source, open(handle, "wb", closefd=False) as sink:
-                for id in order:
-                    line = self.lines[id]
-                    source.seek(line.offset)
-                    sink.write(source.read(line.size))
-                    lines[id] = Line(size, line.size, line.failed)
-                    size += line.size
+            with open(handle, "wb", closefd=False) as sink:
+                for id, data, failed in content:
+                    sink.write(data)
+                    lines[id] = Line(size, len(data), failed)
+                    size += len(data)
             os.fsync(handle)
             shutil.copymode(self._place, aside)
             handle = self._replace(handle, aside)
@@ -263,6 +276,17 @@ class Output:
 def _aside(name: str) -> str:
     """Returns the name prefix of the temporary files that replace `name` once they are complete."""
     return f".{name}."
+
+
+def _encoded(record: Mapping[str, Any]) -> bytes:
+    """Returns the line of a record, which begins with schema and id."""
+    data = dump_json(record).encode() + b"\n"
+    assert data.startswith(OPENING)
+    return data
+
+
+def _failed(record: Mapping[str, Any]) -> bool:
+    return record.get("error") is not None
 
 
 def _record(raw: bytes) -> dict[str, Any] | None:

@@ -160,9 +160,22 @@ def _asked(row: Mapping[str, Any], where: str) -> Asked:
         id=id,
         start=_seconds(row.get("start"), "start", where),
         end=_seconds(row.get("end"), "end", where),
-        extra={key: value for key, value in row.items() if key not in _KNOWN},
+        extra=_extra(row, where),
         where=where,
     )
+
+
+def _extra(row: Mapping[str, Any], where: str) -> dict[str, Any]:
+    """Returns the other columns. Raises UsageError for numbers that the output, which is JSON, cannot hold."""
+    extra = {key: value for key, value in row.items() if key not in _KNOWN}
+    for name, value in extra.items():
+        try:
+            json.dumps(value, allow_nan=False)
+        except ValueError:
+            raise UsageError(
+                f"{where}: {shown(name)} holds NaN or an infinite number, which JSON cannot hold"
+            ) from None
+    return extra
 
 
 def _text(value: object, name: str, where: str) -> str:

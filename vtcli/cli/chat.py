@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import contextlib
 import os
 import sys
@@ -164,7 +165,7 @@ class _Talk:
             chat.history = not chat.history
             self._note("earlier turns go along" if chat.history else "each question is asked by itself")
         elif name == "/save" and argument:
-            self._save(os.path.expanduser(argument))
+            self._save(argument)
         else:
             self._error("there is no such command, /help says which there are; a blank before it makes it a question")
 
@@ -172,10 +173,12 @@ class _Talk:
         from vtcli.trace.text import dump_json
 
         try:
+            name = os.path.expanduser(name)
             with open(name, "x", encoding="utf-8", newline="\n") as file:
                 file.writelines(dump_json(record) + "\n" for record in self._chat.records)
-        except OSError as error:
-            self._error(f"{name} cannot be written: {error.strerror or error}")
+        except (OSError, ValueError) as error:  # ValueError: the name holds a NUL
+            why = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
+            self._error(f"{name} cannot be written: {why}")
         else:
             self._note(f"{len(self._chat.records)} answers in {name}")
 
@@ -211,6 +214,9 @@ def _typed() -> Iterator[str]:
 
 
 def _piped() -> Iterator[str]:
-    """Lines of a pipe or file as they arrive; a line that is not valid UTF-8 becomes a question that is refused."""
-    for line in sys.stdin.buffer:
-        yield line.decode("utf-8", "surrogateescape")
+    """Lines of a pipe or file as they arrive, without a byte order mark at its beginning.
+
+    A line that is not valid UTF-8 becomes a question that is refused.
+    """
+    for number, line in enumerate(sys.stdin.buffer):
+        yield (line if number else line.removeprefix(codecs.BOM_UTF8)).decode("utf-8", "surrogateescape")

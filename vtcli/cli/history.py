@@ -41,7 +41,7 @@ def history(
     """
     from vtcli.cli.console import warn
     from vtcli.errors import UsageError
-    from vtcli.history import History
+    from vtcli.history import KEPT, History
     from vtcli.settings import data_folder
     from vtcli.settings import history as kept_history
 
@@ -61,6 +61,7 @@ def history(
     elif action == "search" and not words:
         raise UsageError("vt history search: give the words to find")
     else:
+        count = min(count, KEPT)  # SQLite takes no larger integer than 64 bits
         _list(past.search(words, count) if action == "search" else past.latest(count), json)
 
 
