@@ -9,6 +9,7 @@ import os
 import sys
 import threading
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -28,9 +29,20 @@ def main() -> int:
     if status == INTERRUPTED or threading.active_count() > 1 or "torch" in sys.modules:
         # Exit without interpreter shutdown: the work is done and the user waits. Tearing torch down takes a second, and
         # can crash while another thread is still importing torch.
+        _remove_copies()
         sys.stderr.flush()
         os._exit(status)
     return status
+
+
+def _remove_copies() -> None:
+    """Removes the copies of videos that background threads still write: os._exit runs no exit handlers."""
+    source = sys.modules.get("vtcli.video.source")
+    if source is not None:  # otherwise nothing was copied
+        from vtcli.signals import uninterrupted
+
+        with suppress(KeyboardInterrupt), uninterrupted():  # a second Ctrl-C
+            source.remove_copies()
 
 
 def _open_closed_streams() -> None:

@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import os
+import signal
+import subprocess
 import sys
 import threading
 import time
+from pathlib import Path
 
 import psutil
 import pytest
 
 from tests.batch.conftest import Make
+from tests.conftest import ROOT
+from tests.video.web import serve
 from vtcli.background import Background
 from vtcli.batch import reading
 from vtcli.batch.items import in_turn
@@ -124,3 +130,33 @@ def test_a_video_that_takes_too_long_is_given_up_and_the_next_read(make: Make, s
         got = list(reads)
     assert [read.error is None for read in got] == [True, True, False, True]
     assert "took longer than 1 s to read" in str(got[2].error) or "gave nothing for 1 s" in str(got[2].error)
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="signals are POSIX")
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_no_copy_of_an_address_is_left_behind(
+    clips: list[Path], random_checkpoint: Path, tmp_path: Path, number: int
+) -> None:
+    """Threads copy it, which no signal reaches; on Linux the copy would have no name."""
+    temporary = tmp_path / "temporary"
+    temporary.mkdir()
+    boot = (
+        "import signal, sys; signal.signal(signal.SIGINT, signal.default_int_handler)\n"
+        "from vtcli.video import source; source._NAMELESS = False\n"
+        "from vtcli.__main__ import main; sys.exit(main())"
+    )
+    asked = ["-q", "what?", "-o", str(tmp_path / "out.jsonl"), "-m", str(random_checkpoint)]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "TMPDIR": str(temporary)}
+    with serve(clips[0].parent) as web:
+        web.ranges, web.drip = False, 0.1
+        command = [sys.executable, "-c", boot, "batch", f"{web.address}/{clips[0].name}", *asked]
+        with subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, encoding="utf-8") as process:
+            deadline = time.monotonic() + 60
+            while not list(temporary.glob("vt-*/video")) and process.poll() is None and time.monotonic() < deadline:
+                time.sleep(0.02)
+            assert list(temporary.glob("vt-*/video"))
+            process.send_signal(number)
+            _, words = process.communicate(timeout=60)
+    assert process.returncode == (130 if number == signal.SIGINT else -number), words
+    assert "Traceback" not in words
+    assert list(temporary.glob("vt-*")) == []

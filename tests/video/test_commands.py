@@ -18,11 +18,14 @@ import typer
 from PIL import Image
 from typer.testing import CliRunner, Result
 
+from tests.conftest import ROOT
 from tests.e2e.conftest import validate
 from tests.video.conftest import Clip, number_of, picture
 from vtcli.cli.frames import frames
 from vtcli.cli.probe import probe
 from vtcli.errors import UsageError, VideoError, VtError
+
+posix = pytest.mark.skipif(os.name == "nt", reason="signals are sent otherwise")
 
 app = typer.Typer()
 app.command()(probe)
@@ -231,7 +234,7 @@ def test_nothing_is_left_where_writing_fails(clip: Clip, tmp_path: Path, monkeyp
     assert not (tmp_path / "other").exists()
 
 
-@pytest.mark.skipif(os.name == "nt", reason="Ctrl-C is sent otherwise")
+@posix
 def test_ctrl_c_leaves_whole_runs_only(clip: Clip, tmp_path: Path) -> None:
     """Interrupted at whatever moment, the folder holds all of a run or nothing of it."""
     path, folder = clip(frames=250, width=64, height=64), tmp_path / "out"
@@ -251,6 +254,45 @@ def test_ctrl_c_leaves_whole_runs_only(clip: Clip, tmp_path: Path) -> None:
         for file in folder.iterdir():
             file.unlink()
         folder.rmdir()
+
+
+def stopped_while_writing(path: Path, folder: Path, number: int) -> int:
+    """Sends a signal to `vt frames` once it has written pictures; returns its exit code."""
+    # Under nohup or in the background the tests inherit signals that are ignored.
+    boot = "import signal, sys; signal.signal(signal.SIGHUP, signal.SIG_DFL)\n"
+    boot += "from vtcli.__main__ import main; sys.exit(main())"
+    command = [sys.executable, "-c", boot, "frames", str(path), "-o", str(folder), "--frames", "200"]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, env=environment) as process:
+        deadline = time.monotonic() + 120
+        while not list(folder.glob(".vt-*/002_*.png")) and process.poll() is None and time.monotonic() < deadline:
+            time.sleep(0.001)
+        process.send_signal(number)
+        _, errors = process.communicate(timeout=120)
+        assert errors == b""
+        return process.returncode
+
+
+@posix
+@pytest.mark.parametrize("number", [signal.SIGTERM, getattr(signal, "SIGHUP", signal.SIGTERM)])
+def test_ending_the_process_leaves_whole_runs_only(clip: Clip, tmp_path: Path, number: int) -> None:
+    path, folder = clip(frames=250, width=320, height=320), tmp_path / "out"
+    assert stopped_while_writing(path, folder, number) == 128 + number
+    assert not folder.exists()
+    vt("frames", path, "-o", folder, "--frames", "2")
+    before = names(folder)
+    assert stopped_while_writing(path, folder, number) == 128 + number
+    assert names(folder) == before
+
+
+@posix
+def test_the_next_run_removes_what_a_killed_one_left(clip: Clip, tmp_path: Path) -> None:
+    path, folder = clip(frames=250, width=320, height=320), tmp_path / "out"
+    assert stopped_while_writing(path, folder, signal.SIGKILL) == -signal.SIGKILL
+    assert len(names(folder)) == 1
+    assert len(list(folder.glob(".vt-????????/*.png"))) >= 3
+    assert vt("frames", path, "-o", folder, "--frames", "2", "--no-sheet").exit_code == 0
+    assert names(folder) == ["000_0.000s.png", "001_9.960s.png", "frames.json"]
 
 
 def test_errors(clip: Clip, tmp_path: Path) -> None:

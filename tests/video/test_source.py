@@ -20,6 +20,7 @@ from collections.abc import Iterator
 from fractions import Fraction
 from itertools import pairwise
 from pathlib import Path
+from threading import Event, Thread
 
 import av
 import numpy as np
@@ -146,7 +147,21 @@ def test_a_server_without_parts(clip: Clip, web: Web, temporary: Path) -> None:
 def test_a_server_without_parts_that_breaks_off(clip: Clip, web: Web, temporary: Path) -> None:
     clip(frames=60)
     web.ranges, web.drop = False, 1000
-    with pytest.raises(VideoError, match="broke after 1000 of") as error:
+    for web.reset in (False, True):
+        with pytest.raises(VideoError, match="broke after 1000 of") as error:
+            read(f"{web.address}/clip.mp4")
+        assert one_line(error).endswith("try again")
+    assert list(temporary.iterdir()) == []
+
+
+def test_a_server_that_sends_chunks(clip: Clip, web: Web, temporary: Path) -> None:
+    """Only the last chunk shows that a file of unknown size is complete."""
+    path = clip(frames=60)
+    web.ranges, web.chunked = False, True
+    with resolve(f"{web.address}/clip.mp4") as resolved:
+        assert Path(resolved.place).read_bytes() == path.read_bytes()
+    web.drop = 2000
+    with pytest.raises(VideoError, match=r"the connection broke after 20[0-9]{2} bytes; try again") as error:
         read(f"{web.address}/clip.mp4")
     one_line(error)
     assert list(temporary.iterdir()) == []
@@ -254,8 +269,9 @@ def test_an_expired_redirect_is_asked_for_again(film: Path, web: Web) -> None:
         assert file.read(10) == film.with_name("second.mp4").read_bytes()[1_000_000:1_000_010]
 
 
-def test_a_connection_that_breaks_is_made_again(film: Path, web: Web) -> None:
-    web.drop = 100_000
+@pytest.mark.parametrize("chunked", [False, True])
+def test_a_connection_that_breaks_is_made_again(film: Path, web: Web, chunked: bool) -> None:
+    web.drop, web.chunked = 100_000, chunked
     _, frames = read(f"{web.address}/film.mp4", frames=4)
     assert np.array_equal(frames.pixels, read(film, frames=4)[1].pixels)
 
@@ -390,7 +406,6 @@ def test_certificates_are_verified(clip: Clip, tmp_path: Path, monkeypatch: pyte
 def stand_in(monkeypatch: pytest.MonkeyPatch, data: bytes) -> None:
     """Makes `data` what comes through standard input."""
     into, out = os.pipe()
-    from threading import Thread
 
     def write() -> None:
         with os.fdopen(out, "wb") as pipe:
@@ -420,6 +435,21 @@ def test_no_video_in_standard_input(temporary: Path, monkeypatch: pytest.MonkeyP
     assert list(temporary.iterdir()) == []
 
 
+def test_standard_input_that_cannot_be_read(temporary: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    class Broken(io.RawIOBase):
+        def readable(self) -> bool:
+            return True
+
+        def readinto(self, buffer: object) -> int:
+            raise OSError(5, "Input/output error")
+
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BufferedReader(Broken())))
+    with pytest.raises(VideoError) as error:
+        read("-")
+    assert one_line(error) == "standard input cannot be read: input/output error"
+    assert list(temporary.iterdir()) == []
+
+
 def test_a_terminal_as_standard_input(monkeypatch: pytest.MonkeyPatch) -> None:
     pty = pytest.importorskip("pty")
     ours, theirs = pty.openpty()
@@ -438,6 +468,47 @@ def test_what_is_copied_goes_whatever_happens(clip: Clip, temporary: Path, monke
             assert len(list(temporary.iterdir())) == 1
             raise error
         assert list(temporary.iterdir()) == []
+
+
+@pytest.mark.parametrize("nameless", [False, True])
+def test_no_copy_outlives_the_process(
+    clip: Clip, temporary: Path, monkeypatch: pytest.MonkeyPatch, nameless: bool
+) -> None:
+    """Other threads may be writing copies, and may be about to begin one, when the process ends."""
+    monkeypatch.setattr(source, "_NAMELESS", nameless and source._NAMELESS)
+    monkeypatch.setattr(source, "_ending", False)
+    data = clip().read_bytes()
+    begun, ended = Event(), Event()
+    errors: list[Exception] = []
+
+    def chunks() -> Iterator[bytes]:
+        yield data
+        begun.set()
+        ended.wait(30)
+        yield data
+
+    def copy() -> None:
+        try:
+            with source._copied(chunks(), "it"):
+                pass
+            with source._copied([data], "it"):
+                pass
+        except Exception as error:
+            errors.append(error)
+
+    thread = Thread(target=copy)
+    thread.start()
+    assert begun.wait(30)
+    source.remove_copies()
+    assert list(temporary.iterdir()) == []
+    ended.set()
+    thread.join(30)
+    assert list(temporary.iterdir()) == []
+    assert len(errors) == (0 if nameless and source._NAMELESS else 1)
+    monkeypatch.setattr(source, "_NAMELESS", False)
+    with pytest.raises(VideoError, match="the process is ending"), source._copied([data], "it"):
+        pass
+    assert list(temporary.iterdir()) == []
 
 
 @pytest.mark.skipif(os.name == "nt", reason="no such signals there")
@@ -580,21 +651,34 @@ def test_a_folder_without_pictures(tmp_path: Path) -> None:
         read(tmp_path)
 
 
-def test_pictures_are_turned_as_exif_says(tmp_path: Path) -> None:
-    upright = write_pictures(tmp_path / "upright", ["1.png", "2.png"], (84, 168))
+@pytest.mark.parametrize("suffix", ["png", "tif"])
+def test_pictures_are_turned_as_exif_says(tmp_path: Path, suffix: str) -> None:
+    names = [f"1.{suffix}", f"2.{suffix}"]
+    upright = write_pictures(tmp_path / "upright", names, (84, 168))
     turned = tmp_path / "turned"
     turned.mkdir()
     for orientation, back in [
         (2, Image.Transpose.FLIP_LEFT_RIGHT), (3, Image.Transpose.ROTATE_180), (4, Image.Transpose.FLIP_TOP_BOTTOM),
-        (5, Image.Transpose.TRANSPOSE), (6, Image.Transpose.ROTATE_90), (8, Image.Transpose.ROTATE_270),
+        (5, Image.Transpose.TRANSPOSE), (6, Image.Transpose.ROTATE_90), (7, Image.Transpose.TRANSVERSE),
+        (8, Image.Transpose.ROTATE_270),
     ]:  # fmt: skip
         exif = Image.Exif()
         exif[0x0112] = orientation
-        for name in ("1.png", "2.png"):
+        for name in names:
             Image.open(upright / name).transpose(back).save(turned / name, exif=exif)
         info, frames = read(turned, fps=1)
         assert (info.width, info.height) == (84, 168)
         assert np.array_equal(frames.pixels, read(upright, fps=1)[1].pixels), orientation
+        assert frames.warnings == ()
+
+
+def test_a_tiff_whose_orientation_is_in_its_xmp(tmp_path: Path) -> None:
+    xmp = b'<x:xmpmeta xmlns:x="adobe:ns:meta/" tiff:Orientation="6"/>'
+    for name in ("1.tif", "2.tif"):
+        Image.fromarray(picture(90, 84, 168)).rotate(90, expand=True).save(tmp_path / name, tiffinfo={700: xmp})
+    info, frames = read(tmp_path, fps=1)
+    assert (info.width, info.height, frames.warnings) == (84, 168, ())
+    assert [number_of(pixels) for pixels in frames.pixels] == [90, 90]
 
 
 def test_sizes_that_differ(tmp_path: Path) -> None:

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import re
+import socket
 import ssl
+import struct
 import threading
 import time
 from base64 import b64encode
@@ -20,7 +23,8 @@ class Web:
     """How the server behaves, and what it was asked for.
 
     ranges: whether it gives parts. status: instead of the file. login: "user:password" that it wants. redirects: path
-    → address it sends on to. drop: bytes of each reply after which the connection breaks. broken: replies, from now
+    → address it sends on to. drop: bytes of each reply after which the connection breaks. reset: whether it then breaks
+    with an error instead of an end. chunked: whether replies come in chunks, without a size. broken: replies, from now
     on, that break at once. drip: seconds between single bytes. quiet: seconds before it answers. headers: of every
     reply with a file.
     """
@@ -32,6 +36,8 @@ class Web:
     login: str = ""
     redirects: dict[str, str] = field(default_factory=dict)
     drop: int | None = None
+    reset: bool = False
+    chunked: bool = False
     broken: int = 0
     drip: float = 0.0
     quiet: float = 0.0
@@ -77,11 +83,12 @@ class _Handler(BaseHTTPRequestHandler):
             part = range(int(asked[1]), min(int(asked[2]) + 1, len(data)))
             if not part:
                 return self._head(416, {"Content-Range": f"bytes */{len(data)}"})
-        headers = {"Content-Type": "video/mp4", "Content-Length": str(len(part))} | web.headers
+        size = {"Transfer-Encoding": "chunked"} if web.chunked else {"Content-Length": str(len(part))}
+        headers = {"Content-Type": "video/mp4"} | size | web.headers
         if asked and web.ranges:
             headers["Content-Range"] = f"bytes {part.start}-{part.stop - 1}/{len(data)}"
         self._head(206 if asked and web.ranges else 200, headers)
-        part = part[: 0 if web.broken else web.drop]
+        whole, part = part, part[: 0 if web.broken else web.drop]
         web.broken = max(0, web.broken - 1)
         web.served.append(part)
         try:
@@ -89,10 +96,23 @@ class _Handler(BaseHTTPRequestHandler):
                 for at in part:
                     self.wfile.write(data[at : at + 1])
                     time.sleep(web.drip)
+            elif web.chunked:
+                self._chunks(data[part.start : part.stop], complete=part == whole)
             else:
                 self.wfile.write(data[part.start : part.stop])
         except OSError:
             pass  # the client has gone
+        if web.reset:
+            time.sleep(0.2)  # so that the client has read what was sent
+            self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+            os.close(self.connection.detach())
+
+    def _chunks(self, data: bytes, complete: bool) -> None:
+        """Sends `data` in chunks of 1000 bytes; the last one breaks off halfway unless the reply is `complete`."""
+        for start in range(0, len(data), 1000):
+            chunk = data[start : start + 1000]
+            self.wfile.write(b"%x\r\n%b\r\n" % (len(chunk), chunk))
+        self.wfile.write(b"0\r\n\r\n" if complete else b"3e8\r\nhalf of it")
 
     def log_message(self, format: str, *arguments: object) -> None:
         pass

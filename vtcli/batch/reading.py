@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterator, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from time import perf_counter
 from types import TracebackType
@@ -18,9 +19,10 @@ from vtcli.cores import cores
 from vtcli.errors import UsageError, VideoError
 from vtcli.models.checkpoint import Checkpoint
 from vtcli.models.tokenizer import Tokenizer
+from vtcli.signals import cleaned_up
 from vtcli.video.guard import Guard
 from vtcli.video.reader import Frames
-from vtcli.video.source import resolve
+from vtcli.video.source import may_leave_copy, remove_copies, resolve
 
 AHEAD_BYTES = 1 << 30
 """Limit on waiting frames; 16 of the paper's frames take 5 MB, 768 of them 231 MB."""
@@ -42,7 +44,10 @@ class Read:
 
 
 class ReadAhead:
-    """Iterates over `clips` in order, as they are read. For one consumer thread; `close` aborts reads in progress."""
+    """Iterates over `clips` in order, as they are read. For one consumer thread; `close` aborts reads in progress.
+
+    Until `close`, SIGTERM and SIGHUP remove the temporary copies of addresses before they end the process.
+    """
 
     def __init__(
         self,
@@ -65,6 +70,9 @@ class ReadAhead:
         self._read: dict[int, Read | BaseException] = {}
         self._closed = False
         self._guards: list[Guard] = []
+        self._signals = ExitStack()
+        if any(may_leave_copy(clip.items[0].question.video) for clip in clips):
+            self._signals.enter_context(cleaned_up(remove_copies))  # the threads that read cannot handle signals
         for _ in range(readers):
             threading.Thread(target=self._work, daemon=True).start()
 
@@ -91,6 +99,7 @@ class ReadAhead:
             guards = list(self._guards)
         for guard in guards:
             guard.close()
+        self._signals.close()
 
     def __enter__(self) -> ReadAhead:
         return self

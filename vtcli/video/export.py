@@ -1,7 +1,8 @@
 """Writes frames as a folder of pictures: numbered files, a contact sheet, and `frames.json`, which describes them.
 
 A folder holds the frames of one run. Frames of an earlier run, which its `frames.json` names, are replaced; nothing
-else is overwritten or removed. Everything is first written to a temporary folder, so a folder never holds half a run.
+else is overwritten or removed. Everything is first written to a temporary folder, so a folder never holds half a run;
+temporary folders of killed runs are removed.
 """
 
 from __future__ import annotations
@@ -9,21 +10,19 @@ from __future__ import annotations
 import json
 import os
 import re
-import secrets
-import shutil
-import signal
-import threading
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, Literal
 
 from PIL import Image
 
 from vtcli.errors import VtError
+from vtcli.signals import terminable, uninterrupted
 from vtcli.video.probe import VideoInfo
 from vtcli.video.reader import Frames
 from vtcli.video.sheet import contact_sheet
+from vtcli.video.staging import remove_stale, staged
 from vtcli.video.text import shown
 
 Format = Literal["png", "jpeg"]
@@ -119,42 +118,29 @@ def _named_by_record(file: Path) -> set[str] | None:
         names = [*record["files"], record["sheet"]]
     except (OSError, ValueError, KeyError, TypeError):
         return None
-    return {RECORD} | {n for n in names if isinstance(n, str) and (n == SHEET or _PICTURE.fullmatch(n))}
+    return {RECORD} | {n for n in names if isinstance(n, str) and _is_ours(n)}
 
 
 def _replace(folder: Path, names: Sequence[str], earlier: set[str], write: Callable[[Path], None]) -> None:
     """Lets `write` create the files `names` in an empty folder, then moves them to `folder` in place of `earlier`."""
     made = not folder.exists()
-    place = folder / f".vt-{secrets.token_hex(4)}"  # on the same disk, so that files can be moved
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        place.mkdir()
-        write(place)
-        with _uninterrupted():
-            for name in names:
-                os.replace(place / name, folder / name)
-            for name in earlier - set(names):
-                os.unlink(folder / name)
-    finally:
-        with _uninterrupted():
-            shutil.rmtree(place, ignore_errors=True)
+    with terminable():
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            remove_stale(folder, _is_ours)
+            with staged(folder) as place:
+                write(place)
+                with uninterrupted():
+                    for name in names:
+                        os.replace(place / name, folder / name)
+                    for name in earlier - set(names):
+                        os.unlink(folder / name)
+        finally:
             if made:
-                with suppress(OSError):  # not empty: the run succeeded
+                with uninterrupted(), suppress(OSError):  # not empty: the run succeeded
                     folder.rmdir()
 
 
-@contextmanager
-def _uninterrupted() -> Iterator[None]:
-    """Defers Ctrl-C to the end of the block, which takes milliseconds."""
-    is_main = threading.current_thread() is threading.main_thread()
-    if not is_main or signal.getsignal(signal.SIGINT) is not signal.default_int_handler:
-        yield  # Ctrl-C does not arrive in this thread, or someone else handles it
-        return
-    pressed = threading.Event()
-    signal.signal(signal.SIGINT, lambda number, frame: pressed.set())
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGINT, signal.default_int_handler)
-    if pressed.is_set():
-        raise KeyboardInterrupt
+def _is_ours(name: str) -> bool:
+    """Whether vt gives this name to a file that it writes."""
+    return name in (RECORD, SHEET) or _PICTURE.fullmatch(name) is not None

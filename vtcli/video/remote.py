@@ -95,11 +95,18 @@ class Remote:
             self._check_kind(response)
             announced = response.headers.get("Content-Length", "")
             size = 0
-            for chunk in self._body(response):
-                size += len(chunk)
-                yield chunk
+            try:
+                for chunk in self._body(response):
+                    size += len(chunk)
+                    yield chunk
+            except (OSError, http.client.HTTPException):
+                raise self._broken(size, announced) from None
         if announced.isdecimal() and size < int(announced):
-            raise VideoError(f"{self.name}: the connection broke after {size} of {announced} bytes; try again")
+            raise self._broken(size, announced)
+
+    def _broken(self, size: int, announced: str) -> VideoError:
+        received = f"{size} of {announced}" if announced.isdecimal() else str(size)
+        return VideoError(f"{self.name}: the connection broke after {received} bytes; try again")
 
     def _begin(self) -> None:
         """Requests the first blocks, which shows whether the server supports ranges, and the file's size and kind."""
@@ -118,7 +125,7 @@ class Remote:
             self._changed_at = response.headers.get("Last-Modified")
             try:
                 data = b"".join(self._body(response, min(last + 1, self.size)))
-            except OSError:
+            except (OSError, http.client.HTTPException):
                 data = b""
         if len(data) == min(last + 1, self.size):  # otherwise they are fetched when needed
             self._keep(0, data)
@@ -182,7 +189,7 @@ class Remote:
                         data += chunk
             except _BeyondEndError:
                 raise VideoError(f"{self.name} changed on the server while it was read; try again") from None
-            except OSError:
+            except (OSError, http.client.HTTPException):
                 pass  # for example, the server stopped sending
             failures = 0 if len(data) > before else failures + 1
             if failures > _RETRIES:
@@ -199,13 +206,15 @@ class Remote:
             raise VideoError(f"{self.name} changed on the server while it was read; try again")
 
     def _body(self, response: Response, most: int | None = None) -> Iterator[bytes]:
-        """Yields what the server sends, at most `most` bytes. Raises OSError where the connection breaks."""
+        """Yields what the server sends, at most `most` bytes.
+
+        Raises OSError or HTTPException where the connection breaks. Only a reply in chunks shows that it is incomplete;
+        for others the caller compares sizes.
+        """
         begin, size = monotonic(), 0
         while most is None or size < most:
             try:
                 chunk = response.read1(2**20 if most is None else min(2**20, most - size))
-            except http.client.HTTPException:  # the rest of a broken reply
-                return
             except TimeoutError:
                 raise VideoError(f"{self.name}: the server sent nothing for {TIMEOUT:.0f} s; try again") from None
             if not chunk:

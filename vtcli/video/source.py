@@ -6,10 +6,10 @@ A `Source` is plain data, so another process can open it too. `resolve` owns wha
 
 from __future__ import annotations
 
+import atexit
 import os
 import re
 import shutil
-import signal
 import sys
 import tempfile
 import threading
@@ -18,14 +18,14 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from time import monotonic
-from typing import TYPE_CHECKING, Literal, cast
+from typing import TYPE_CHECKING, BinaryIO, Literal, cast
 
 from vtcli.errors import UsageError, VideoError
+from vtcli.signals import terminable
 from vtcli.video.text import shown
 
 if TYPE_CHECKING:
     from io import BufferedReader
-    from types import FrameType
 
 Kind = Literal["file", "url", "folder", "animation"]  # animation: an animated WebP, which FFmpeg does not decode
 
@@ -36,7 +36,8 @@ _CHUNK = 2**20
 _ADDRESS = re.compile(r"([a-z][a-z0-9+.-]+)://", re.IGNORECASE)  # a single letter is a drive
 _HEAD = 21  # bytes of a file that identify an animation
 _FOLDER_FRAMES = 16
-_NAMELESS = sys.platform == "linux"  # whether a file without a name can be opened again, through /proc
+_NAMELESS = sys.platform == "linux" and os.path.isdir("/proc/self/fd")
+"""Whether a file without a name can be opened again, through /proc."""
 
 
 @dataclass(frozen=True)
@@ -181,11 +182,11 @@ def _stdin() -> Iterable[bytes]:
 @contextmanager
 def _copied(chunks: Iterable[bytes], label: str) -> Iterator[str]:
     """Yields the path of a temporary file that holds `chunks`, removed at the end."""
-    with _terminable(), _spool() as path:
+    with terminable(), _spool() as (path, file):
         size = 0
         try:
-            with open(path, "wb") as file:
-                for chunk in chunks:
+            with file:
+                for chunk in _obtained(chunks, label):
                     size += len(chunk)
                     if size > SPOOL_LIMIT:
                         raise VideoError(f"{label} is larger than {SPOOL_LIMIT / 1e9:.0f} GB: save it as a file first")
@@ -198,9 +199,17 @@ def _copied(chunks: Iterable[bytes], label: str) -> Iterator[str]:
         yield path
 
 
+def _obtained(chunks: Iterable[bytes], label: str) -> Iterator[bytes]:
+    """Yields `chunks`; raises VideoError where they cannot be read, so that OSError means a failure to write them."""
+    try:
+        yield from chunks
+    except OSError as error:
+        raise VideoError(f"{label} cannot be read: {(error.strerror or str(error)).lower()}") from None
+
+
 @contextmanager
-def _spool() -> Iterator[str]:
-    """Yields the path of a temporary file, for this process and its children until the context ends.
+def _spool() -> Iterator[tuple[str, BinaryIO]]:
+    """Yields the path of a temporary file, for this process and its children until the context ends, and the file.
 
     If the system supports it, the file has no name, so nothing of it remains however the process ends.
     """
@@ -208,10 +217,72 @@ def _spool() -> Iterator[str]:
         with tempfile.TemporaryFile(prefix="vt-") as file:
             path = f"/proc/{os.getpid()}/fd/{file.fileno()}"
             if os.access(path, os.R_OK | os.W_OK):
-                yield path
+                with open(path, "wb") as again:
+                    yield path, again
                 return
-    with tempfile.TemporaryDirectory(prefix="vt-", ignore_cleanup_errors=True) as folder:
-        yield os.path.join(folder, "video")
+    copy = _Copy()
+    try:
+        yield copy.path, copy.open()
+    finally:
+        copy.remove()
+
+
+class _Copy:
+    """A temporary file with a name, in a folder of its own, until it is removed. Any thread may remove it."""
+
+    def __init__(self) -> None:
+        self._file: BinaryIO | None = None
+        with _copying:
+            _check_not_ending()
+            self._folder = tempfile.TemporaryDirectory(prefix="vt-", ignore_cleanup_errors=True)
+            _copies.add(self)
+        self.path = os.path.join(self._folder.name, "video")
+
+    def open(self) -> BinaryIO:
+        """Creates the file and returns it, open for writing."""
+        with _copying:
+            _check_not_ending()
+            self._file = open(self.path, "wb")  # noqa: SIM115  # `remove` closes it
+        return self._file
+
+    def remove(self) -> None:
+        """Removes the file, which is first closed: Windows does not remove open files."""
+        if self._file is not None:
+            with suppress(OSError, RuntimeError):  # a full disk; a signal that came while this thread was writing
+                self._file.close()
+        self._folder.cleanup()
+        _copies.discard(self)
+
+
+_copies: set[_Copy] = set()
+_copying = threading.RLock()  # held while a copy is created; a signal handler may interrupt the thread that holds it
+_ending = False
+
+
+def may_leave_copy(video: Video) -> bool:
+    """Whether a copy of `video` may remain where a thread reads it and the process ends without `remove_copies`."""
+    return not _NAMELESS and (str(video) == STDIN or is_address(str(video)))
+
+
+def remove_copies() -> None:
+    """Removes all temporary copies, also those that other threads still write. From then on none can be made.
+
+    For a process that ends: at exit Python calls it, but not before `os._exit`, and not when a signal ends the process.
+    """
+    global _ending
+    with _copying:
+        _ending = True
+        copies = list(_copies)
+    for copy in copies:
+        copy.remove()
+
+
+atexit.register(remove_copies)
+
+
+def _check_not_ending() -> None:
+    if _ending:
+        raise VideoError("no video can be copied any more: the process is ending")
 
 
 def _check_room(label: str) -> None:
@@ -223,25 +294,3 @@ def _check_room(label: str) -> None:
 def _no_room(label: str, why: str) -> VideoError:
     folder = shown(tempfile.gettempdir())
     return VideoError(f"{label} cannot be copied to {folder}: {why}; set TMPDIR to a folder with room for it")
-
-
-@contextmanager
-def _terminable() -> Iterator[None]:
-    """Makes SIGTERM and SIGHUP (a closed terminal) unwind the stack, so that the copy is removed."""
-    if threading.current_thread() is not threading.main_thread():
-        yield  # only the main thread may set signal handlers
-        return
-    names = ("SIGTERM", "SIGHUP")
-    signals = [s for s in (getattr(signal, name, None) for name in names) if s is not None]
-    mine = [s for s in signals if signal.getsignal(s) is signal.SIG_DFL]  # nohup ignores SIGHUP
-    for s in mine:
-        signal.signal(s, _leave)
-    try:
-        yield
-    finally:
-        for s in mine:
-            signal.signal(s, signal.SIG_DFL)
-
-
-def _leave(number: int, frame: FrameType | None) -> None:
-    raise SystemExit(128 + number)
