@@ -27,11 +27,12 @@ class Fault:
     """What goes wrong with one request: a `status` instead of an answer, or a body that goes wrong `after` bytes.
 
     `body` is "drop" (the connection ends), "stall" (nothing more for `seconds`), "slow" (a pause at every block) or
-    "wrong" (other bytes from there on). `code` is the hub's X-Error-Code.
+    "wrong" (other bytes from there on). `code` is the hub's X-Error-Code, `answer` a page instead of its answer.
     """
 
     status: int = 0
     code: str = ""
+    answer: str = ""
     body: str = ""
     after: int = 0
     seconds: float = 0.0
@@ -63,6 +64,8 @@ class Hub:
         self.sent: Counter[str] = Counter()
         """Bytes of bodies by file name."""
         self.url = ""
+        self.signed = ""
+        """If set, files are fetched from another address, which has this query."""
         self._hashes: dict[tuple[Path, int, int], tuple[str, str]] = {}
 
     def add(self, name: str, files: Mapping[str, Path] | Path, **facts: Any) -> Repository:
@@ -123,6 +126,16 @@ class _Handler(BaseHTTPRequestHandler):
         if fault and fault.status:
             self._refuse(fault.status, fault.code)
             return
+        if fault and fault.answer:
+            self._page(fault.answer.encode(), "text/html")
+            return
+        if self.hub.signed and has_body and "/resolve/" in path and not path.startswith("/cdn/"):
+            self.send_response(302)
+            self.send_header("Location", f"/cdn{self.path}?{self.hub.signed}")
+            self.send_header("Content-Length", "0")
+            self.end_headers()
+            return
+        path = path.removeprefix("/cdn")
         parts = path.strip("/").split("/")
         before = "datasets/" if "datasets" in parts[:2] else ""
         if parts[0] == "datasets":
@@ -226,9 +239,11 @@ class _Handler(BaseHTTPRequestHandler):
             self.close_connection = True
 
     def _json(self, value: object) -> None:
-        data = json.dumps(value).encode()
+        self._page(json.dumps(value).encode(), "application/json")
+
+    def _page(self, data: bytes, kind: str) -> None:
         self.send_response(200)
-        self.send_header("Content-Type", "application/json")
+        self.send_header("Content-Type", kind)
         self.send_header("Content-Length", str(len(data)))
         self.end_headers()
         if self.command == "GET":

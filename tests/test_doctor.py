@@ -92,6 +92,51 @@ def test_the_7b_fits_where_its_memory_is_free(monkeypatch: pytest.MonkeyPatch, f
 
 
 @pytest.fixture
+def exported(vt_home: Path) -> None:
+    """`k`: an export of `tiny` that `vt pull k:q8_0` would have made, and no checkpoint."""
+    pytest.importorskip("llama_cpp")
+    from vtcli.models.export import export
+    from vtcli.models.store import exports_folder
+
+    (vt_home / "models").mkdir(parents=True)
+    (vt_home / "models" / "k.toml").write_text('repository = "acme/k"\n')
+    export(open_checkpoint("tiny"), exports_folder("acme/k", "1" * 40), "Q8_0")
+
+
+def test_a_gguf_file_needs_llama_cpp_alone(exported: None, without: Any) -> None:
+    found = named(doctor.examine()["models"], "k")
+    assert (found["ready"], found["device"]) == (True, "cpu") and found["frames"] > 16
+    without("torch")
+    assert named(doctor.examine()["models"], "k") == found
+    without("llama_cpp")
+    found = named(doctor.examine()["models"], "k")
+    assert not found["ready"] and "no engine to run it" in found["detail"]
+
+
+def test_without_torch_exports_are_planned(without: Any) -> None:
+    pytest.importorskip("llama_cpp")
+    without("torch")
+    seven = named(doctor.examine()["models"], "video-thinker-7b")
+    assert seven["bytes"] < 10**10 and "no engine" not in seven["detail"]
+
+
+def test_without_transformers_no_checkpoint_is_ready(without: Any) -> None:
+    without("transformers")
+    assert not named(doctor.examine()["models"], "tiny")["ready"]
+
+
+def test_an_entry_that_cannot_be_planned_says_why(vt_home: Path) -> None:
+    (vt_home / "models").mkdir(parents=True)
+    (vt_home / "models" / "bare.toml").write_text('repository = "acme/bare"\n')
+    (vt_home / "models" / "gone.toml").write_text('path = "/nowhere/at/all"\n')
+    (vt_home / "models" / "empty.toml").write_text("")
+    found = doctor.examine()["models"]
+    assert named(found, "bare")["detail"].endswith("lacks sizes to plan with ([config]): run vt pull bare")
+    assert named(found, "gone")["detail"] == "gone is not there: its catalogue entry names /nowhere/at/all"
+    assert "neither a repository nor a folder" in named(found, "empty")["detail"]
+
+
+@pytest.fixture
 def gpus(monkeypatch: pytest.MonkeyPatch) -> Any:
     """Makes GPUs appear, with so many bytes free; None: nothing can be asked of it."""
 

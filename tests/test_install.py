@@ -20,11 +20,13 @@ def command(
     direct_url: dict[str, Any] | None = None,
     pip: bool = True,
     active: bool = False,
+    extras: tuple[str, ...] = (),
 ) -> str:
     prefix.mkdir(parents=True, exist_ok=True)
     if mark:
         (prefix / mark).write_text("")
     monkeypatch.setattr(install, "_direct_url", lambda: direct_url or {})
+    monkeypatch.setattr(install, "_installed_extras", lambda: extras)
     monkeypatch.setattr(install.util, "find_spec", lambda name: object() if pip else None)
     monkeypatch.setattr(sys, "prefix", str(prefix))
     monkeypatch.setattr(sys, "executable", "/env/bin/python")
@@ -52,6 +54,40 @@ def test_from_an_index(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
 def test_a_pipx_environment_with_a_suffix(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     said = command(monkeypatch, tmp_path / "vtcli@next", mark="pipx_metadata.json")
     assert said == "pipx install --force --suffix @next 'vtcli[torch]'"
+
+
+def test_extras_that_are_there_stay(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """pipx and uv make the environment anew; pip adds to it."""
+    pipx, uv, venv = tmp_path / "pipx" / "vtcli", tmp_path / "uv" / "vtcli", tmp_path / "venv"
+    said = command(monkeypatch, uv, mark="uv-receipt.toml", extras=("gguf", "decord"))
+    assert said == "uv tool install --force 'vtcli[gguf,decord,torch]'"
+    said = command(monkeypatch, pipx, mark="pipx_metadata.json", extras=("gguf", "torch"))
+    assert said == "pipx install --force 'vtcli[gguf,torch]'"
+    assert command(monkeypatch, venv, active=True, extras=("gguf",)) == "pip install 'vtcli[torch]'"
+
+
+def test_extras_that_are_there_are_found(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    def distribution(name: str, *lines: str) -> None:
+        (tmp_path / f"{name}-1.0.dist-info").mkdir()
+        text = "\n".join(["Metadata-Version: 2.4", f"Name: {name}", "Version: 1.0", *lines])
+        (tmp_path / f"{name}-1.0.dist-info" / "METADATA").write_text(text + "\n")
+
+    needs = {"torch": ("torch", "jinja2"), "train": ("torch", "jinja2", "trl"), "gguf": ("llama-cpp-python", "jinja2")}
+    lines = [
+        f"Requires-Dist: {name}<9,>=1; (os_name == 'x') and extra == '{extra}'"
+        for extra in needs
+        for name in needs[extra]
+    ]
+    distribution("vtcli", "Requires-Dist: rich>=14", *lines)
+    monkeypatch.setattr(sys, "path", [str(tmp_path)])
+    assert install._installed_extras() == ()
+    distribution("torch")
+    distribution("jinja2")
+    assert install._installed_extras() == ("torch",)
+    distribution("llama_cpp_python")
+    assert install._installed_extras() == ("torch", "gguf")
+    distribution("trl")
+    assert install._installed_extras() == ("train", "gguf")  # training needs torch anyway
 
 
 def test_from_a_wheel_file(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, wheel: Path) -> None:

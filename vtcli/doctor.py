@@ -17,8 +17,9 @@ from vtcli.errors import EngineError, ModelError, first_line
 from vtcli.install import install_command, pip_command
 from vtcli.machine import Place, places
 from vtcli.memory import Clip, memory_by_part, most_frames
-from vtcli.models import catalogue, choose, store
-from vtcli.models.checkpoint import Checkpoint, open_checkpoint, planned_checkpoint
+from vtcli.models import catalogue, choose, overview, store
+from vtcli.models.checkpoint import Checkpoint
+from vtcli.models.choose import Variant
 from vtcli.models.reference import Reference
 
 DEVICES = ("cuda", "mps", "cpu")
@@ -59,16 +60,17 @@ class Model(Finding):
 
 def examine() -> dict[str, Any]:
     """Builds the record `vt.doctor/1` (docs/schema/doctor.schema.json) except `terminal`, which the caller adds."""
-    devices = [_device(name) for name in DEVICES]
+    devices, engines = [_device(name) for name in DEVICES], list(_engines())
+    ready = {engine.name for engine in engines if engine.ready}
     return {
         "schema": "vt.doctor/1",
         "version": __version__,
         "python": platform.python_version(),
         "platform": platform.platform(terse=True),
-        "engines": [asdict(finding) for finding in _engines()],
+        "engines": [asdict(engine) for engine in engines],
         "devices": [asdict(device) for device in devices],
         "readers": [asdict(finding) for finding in _readers()],
-        "models": [asdict(model) for model in _models(devices)],
+        "models": [asdict(model) for model in _models(devices, ready)],
     }
 
 
@@ -173,37 +175,62 @@ def _device_fix(name: str) -> str | None:
     return pip_command("install", "--force-reinstall", "torch", *index)
 
 
-def _models(devices: list[Device]) -> Iterator[Model]:
-    best = next((device for device in devices if device.ready and device.dtype), None)
-    there = places()
+def _models(devices: list[Device], engines: set[str]) -> Iterator[Model]:
+    """Yields every catalogue model; only the usable `engines`, by name, count."""
+    best = next((device.name for device in devices if device.ready and device.dtype), None)
+    torch_device = best if "transformers" in engines else None
+    there = [place for place in places() if place.engine in engines]
     for entry in catalogue.entries().values():
-        here = bool(store.find(Reference(entry.name, entry, entry.repository, entry.revision, None)))
+        installed = store.find(Reference(entry.name, entry, entry.repository, entry.revision, None))
+        here = overview.fitting(installed, there)
         try:
-            checkpoint = open_checkpoint(entry.name) if here else planned_checkpoint(entry)
+            variant = Variant(entry, here.quant, here.bytes, here.path) if here else _offered(entry, there)
+            checkpoint = choose.planned(variant)
+            place = _place(checkpoint, torch_device, there)
+            found = _model(checkpoint, entry, place, None if here else _pull(entry, there), here is not None)
         except ModelError as error:
-            yield Model(entry.name, False, str(error))
-            continue
-        yield _model(checkpoint, entry, best, None if here else _pull(entry, there), here)
+            found = Model(entry.name, False, str(error))
+        yield found
 
 
-def _model(checkpoint: Checkpoint, entry: catalogue.Entry, device: Device | None, fix: str | None, here: bool) -> Model:
-    """Returns what running the model on the best device would take, whether or not its files are on this machine."""
-    parameters = checkpoint.weights.parameters
-    lacks = [] if here else ["not on this machine"]
-    if device is None or device.free is None:
-        lacks.append("no engine to run it")
-        return Model(entry.name, False, _but(entry.description, lacks), fix, parameters)
+def _offered(entry: catalogue.Entry, there: list[Place]) -> Variant:
+    """Returns the variant to plan for a model that is not on this machine: its checkpoint, if torch could run it."""
+    variants = choose.variants(entry)
+    if not variants:
+        raise ModelError(f"the catalogue entry of {entry.name} names neither a repository nor a folder")
+    if not there or any(place.engine == "transformers" for place in there):
+        return variants[0]
+    found = choose.best(variants, there)
+    return found[0] if found else min(variants, key=lambda one: one.bytes)
+
+
+def _place(checkpoint: Checkpoint, torch_device: str | None, there: list[Place]) -> Place | None:
+    """Returns where the checkpoint would run; None if its engine is not installed."""
+    if checkpoint.is_gguf:
+        return next((place for place in there if place.engine == "llama-cpp"), None)
+    if torch_device is None:
+        return None
     from vtcli.engines.device import VALUE_BYTES, place
     from vtcli.engines.room import free_memory
 
-    value_bytes = VALUE_BYTES[place(device.name, parameters).dtype]
+    parameters = checkpoint.weights.parameters
+    value_bytes = VALUE_BYTES[place(torch_device, parameters).dtype]
+    return Place("transformers", torch_device, free_memory(torch_device, parameters * value_bytes), value_bytes)
+
+
+def _model(checkpoint: Checkpoint, entry: catalogue.Entry, place: Place | None, fix: str | None, here: bool) -> Model:
+    """Returns what running the model at `place` would take, whether or not its files are on this machine."""
+    parameters = checkpoint.weights.parameters
+    lacks = [] if here else ["not on this machine"]
+    if place is None:
+        lacks.append("no engine to run it")
+        return Model(entry.name, False, _but(entry.description, lacks), fix, parameters)
     clip = Clip(2, *_frame_size(checkpoint), TEXT_TOKENS)
-    least = memory_by_part(checkpoint, clip, value_bytes, device.name)["total"]
-    free = free_memory(device.name, parameters * value_bytes)
-    frames = most_frames(checkpoint, clip, value_bytes, device.name, free)
+    least = memory_by_part(checkpoint, clip, place.value_bytes, place.device)["total"]
+    frames = most_frames(checkpoint, clip, place.value_bytes, place.device, place.free)
     detail = _but(entry.description, lacks)
     ready = frames > 0 and not lacks
-    return Model(entry.name, ready, detail, fix, parameters, least, device.name, frames)
+    return Model(entry.name, ready, detail, fix, parameters, least, place.device, frames)
 
 
 def _pull(entry: catalogue.Entry, there: list[Place]) -> str | None:

@@ -6,8 +6,10 @@ as it was first installed (PEP 610 `direct_url.json`): a wheel file or a checkou
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
+import re
 import shlex
 import subprocess
 import sys
@@ -39,8 +41,9 @@ def pip_command(*arguments: str) -> str:
 
 
 def _command(extra: str, prefix: Path, direct_url: dict[str, object]) -> list[str]:
-    # pipx and uv leave a receipt in each environment they manage; its location is the user's choice.
-    source = _source(extra, direct_url)
+    # pipx and uv leave a receipt in each environment they manage; its location is the user's choice. Both create the
+    # environment anew, so the extras that it has must be named again.
+    source = _source(",".join(dict.fromkeys([*_installed_extras(), extra])), direct_url)
     package = _pip_requirement(extra, direct_url)
     if _is_pipx(prefix) and source is not None:
         return ["pipx", "install", "--force", *_suffix(prefix), source]
@@ -67,6 +70,25 @@ def _suffix(prefix: Path) -> list[str]:
     """Returns `--suffix` for a pipx environment created with a suffix, so that the command changes that environment."""
     suffix = prefix.name.removeprefix(PACKAGE)
     return ["--suffix", suffix] if suffix and suffix != prefix.name else []
+
+
+def _installed_extras() -> tuple[str, ...]:
+    """Returns the extras whose requirements are all installed, without those that another of them includes."""
+    needs: dict[str, set[str]] = {}
+    with contextlib.suppress(metadata.PackageNotFoundError):
+        for requirement in metadata.requires(PACKAGE) or ():
+            for extra in re.findall(r"""extra == ['"]([\w-]+)['"]""", requirement):
+                needs.setdefault(extra, set()).add(re.split(r"[^\w.-]", requirement, maxsplit=1)[0])
+    present = {extra: names for extra, names in needs.items() if all(map(_is_installed, names))}
+    return tuple(extra for extra, names in present.items() if not any(names < others for others in present.values()))
+
+
+def _is_installed(distribution: str) -> bool:
+    try:
+        metadata.distribution(distribution)
+    except metadata.PackageNotFoundError:
+        return False
+    return True
 
 
 def _source(extra: str, direct_url: dict[str, object]) -> str | None:

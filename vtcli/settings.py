@@ -81,7 +81,7 @@ def prefix_store() -> PrefixStore:
 
 
 def _bytes(size: str) -> int:
-    match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*(MB|GB)", size.strip(), re.IGNORECASE)
+    match = re.fullmatch(r"(\d{1,9}(?:\.\d{1,9})?)\s*(MB|GB)", size.strip(), re.IGNORECASE)
     if match is None:
         raise UsageError(f'{config_file()}: cache is a size such as "4 GB", or "0 MB" to keep nothing; not {size!r}')
     return int(float(match[1]) * {"MB": 10**6, "GB": 10**9}[match[2].upper()])
@@ -98,7 +98,7 @@ def load_settings() -> Settings:
         values = tomllib.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         return Settings()
-    except (OSError, ValueError) as error:  # TOMLDecodeError and UnicodeDecodeError are ValueErrors
+    except (OSError, ValueError, RecursionError) as error:  # TOMLDecodeError and UnicodeDecodeError are ValueErrors
         raise UsageError(f"{path} cannot be read: {error}") from error
     known = [field.name for field in fields(Settings)]
     for key, value in values.items():

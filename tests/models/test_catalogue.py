@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 from pathlib import Path
 
 import pytest
 
 from vtcli.errors import ModelError, VtError
+from vtcli.machine import Place
 from vtcli.models import catalogue, overview, store
 from vtcli.models.checkpoint import open_checkpoint, planned_checkpoint
-from vtcli.models.choose import variants
+from vtcli.models.choose import best, variants
 from vtcli.models.reference import parse
 from vtcli.prompt import PROMPTS
 
@@ -81,6 +83,44 @@ def test_a_broken_entry_is_named(vt_home: Path, text: str, says: str) -> None:
     with pytest.raises(ModelError, match=rf"mine\.toml.*{says}") as raised:
         catalogue.entries()
     assert "\n" not in str(raised.value)
+
+
+def test_a_name_with_capitals_is_found(vt_home: Path) -> None:
+    tiny = open_checkpoint("tiny").path
+    folder = user_entry(vt_home, 'repository = "me/Copy"\n')
+    (folder / "mine.toml").rename(folder / "MyModel.toml")
+    shutil.copytree(tiny, folder / "MyModel")
+    for text in ("MyModel", "mymodel", "MYMODEL:q8_0"):
+        found = parse(text)
+        assert found and found.entry and (found.name, found.repository) == ("mymodel", "me/Copy")
+        assert found.entry.path == folder / "MyModel"
+
+
+@pytest.mark.skipif(os.name == "nt", reason="needs links")
+def test_what_is_no_entry_is_passed_over(vt_home: Path) -> None:
+    """Lock files of editors are links to nothing; a folder may have any name."""
+    folder = user_entry(vt_home, 'repository = "me/Copy"\n')
+    (folder / ".#mine.toml").symlink_to("me@host.123:45")
+    (folder / "gone.toml").symlink_to("nowhere")
+    (folder / ".hidden.toml").write_text("not toml")
+    (folder / "folder.toml").mkdir()
+    assert set(catalogue.entries()) == {*catalogue.entries(catalogue.folder()), "mine"}
+
+
+@pytest.mark.parametrize("config", ["", "[config]\nmax_position_embeddings = 4096\n", "[config]\nhidden_size = 0\n"])
+def test_an_entry_without_sizes_breaks_nothing(vt_home: Path, config: str) -> None:
+    user_entry(vt_home, f'repository = "me/Copy"\n{config}')
+    cpu = Place("transformers", "cpu", 10**12)
+    (row,) = (row for row in overview.rows([cpu]) if row.name == "mine")
+    assert (row.quant, row.memory, row.here) == (None, None, None)
+    with pytest.raises(ModelError, match=r"the catalogue entry of mine lacks sizes to plan with .*: run vt pull mine"):
+        best(variants(catalogue.entries()["mine"]), [cpu])
+
+
+def test_an_absent_folder_is_named(vt_home: Path, tmp_path: Path) -> None:
+    user_entry(vt_home, f'path = "{(tmp_path / "usb").as_posix()}"\n')
+    with pytest.raises(ModelError, match=r"^mine is not there: its catalogue entry names .*usb"):
+        best(variants(catalogue.entries()["mine"]), [Place("transformers", "cpu", 10**12)])
 
 
 @pytest.mark.parametrize(

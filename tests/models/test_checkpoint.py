@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import shutil
+import struct
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ from vtcli.errors import ModelError
 from vtcli.models import catalogue
 from vtcli.models.checkpoint import FRAME_PIXELS, open_checkpoint, planned_checkpoint
 from vtcli.models.sizes import count_parameters
+from vtcli.models.template import find_template, render
 
 
 @pytest.mark.parametrize("style", [dict, nested])
@@ -144,6 +146,107 @@ def test_bad_folders(folder: Path, what: str, says: str) -> None:
     with pytest.raises(ModelError, match=says) as error:
         open_checkpoint(folder)
     assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize(
+    "entry",
+    [
+        '{"dtype": "F32", "shape": [6], "data_offsets": [0, 24.0]}',
+        '{"dtype": "F32", "shape": [6], "data_offsets": [0, "24"]}',
+        '{"dtype": "F32", "shape": [6], "data_offsets": [0, true]}',
+        '{"dtype": "F32", "shape": [6], "data_offsets": [-4, 24]}',
+        '{"dtype": "F32", "shape": [6], "data_offsets": [24]}',
+        '{"dtype": "F32", "shape": [6.0], "data_offsets": [0, 24]}',
+        '{"dtype": "F32", "shape": ["6"], "data_offsets": [0, 24]}',
+        '{"dtype": "F32", "shape": [Infinity], "data_offsets": [0, 24]}',
+        '{"dtype": "F32", "shape": [-6], "data_offsets": [0, 24]}',
+        '{"dtype": "F32", "shape": 6, "data_offsets": [0, 24]}',
+        '{"dtype": ["F32"], "shape": [6], "data_offsets": [0, 24]}',
+        '{"shape": [6], "data_offsets": [0, 24]}',
+        '{"dtype": "F32", "shape": [6], "data_offsets": [0, Infinity]}',
+        "[1, 2]",
+        "[" * 5000 + "]" * 5000,
+    ],
+)
+def test_odd_values_in_a_header(folder: Path, entry: str) -> None:
+    header = f'{{"w": {entry}}}'.encode()
+    (folder / "model.safetensors").write_bytes(struct.pack("<Q", len(header)) + header + bytes(24))
+    with pytest.raises(ModelError, match=r"model.safetensors is not a safetensors file") as error:
+        open_checkpoint(folder)
+    assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("file", "values", "says"),
+    [
+        ("config.json", {"num_attention_heads": 0}, "num_attention_heads is 0"),
+        ("config.json", {"num_attention_heads": None}, "cannot be read"),
+        ("config.json", {"video_token_id": -1}, "video_token_id is -1"),
+        ("config.json", {"vision_config": {"patch_size": 0}}, "patch_size is 0"),
+        ("config.json", {"vision_config": {"temporal_patch_size": 0}}, "temporal_patch_size is 0"),
+        ("config.json", {"vision_config": {"spatial_merge_size": -2}}, "spatial_merge_size is -2"),
+        ("config.json", {"vision_config": {"num_heads": 0}}, "num_heads is 0"),
+        ("config.json", {"vision_config": {"tokens_per_second": 0}}, "tokens_per_second is 0"),
+        ("config.json", {"vision_config": {"tokens_per_second": float("nan")}}, "tokens_per_second is nan"),
+        ("preprocessor_config.json", {"max_pixels": float("inf")}, "cannot be read"),
+        ("preprocessor_config.json", {"max_pixels": -1}, "max_pixels is -1"),
+        ("generation_config.json", {"eos_token_id": -1}, "eos_token_id is -1"),
+        ("generation_config.json", {"eos_token_id": [7, -1]}, "eos_token_id is -1"),
+    ],
+)
+@pytest.mark.parametrize("weights", [True, False])
+def test_odd_values_in_a_configuration(folder: Path, file: str, values: Any, says: str, weights: bool) -> None:
+    whole = {"vocab_size": 300, "vision_config": CONFIG["vision_config"] | {"depth": 2}}
+    write_json(folder / "config.json", CONFIG | whole)
+    write_json(folder / file, (CONFIG | whole if file == "config.json" else {}) | values)
+    with pytest.raises(
+        ModelError, match=f"a configuration that cannot be read: .*{says.replace('cannot be read', '')}"
+    ):
+        open_checkpoint(folder, weights=weights)
+
+
+def test_an_empty_list_of_ends_is_none(folder: Path) -> None:
+    write_json(folder / "generation_config.json", {"eos_token_id": []})
+    assert open_checkpoint(folder).eos_token_ids == (7,)
+    write_json(folder / "config.json", CONFIG | {"eos_token_id": []})
+    with pytest.raises(ModelError, match="no eos_token_id"):
+        open_checkpoint(folder)
+
+
+@pytest.mark.parametrize(
+    ("template", "says"),
+    [
+        ("{{ 1 // 0 }}", "division"),
+        ("{% macro a() %}{{ a() }}{% endmacro %}{{ a() }}", "recursion"),
+        ("{{ 'a' * 9 + 1 }}", "chat template failed"),
+        ("{{ messages[0].nothing.more }}", "chat template failed"),
+        ("{{" + "(" * 5000, "chat template failed"),
+        ("\udce9", "the chat template is not UTF-8"),
+    ],
+)
+def test_a_template_that_fails(template: str, says: str) -> None:
+    with pytest.raises(ModelError, match=says) as error:
+        render(template, [{"role": "user", "content": []}], {})
+    assert "\n" not in str(error.value)
+
+
+def test_templates_of_odd_kinds(folder: Path) -> None:
+    write_json(folder / "tokenizer_config.json", {"chat_template": ["x", {"name": "default", "template": "good"}]})
+    assert find_template(folder) == "good"
+    write_json(folder / "tokenizer_config.json", {"chat_template": ["x"]})
+    with pytest.raises(ModelError, match="has no chat template"):
+        find_template(folder)
+    (folder / "chat_template.jinja").write_bytes(b"{# \xe9 #}")
+    with pytest.raises(ModelError, match=r"chat_template.jinja cannot be read"):
+        find_template(folder)
+
+
+@pytest.mark.parametrize("name", ["config.json", "model.safetensors.index.json", "generation_config.json"])
+def test_json_that_is_nested_too_deeply(folder: Path, name: str) -> None:
+    (folder / "model.safetensors").unlink()
+    (folder / name).write_text('{"weight_map": ' + "[" * 100_000 + "]" * 100_000 + "}")
+    with pytest.raises(ModelError, match=rf"{name} is not"):
+        open_checkpoint(folder)
 
 
 def test_a_file_is_not_a_model(folder: Path) -> None:

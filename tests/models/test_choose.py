@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -11,6 +12,7 @@ import pytest
 from vtcli import machine
 from vtcli.machine import Place
 from vtcli.models import catalogue, choose, overview, store
+from vtcli.models.checkpoint import open_checkpoint
 from vtcli.models.store import Installed
 
 GB = 10**9
@@ -49,15 +51,50 @@ def test_what_serves_best(places: list[Place], best: str | None) -> None:
     assert offered(*places) == best
 
 
+@pytest.fixture(scope="module")
+def here(tmp_path_factory: pytest.TempPathFactory) -> list[Installed]:
+    """Exports and the checkpoint of a model outside the catalogue, in the order in which their files lie."""
+    pytest.importorskip("llama_cpp")
+    from vtcli.models.export import export
+
+    tiny, folder = open_checkpoint("tiny"), tmp_path_factory.mktemp("variants")
+    files = {quant: export(tiny, folder, quant).text for quant in ("Q4_K_M", "Q8_0")}
+    sizes = [(quant, path, path.stat().st_size) for quant, path in files.items()]
+    return [
+        Installed("acme/k", quant, path, (path,), size, store.HUB)
+        for quant, path, size in [*sizes, (None, tiny.path, tiny.weights.bytes)]
+    ]
+
+
 @pytest.mark.parametrize(
-    ("device", "free", "best"),
-    [("cuda", 24 * GB, "Q8_0"), ("cuda", 8 * GB, "Q4_K_M"), ("cpu", 60 * GB, "Q4_K_M"), ("cpu", GB, "Q4_K_M")],
+    ("device", "room_for", "best"),
+    [("cuda", "Q8_0", "Q8_0"), ("cuda", "Q4_K_M", "Q4_K_M"), ("cpu", "Q8_0", "Q4_K_M"), ("cpu", None, "Q4_K_M")],
 )
-def test_of_several_variants_on_this_machine_the_best_is_taken(device: str, free: int, best: str) -> None:
-    sizes = {"Q4_K_M": 6 * GB, "Q8_0": 10 * GB}  # in the order in which their files lie in a folder
-    here = [Installed("video-thinker-7b", quant, Path(), (), size, store.HUB) for quant, size in sizes.items()]
-    found = overview.fitting(here, [Place("llama-cpp", device, free)])
+def test_of_several_variants_on_this_machine_the_best_is_taken(
+    here: list[Installed], device: str, room_for: str | None, best: str
+) -> None:
+    entry, place = catalogue.Entry("acme/k"), Place("llama-cpp", device, 0)
+    need = {one.quant: choose.need(choose.Variant(entry, one.quant, one.bytes, one.path), place) for one in here}
+    found = overview.fitting(here, [replace(place, free=need[room_for] if room_for else 1)])
     assert found is not None and found.quant == best
+
+
+@pytest.mark.parametrize("free", [1, 10**12])
+def test_a_variant_without_engine_is_not_taken(here: list[Installed], free: int) -> None:
+    torch_alone, gguf_alone = [Place("transformers", "cpu", free)], [Place("llama-cpp", "cpu", free)]
+    taken = [overview.fitting(here, places) for places in (torch_alone, gguf_alone, [])]
+    assert [one and one.quant for one in taken] == [None, "Q4_K_M", "Q4_K_M"]
+
+
+def test_what_cannot_be_planned_does_not_hide_what_can(here: list[Installed], folder: Path, vt_home: Path) -> None:
+    """An installed model is planned from its own files, whatever the catalogue says of it."""
+    (vt_home / "models").mkdir(parents=True)
+    (vt_home / "models" / "k.toml").write_text('repository = "acme/k"\n')
+    places = [Place("llama-cpp", "cuda", 10**12), Place("transformers", "cpu", 10**12)]
+    broken = Installed("broken", None, folder / "nothing", (), 1, store.HUB)
+    found = overview.fitting([broken, *(replace(one, name="k") for one in here)], places)
+    assert found is not None and (found.name, found.quant) == ("k", "Q8_0")
+    assert overview.fitting([broken], places) == broken
 
 
 def test_this_machine_is_seen() -> None:

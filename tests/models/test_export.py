@@ -138,6 +138,38 @@ def test_what_llama_cpp_would_compute_otherwise_is_refused(
     assert not (tmp_path / "out").exists()
 
 
+@pytest.mark.parametrize(
+    ("part", "key", "value", "says"),
+    [
+        ("text_config", "rope_parameters", "x", "positions have no three parts"),
+        ("text_config", "rope_parameters", {"mrope_section": [2, 3, 3]}, r"lacks a usable size \('rope_theta'\)"),
+        ("text_config", "rms_norm_eps", None, "lacks a usable size"),
+        ("text_config", "max_position_embeddings", -5, "max_position_embeddings is -5"),
+        ("text_config", "max_position_embeddings", 2**40, "max_position_embeddings is 1099511627776"),
+        ("text_config", "hidden_size", float("inf"), "lacks a usable size"),
+        ("vision_config", "hidden_size", None, "lacks a usable size"),
+    ],
+)
+def test_odd_values_are_refused(folder: Path, tmp_path: Path, part: str, key: str, value: Any, says: str) -> None:
+    change(folder, lambda config: config[part].update({key: value}))
+    with pytest.raises(ModelError, match=says) as error:
+        export(open_checkpoint(folder), tmp_path / "out", "F16")
+    assert "\n" not in str(error.value)
+    assert not (tmp_path / "out").exists() or not list((tmp_path / "out").iterdir())
+
+
+def test_no_longest_context_is_the_familys(folder: Path, tmp_path: Path) -> None:
+    change(folder, lambda config: config["text_config"].update(max_position_embeddings=None))
+    made = read_gguf(export(open_checkpoint(folder), tmp_path / "out", "F16").text)
+    assert made.metadata["qwen2vl.context_length"] == 32768
+
+
+def test_an_end_beyond_the_vocabulary_is_refused(folder: Path, tmp_path: Path) -> None:
+    (folder / "generation_config.json").write_text(json.dumps({"eos_token_id": [2**40]}))
+    with pytest.raises(ModelError, match=r"ends a reply with token 1099511627776 and has \d+ embeddings"):
+        export(open_checkpoint(folder), tmp_path / "out", "F16")
+
+
 def test_another_tokenizer_is_refused(folder: Path, tmp_path: Path) -> None:
     file = folder / "tokenizer.json"
     tokenizer = json.loads(file.read_text())

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 import struct
+import time
 from pathlib import Path
 from typing import Any
 
@@ -211,6 +212,53 @@ def test_what_cannot_be_run_says_why(pair: Path, how: str, says: str) -> None:
 def test_a_projector_goes_with_a_gguf_file_alone(pair: Path, source: Checkpoint) -> None:
     with pytest.raises(ModelError, match="--mmproj goes with a GGUF file"):
         open_checkpoint(source.path, projector=projector(pair))
+
+
+def text(value: str) -> bytes:
+    return struct.pack("<Q", len(value.encode())) + value.encode()
+
+
+def header(key: str, kind: int, value: bytes, shape: tuple[int, ...] = (1,), type: int = 0) -> bytes:
+    """A GGUF file with one key beside the architecture, and one tensor of 4 bytes."""
+    keys = text("general.architecture") + struct.pack("<I", 8) + text("qwen2vl")
+    keys += text(key) + struct.pack("<I", kind) + value
+    tensor = text("a") + struct.pack("<I", len(shape)) + struct.pack(f"<{len(shape)}Q", *shape)
+    data = b"GGUF" + struct.pack("<IQQ", 3, 1, 2) + keys + tensor + struct.pack("<IQ", type, 0)
+    return data + bytes(-len(data) % 32 + 4)
+
+
+@pytest.mark.parametrize(
+    ("data", "says"),
+    [
+        (header("x", 4, bytes(4)), None),
+        (header("x", 4, bytes(4), shape=(1, 1, 1, 1)), None),
+        (header("x", 4, bytes(4), shape=(2**64 - 1,) * 60_000, type=99), "is not a GGUF file: a has 60000 dimensions"),
+        (header("x", 4, bytes(4), shape=(1,) * 5), "is not a GGUF file: a has 5 dimensions"),
+        (header("x", 4, bytes(4), shape=(2**64 - 1,) * 4, type=99), "is cut short: a is larger than the file"),
+        (header("general.alignment", 8, text("32")), "is not a GGUF file: general.alignment is not a number"),
+        (header("general.alignment", 5, struct.pack("<i", -32)), "is not a GGUF file: general.alignment is -32"),
+        (
+            header("general.alignment", 6, struct.pack("<f", float("inf"))),
+            "is not a GGUF file: general.alignment is not a number",
+        ),
+        (
+            header("tokenizer.ggml.eos_token_id", 8, text("x")),
+            "is not a GGUF file: tokenizer.ggml.eos_token_id is not a number",
+        ),
+        (header("split.count", 9, struct.pack("<IQI", 4, 1, 2)), "is not a GGUF file: split.count is not a number"),
+    ],
+    ids=lambda value: value if isinstance(value, str) else "",
+)
+def test_odd_values_in_a_header(tmp_path: Path, data: bytes, says: str | None) -> None:
+    file = tmp_path / "odd.gguf"
+    file.write_bytes(data)
+    if says is None:
+        assert len(read_gguf(file).tensors) == 1
+        return
+    begin = time.monotonic()
+    with pytest.raises(ModelError, match=f"odd.gguf {says}"):
+        read_gguf(file)
+    assert time.monotonic() - begin < 1
 
 
 def test_every_cut_header_is_one_line(pair: Path, tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from vtcli.cli import options
@@ -19,22 +20,20 @@ def ensure_model(model: str | None, yes: bool, offline: bool, quiet: bool, color
     """
     from vtcli.cli.pull import fetch
     from vtcli.errors import ModelError
-    from vtcli.models.reference import parse
 
     reference = _named(model) if model else None
     if model and reference is None:
         return model  # a path
     if here := _here(reference):
         return here
-    wanted = str(reference) if reference and reference.quant else _best(reference)
+    wanted = reference if reference and reference.quant else _best(reference)
     problem = reference.missing if reference else "no model is installed"
     if offline:
         raise ModelError(f"{problem}, and --offline forbids to download {wanted}")
     if not yes and not _agreed(problem, wanted):
         raise ModelError(f"{problem}: run vt pull {wanted}, or name a folder or GGUF file with -m DIR|FILE.gguf")
-    pulled = parse(wanted)
-    assert pulled is not None
-    return str(fetch(pulled, offline, False, quiet, color).path)
+    pulled = fetch(wanted, offline, False, quiet, color)
+    return str(replace(wanted, quant=pulled.quant))  # by name: of a file, open_checkpoint would not know the prompt
 
 
 def _named(model: str) -> Reference | None:
@@ -62,46 +61,45 @@ def _here(reference: Reference | None) -> str | None:
         return str(found) if found else None
     found = fitting(installed, places())
     assert found is not None
-    pinned = f"@{reference.revision}" if reference.revision else ""
-    return f"{found.name}{pinned}" + (f":{found.quant.lower()}" if found.quant else "")
+    return str(replace(reference, quant=found.quant))
 
 
-def _best(reference: Reference | None) -> str:
+def _best(reference: Reference | None) -> Reference:
     """The variant to offer. Raises ModelError if none fits this machine, EngineError if no engine is installed."""
     from vtcli.errors import EngineError, ModelError
     from vtcli.install import install_command
     from vtcli.machine import places
-    from vtcli.models import catalogue, choose
+    from vtcli.models import choose
+    from vtcli.models.reference import parse
 
     here = places()
     if not here:
         raise EngineError(f"no engine is installed that could run a model: run {install_command('gguf')}")
-    if reference is not None and reference.entry is None:
-        return str(reference)
-    entry = reference.entry if reference else catalogue.entries().get(choose.DEFAULT)
-    if entry is None:
+    reference = reference or parse(choose.DEFAULT)
+    if reference is None:
         raise ModelError("the catalogue is empty: name a model folder or GGUF file with -m")
+    if (entry := reference.entry) is None or not (entry.config or entry.path):
+        return reference  # of unknown size
     found = choose.best(choose.variants(entry), here)
     if found is None:
         room = max(place.free for place in here)
         raise ModelError(
             f"no variant of {entry.name} fits this machine ({room / 1e9:.1f} GB free): see vt models for smaller ones"
         )
-    return str(found[0])
+    return replace(reference, quant=found[0].quant)
 
 
-def _agreed(problem: str, wanted: str) -> bool:
+def _agreed(problem: str, wanted: Reference) -> bool:
     from vtcli.cli.confirm import confirm
     from vtcli.models import choose
-    from vtcli.models.reference import parse
 
-    reference = parse(wanted)
     size = ""
-    if reference and reference.entry:
-        known = {str(one): one for one in choose.variants(reference.entry)}
-        variant, checkpoint = known.get(wanted), known.get(reference.entry.name)
+    if wanted.entry:
+        known = {one.quant: one for one in choose.variants(wanted.entry)}
+        variant, checkpoint = known.get(wanted.quant), known.get(None)
         if variant and checkpoint:
-            published = variant.quant is None or any(variant.quant in one.quants for one in reference.entry.gguf)
+            listed = () if wanted.named_revision else wanted.entry.gguf
+            published = variant.quant is None or any(variant.quant in one.quants for one in listed)
             download = variant if published else checkpoint
             made = "" if published else f", of which {variant.bytes / 1e9:.1f} GB are made"
             size = f" ({download.bytes / 1e9:.1f} GB to download{made})"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
@@ -15,6 +16,8 @@ if TYPE_CHECKING:
     from rich.table import Table
 
     from vtcli.models.overview import Row
+    from vtcli.models.reference import Reference
+    from vtcli.models.store import Installed
 
 
 def models(
@@ -102,9 +105,15 @@ def _fit(row: Row) -> str:
 
 
 def _show(text: str, json: bool) -> None:
+    from vtcli.errors import ModelError
+    from vtcli.models.reference import parse
     from vtcli.trace.text import dump_json, sanitise_line
 
     found = _named(text)
+    if not found:
+        reference = parse(text)
+        is_begun = reference is not None and _partial(reference)
+        raise ModelError(f"{text} is not complete on this machine: vt pull goes on" if is_begun else _unknown(text))
     if json:
         record = {"schema": "vt.models/1", "models": [_record(row) for row in found]}
         print(dump_json(record, sys.stdout.encoding))
@@ -143,52 +152,77 @@ def _facts(found: list[Row]) -> Iterator[tuple[str, str]]:
 def _remove(text: str, yes: bool, json: bool) -> None:
     from vtcli.cli.confirm import confirm
     from vtcli.errors import ModelError, VtError
-    from vtcli.models import hub_cache, store
+    from vtcli.models import store
+    from vtcli.models.reference import parse
     from vtcli.trace.text import dump_json, sanitise_line
 
-    found = [row.here for row in _named(text) if row.here]
-    partial = 0 if found else _partial(text)
+    reference = parse(text)
+    found = _installed(reference) if reference else []
+    partial = _partial(reference) if reference and not found else {}
     if not found and not partial:
-        raise ModelError(f"{text} is not on this machine")
+        raise ModelError(f"{text} is not on this machine" if _named(text) else _unknown(text))
     if fixed := next((one for one in found if one.where in (store.EMBEDDED, store.OWN)), None):
         raise VtError(f"{fixed.name} is no download of vt's: it stays")
-    named = ", ".join(f"{one} ({size_text(one.bytes)})" for one in found) or f"{size_text(partial)} of {text}"
+    assert reference is not None
+    revision = f"@{reference.named_revision}" if reference.named_revision else ""
+    names = [str(replace(one, name=f"{one.name}{revision}")) for one in found]
+    sizes = [f"{name} ({size_text(one.bytes)})" for name, one in zip(names, found, strict=True)]
+    named = ", ".join(sizes or (f"{size_text(size)} of {repository}" for repository, size in partial.items()))
     if not yes and not confirm(f"Remove {named}?", default=False):
         raise VtError(f"{named} kept: vt models rm {text} -y removes without asking")
-    freed = sum(store.remove(one) for one in found)
-    if partial:
-        folder = hub_cache.repository_folder(_repository(text))
-        freed = hub_cache.remove(folder, hub_cache.files(folder))
-    record = {"schema": "vt.models/1", "removed": [str(one) for one in found], "bytes": freed}
-    print(dump_json(record, sys.stdout.encoding) if json else f"{size_text(freed)} freed: {sanitise_line(named)}")
+    freed = sum(store.remove(one) for one in found) + sum(map(store.remove_partial, partial))
+    if json:
+        record = {"schema": "vt.models/1", "removed": names, "bytes": freed}
+        print(dump_json(record, sys.stdout.encoding))
+        return
+    print(f"{size_text(freed)} freed: {sanitise_line(named)}")
+    for left in _other_revisions(reference, found):
+        print(f"another revision is still here: vt models rm {sanitise_line(left)} removes it")
+
+
+def _other_revisions(reference: Reference, removed: list[Installed]) -> list[str]:
+    """The names by which to remove what the same name stands for after its removal."""
+    quant = f":{reference.quant.lower()}" if reference.quant else ""
+    left = [one for one in _installed(reference) if one.repository in {gone.repository for gone in removed}]
+    return list(dict.fromkeys(f"{one.repository}@{one.revision}{quant}" for one in left))
 
 
 def _named(text: str) -> list[Row]:
     """The rows that `text` names: one variant, or all variants of a model named without one."""
-    from vtcli.errors import ModelError
     from vtcli.machine import places
-    from vtcli.models.overview import rows
+    from vtcli.models import catalogue
+    from vtcli.models.overview import Row, rows
     from vtcli.models.reference import parse
 
-    reference = parse(text)
-    name, quant = (reference.name, reference.quant) if reference else (text, None)
-    found = [row for row in rows(places()) if row.name == name and quant in (None, row.quant)]
-    if not found and not _partial(text):
-        raise ModelError(f"no such model: {text} (see vt models)")
-    return found
+    if (reference := parse(text)) is None:
+        return []
+    found = _installed(reference)
+    entry = reference.entry or catalogue.entry_of(reference.name)
+    if reference.named_revision:
+        return [Row(one.name, one.quant, entry, one, one.bytes) for one in found]
+    names = {entry.name} if entry else {one.name for one in found}
+    return [row for row in rows(places()) if row.name in names and reference.quant in (None, row.quant)]
 
 
-def _repository(text: str) -> str:
-    from vtcli.models.reference import parse
-
-    reference = parse(text)
-    return (reference.repository if reference else None) or text
+def _unknown(text: str) -> str:
+    return f"no such model: {text} (see vt models)"
 
 
-def _partial(text: str) -> int:
+def _installed(reference: Reference) -> list[Installed]:
+    """The installed models that `reference` names; without a catalogue entry, those of the named repository first."""
     from vtcli.models import store
 
-    return dict(store.partial()).get(_repository(text), 0)
+    found = store.find(reference)
+    own = [] if reference.entry else [one for one in found if one.repository == reference.repository]
+    return own or found
+
+
+def _partial(reference: Reference) -> dict[str, int]:
+    """The bytes of unfinished downloads in each repository that may hold the model."""
+    from vtcli.models import store
+
+    named = store.repositories(reference)
+    return {repository: size for repository, size in store.partial() if repository in named}
 
 
 def _record(row: Row) -> dict[str, Any]:

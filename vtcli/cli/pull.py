@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from dataclasses import replace
 from types import TracebackType
 from typing import TYPE_CHECKING, Annotated
 
@@ -59,7 +60,8 @@ def pull(
         return
     print(sanitise_line(str(got.path)))
     if not quiet:
-        print(f'vt: {size_text(got.bytes)}; try: vt ask VIDEO "QUESTION" -m {got}', file=sys.stderr)
+        name = replace(reference, quant=got.quant) if reference.named_revision else got
+        print(f'vt: {size_text(got.bytes)}; try: vt ask VIDEO "QUESTION" -m {name}', file=sys.stderr)
 
 
 def fetch(reference: Reference, offline: bool, drop_source: bool, quiet: bool, color: options.Color) -> Installed:

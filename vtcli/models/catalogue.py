@@ -6,6 +6,7 @@ The shipped folder is `vtcli/_models` in an installed wheel and `models/` at the
 
 from __future__ import annotations
 
+import os
 import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -30,6 +31,7 @@ class GgufSet:
 class Entry:
     """One catalogue entry.
 
+    - `name`: in lower case; users may type it in any case.
     - `repository` and `revision`: the checkpoint on the hub.
     - `gguf`: repositories that publish exports.
     - `path`: the folder of a model that does not come from the hub: embedded, or the user's own.
@@ -81,10 +83,12 @@ def folder() -> Path | None:
 def entries(place: Path | None = None) -> dict[str, Entry]:
     """Returns all entries by name, in alphabetical order of each folder's files; `place` replaces both folders (tests).
 
-    Raises ModelError for a file that cannot be read or has an invalid key or value.
+    Hidden files and links to nothing are skipped: editors leave them as locks. Raises ModelError for a file that cannot
+    be read or has an invalid key or value.
     """
     places = [place] if place else [folder(), config_file().parent / "models"]
-    files = [file for one in places if one for file in sorted(one.glob("*.toml"))]
+    found = [file for one in places if one for file in sorted(one.glob("[!.]*.toml"))]
+    files = [file for file in found if os.path.isfile(file)]  # unlike Path.is_file, never raises
     return {entry.name: entry for entry in (_read(file, file.stat().st_mtime_ns) for file in files)}
 
 
@@ -108,7 +112,7 @@ def gguf_repository(repository: str) -> str:
 def _read(file: Path, changed: int) -> Entry:
     try:
         values = tomllib.loads(file.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise ModelError(f"the catalogue entry {file.name} cannot be read: {first_line(error)}") from error
     for key, value in values.items():
         if key not in _TYPES:
@@ -121,7 +125,7 @@ def _read(file: Path, changed: int) -> Entry:
     files = Path(values["path"]).expanduser() if "path" in values else file.parent / name
     known = {key: value for key, value in values.items() if key not in ("name", "path", "gguf", "unverified")}
     return Entry(
-        name=name,
+        name=name.lower(),
         path=files if "path" in values or (files / "config.json").is_file() else None,
         gguf=tuple(_gguf(file, one) for one in values.get("gguf", [])),
         unverified=tuple(map(str, values.get("unverified", []))),

@@ -6,6 +6,7 @@ nested (`text_config`, `rope_parameters`; transformers 5). No code of the model 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -179,6 +180,9 @@ def _build(
     size = _section(processor, "size")
     low, high = _FAMILY_PIXELS
     try:
+        for section, key in ((text, "num_attention_heads"), (vision, "num_heads")):
+            if key in section:
+                _at_least(1, key, section[key])
         return Checkpoint(
             name=name,
             path=path,
@@ -188,17 +192,19 @@ def _build(
             vision_config=vision,
             image_mean=_triple(processor.get("image_mean", CLIP_MEAN)),
             image_std=_triple(processor.get("image_std", CLIP_STD)),
-            patch_size=int(vision.get("patch_size", 14)),
-            temporal_patch_size=int(vision.get("temporal_patch_size", 2)),
-            merge_size=int(vision.get("spatial_merge_size", 2)),
-            tokens_per_second=float(vision.get("tokens_per_second", 4)),  # 4: the library's default; the 7B has 2
-            video_token_id=int(config.get("video_token_id", 151656)),
+            patch_size=_at_least(1, "patch_size", vision.get("patch_size", 14)),
+            temporal_patch_size=_at_least(1, "temporal_patch_size", vision.get("temporal_patch_size", 2)),
+            merge_size=_at_least(1, "spatial_merge_size", vision.get("spatial_merge_size", 2)),
+            tokens_per_second=_positive(
+                "tokens_per_second", vision.get("tokens_per_second", 4)
+            ),  # 4: the library's default; the 7B has 2
+            video_token_id=_at_least(0, "video_token_id", config.get("video_token_id", 151656)),
             eos_token_ids=_eos(generation, config, text),
-            min_pixels=int(processor.get("min_pixels") or size.get("shortest_edge") or low),
-            max_pixels=int(processor.get("max_pixels") or size.get("longest_edge") or high),
+            min_pixels=_at_least(1, "min_pixels", processor.get("min_pixels") or size.get("shortest_edge") or low),
+            max_pixels=_at_least(1, "max_pixels", processor.get("max_pixels") or size.get("longest_edge") or high),
             weights=find_weights(path) if weights else Weights((), count_parameters(config, text, vision), 0),
         )
-    except (KeyError, TypeError, ValueError) as error:
+    except (KeyError, TypeError, ValueError, OverflowError, ZeroDivisionError) as error:
         raise ModelError(f"{path} has a configuration that cannot be read: {error}") from error
 
 
@@ -229,6 +235,20 @@ def _check_sizes(path: Path, vision: Mapping[str, Any], processor: Mapping[str, 
             )
 
 
+def _at_least(least: int, name: str, value: Any) -> int:
+    number = int(value)
+    if number < least:
+        raise ValueError(f"{name} is {value}")
+    return number
+
+
+def _positive(name: str, value: Any) -> float:
+    number = float(value)
+    if not 0 < number < math.inf:
+        raise ValueError(f"{name} is {value}")
+    return number
+
+
 def _triple(values: Any) -> tuple[float, float, float]:
     red, green, blue = values
     return float(red), float(green), float(blue)
@@ -238,6 +258,7 @@ def _eos(*sources: Mapping[str, Any]) -> tuple[int, ...]:
     """Returns the ids that end a reply: from the first of the given configurations that has them."""
     for source in sources:
         value = source.get("eos_token_id")
-        if value is not None:
-            return tuple(int(token) for token in (value if isinstance(value, list) else [value]))
+        if value is not None and value != []:
+            values = value if isinstance(value, list) else [value]
+            return tuple(_at_least(0, "eos_token_id", token) for token in values)
     raise ValueError("no eos_token_id")

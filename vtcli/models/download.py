@@ -2,7 +2,7 @@
 
 huggingface_hub restarts an interrupted file (2.x keeps nothing of it) and compares only sizes. vt therefore downloads
 the bytes with huggingface_hub's session into a persistent partial file and hashes them as they arrive. If the hash is
-right, the file becomes a blob of the cache; `hf_hub_download` then finds the blob and creates the cache's links.
+right, the file becomes a blob of the cache, to which the snapshot links.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from vtcli.disk import free_bytes
 from vtcli.errors import ModelError, VtError
 from vtcli.models import hub_cache
 from vtcli.models.checked import Checked, hash_file, hash_of
-from vtcli.models.hub import Listing, RemoteFile, explained, retried
+from vtcli.models.hub import Listing, RemoteFile, explained, retried, session
 from vtcli.models.hub_cache import file_size
 
 Progress = Callable[[int], None]
@@ -87,33 +87,39 @@ class _File:
         from huggingface_hub.utils._fixes import WeakFileLock
 
         with explained(self._listing.repository, kind=self._listing.kind):
-            if self._is_right(self._link):
+            if self._matches(self._link):  # a copy that is not finished does not, and may belong to another process
                 self._tell(self._file.bytes)
                 return
-            for folder in (self._blob.parent, self._lock.parent):
+            for folder in (self._blob.parent, self._link.parent, self._lock.parent):
                 folder.mkdir(parents=True, exist_ok=True)
-            with WeakFileLock(self._lock):  # another process may be downloading it
+            with WeakFileLock(self._lock):  # another process may be downloading or copying it
+                if self._is_right(self._link):
+                    self._tell(self._file.bytes)
+                    return
                 if self._is_right(self._blob):
                     self._tell(self._file.bytes)
                 else:
                     self._fetch()
                     self._checked.add(self._blob)
-            self._make_link()
+                self._make_link()
 
     def _is_right(self, path: Path) -> bool:
-        """Whether the file exists with the hub's size and hash; a file that differs is deleted."""
-        if not path.exists():
-            return False
-        real = path.resolve()
-        if real.stat().st_size == self._file.bytes:
-            if real in self._checked:
-                return True
-            if hash_file(real, self._file) == self._file.blob:
-                self._checked.add(real)
-                return True
-        path.unlink()
-        self._blob.unlink(missing_ok=True)
+        """Whether the file exists with the hub's size and hash; a file that differs is deleted. Needs the lock."""
+        if self._matches(path):
+            return True
+        path.unlink(missing_ok=True)
         return False
+
+    def _matches(self, path: Path) -> bool:
+        """Whether the file exists with the hub's size and hash."""
+        real = path.resolve()
+        if file_size(real) != self._file.bytes or not real.exists():
+            return False
+        if real not in self._checked:
+            if hash_file(real, self._file) != self._file.blob:
+                return False
+            self._checked.add(real)
+        return True
 
     def _fetch(self) -> None:
         self._tell(file_size(self._part))
@@ -134,7 +140,7 @@ class _File:
         return retried(self._go_on, lambda: file_size(self._part), self._stop)
 
     def _go_on(self) -> str:
-        from huggingface_hub import constants, get_session, hf_hub_url
+        from huggingface_hub import constants, hf_hub_url
         from huggingface_hub.utils._headers import build_hf_headers
         from huggingface_hub.utils._http import hf_raise_for_status
 
@@ -153,7 +159,7 @@ class _File:
             url = hf_hub_url(listing.repository, self._file.name, repo_type=listing.kind, revision=listing.commit)
             headers = build_hf_headers() | {"Accept-Encoding": "identity", "Range": f"bytes={have}-"}
             limit = constants.HF_HUB_DOWNLOAD_TIMEOUT
-            with get_session().stream("GET", url, headers=headers, timeout=limit, follow_redirects=True) as response:
+            with session().stream("GET", url, headers=headers, timeout=limit, follow_redirects=True) as response:
                 hf_raise_for_status(response)
                 if have and response.status_code != 206:  # the server sends the whole file
                     stream.truncate(0)
@@ -170,18 +176,17 @@ class _File:
         return digest.hexdigest()
 
     def _make_link(self) -> None:
-        from huggingface_hub import hf_hub_download
+        """Links the snapshot's file to the blob, or moves the blob there if links are impossible. Needs the lock."""
+        from huggingface_hub.file_download import _create_symlink, are_symlinks_supported
 
-        name, listing = self._file.name, self._listing
-        retried(
-            lambda: hf_hub_download(listing.repository, name, repo_type=listing.kind, revision=listing.commit),
-            lambda: 0,
-            self._stop,
-        )
-        if not self._link.is_symlink():  # without links, the library copies the file
-            self._blob.unlink(missing_ok=True)
-        if not self._is_right(self._link):
-            raise ModelError(f"{name} of {listing.repository} changed on the hub meanwhile: run it again")
+        movable = are_symlinks_supported(storage_of(self._listing)) or not self._is_linked()
+        _create_symlink(str(self._blob), str(self._link), new_blob=movable)  # else copies it
+        self._checked.add(self._link)
+
+    def _is_linked(self) -> bool:
+        """Whether the blob is a link to a shared store, or a file of another snapshot is a link to the blob."""
+        others = (file for file in hub_cache.files(storage_of(self._listing)) if file.is_symlink())
+        return self._blob.is_symlink() or any(file.resolve() == self._blob.resolve() for file in others)
 
 
 def storage_of(listing: Listing) -> Path:
@@ -195,7 +200,8 @@ def _snapshot(listing: Listing) -> Path:
 
 def _have(listing: Listing, file: RemoteFile) -> int:
     blobs = storage_of(listing) / "blobs"
-    for path in (_snapshot(listing) / file.name, blobs / file.blob, blobs / (file.blob + _PART)):
-        if path.exists():
-            return min(file_size(path), file.bytes)
-    return 0
+    for path in (_snapshot(listing) / file.name, blobs / file.blob):
+        if file_size(path) == file.bytes:
+            return file.bytes
+    part = file_size(blobs / (file.blob + _PART))
+    return part if part <= file.bytes else 0  # a longer one starts anew

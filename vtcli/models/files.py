@@ -11,11 +11,13 @@ from vtcli.errors import ModelError
 
 def read_json(file: Path) -> dict[str, Any]:
     """Returns a JSON object from disk, {} if the file does not exist. Raises ModelError if it is anything else."""
-    if not file.is_file():
-        return {}
     try:
+        if not file.is_file():
+            return {}
         value = json.loads(file.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+    except OSError as error:
+        raise ModelError(f"{file} cannot be read: {error.strerror or error}") from error
+    except (ValueError, RecursionError) as error:
         raise ModelError(f"{file} is not JSON (a failed download?)") from error
     if not isinstance(value, dict):
         raise ModelError(f"{file} does not hold a JSON object")

@@ -20,6 +20,8 @@ from vtcli.errors import ModelError
 
 _NUMBERS = {0: "B", 1: "b", 2: "H", 3: "h", 4: "I", 5: "i", 6: "f", 7: "?", 10: "Q", 11: "q", 12: "d"}
 _STRING, _ARRAY = 8, 9
+_NUMERIC = ("general.alignment", "split.count")
+_DIMENSIONS = 4  # GGML_MAX_DIMS in ggml.h
 _TYPES = {
     0: ("F32", 1, 4),
     1: ("F16", 1, 2),
@@ -140,20 +142,30 @@ class _Header:
         for _ in range(key_count):
             key = self._string()
             metadata[key] = self._value(self._number("I"))
+            if (key in _NUMERIC or key.endswith("_token_id")) and type(metadata[key]) is not int:
+                raise ValueError(f"{key} is not a number")
         tensors, ends = {}, [0]
         for _ in range(tensor_count):
             name = self._string()
-            shape = tuple(self._number("Q") for _ in range(self._number("I")))
-            tensor, offset = self._tensor(name, shape), self._number("Q")
+            tensor, offset = self._tensor(name, self._shape(name)), self._number("Q")
             tensors[name] = tensor
             ends.append(offset + tensor.bytes)
-        step = int(metadata.get("general.alignment", 32)) or 1
+        if (step := metadata.get("general.alignment", 32)) < 1:
+            raise ValueError(f"general.alignment is {step}")
         begin = -(-self._at // step) * step
         if tensors and begin + max(ends) > len(self._data):
             raise ModelError(
                 f"{self._path} is cut short: {len(self._data)} of {begin + max(ends)} bytes (download it again)"
             )
         return Gguf(self._path, metadata, tensors, len(self._data))
+
+    def _shape(self, name: str) -> tuple[int, ...]:
+        if (dimensions := self._number("I")) > _DIMENSIONS:
+            raise ValueError(f"{name} has {dimensions} dimensions")
+        shape = tuple(self._number("Q") for _ in range(dimensions))
+        if prod(shape) > 8 * len(self._data):  # every type takes more than one bit for a value
+            raise ModelError(f"{self._path} is cut short: {name} is larger than the file (download it again)")
+        return shape
 
     def _tensor(self, name: str, shape: tuple[int, ...]) -> Tensor:
         number = self._number("I")

@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import PurePosixPath, PureWindowsPath
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from vtcli.errors import ModelError, VtError, first_line
 
@@ -24,6 +24,7 @@ T = TypeVar("T")
 TRIES, WAIT = 4, 1.0
 """Attempts without a byte of progress, and seconds before the second attempt; doubled for each further one."""
 MOST_WAIT = 60.0
+_URL = re.compile(r"[A-Za-z][\w+.-]*://[^\s'\"<>]+")
 _HASH = re.compile(r"[0-9a-f]{40}|[0-9a-f]{64}")
 
 
@@ -58,9 +59,25 @@ def list_files(repository: str, revision: str | None, kind: str = "model", endin
     with explained(repository, revision, kind):
         from huggingface_hub import HfApi, constants
 
+        session()  # here, so that what it raises is not taken for the hub's answer
         limit = constants.HF_HUB_ETAG_TIMEOUT
         ask = HfApi().dataset_info if kind == "dataset" else HfApi().model_info
-        found = retried(lambda: ask(repository, revision=revision, files_metadata=True, timeout=limit), lambda: 0)
+        try:
+            found = retried(lambda: ask(repository, revision=revision, files_metadata=True, timeout=limit), lambda: 0)
+            return _listing(repository, kind, found, endings)
+        except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+            from huggingface_hub.errors import HFValidationError
+
+            if isinstance(error, UnicodeEncodeError | HFValidationError):
+                raise
+            raise ModelError(
+                f"{endpoint()} does not answer as a hub does: log in to the network if it asks for that, "
+                "and check HF_ENDPOINT"
+            ) from error
+
+
+def _listing(repository: str, kind: str, found: Any, endings: tuple[str, ...]) -> Listing:
+    """Returns the listing in the hub's answer. Raises TypeError or AttributeError if the answer is malformed."""
     files, refused = {}, []
     for one in found.siblings or []:
         ending = PurePosixPath(one.rfilename).suffix
@@ -72,10 +89,23 @@ def list_files(repository: str, revision: str | None, kind: str = "model", endin
         blob = one.lfs.sha256 if one.lfs else one.blob_id
         if one.size is None or blob is None or not _HASH.fullmatch(blob):
             raise ModelError(f"{endpoint()} does not tell size and hash of {repository}'s files: vt cannot check them")
+        if not isinstance(one.size, int):
+            raise TypeError("a size that is no number")
         files[one.rfilename] = RemoteFile(one.rfilename, one.size, blob)
     if found.sha is None or not _HASH.fullmatch(found.sha):
         raise ModelError(f"{endpoint()} does not tell which commit of {repository} it serves")
     return Listing(repository, found.sha, files, tuple(refused), kind)
+
+
+def session() -> Any:
+    """Returns huggingface_hub's HTTP session. Raises ModelError if it cannot use the proxy that the user configured."""
+    from huggingface_hub import get_session
+
+    try:
+        return get_session()
+    except (ImportError, ValueError) as error:
+        reason = _public(first_line(error))
+        raise ModelError(f"the proxy of HTTP_PROXY, HTTPS_PROXY or ALL_PROXY cannot be used: {reason}") from error
 
 
 def retried(ask: Callable[[], T], progress: Callable[[], int], stop: threading.Event | None = None) -> T:
@@ -127,10 +157,21 @@ def stays_inside(name: str) -> bool:
 
 
 def endpoint() -> str:
-    """Returns the hub's address."""
+    """Returns the hub's address as it may be printed."""
     from huggingface_hub import constants
 
-    return constants.ENDPOINT
+    return _public(constants.ENDPOINT)
+
+
+def _public(text: str) -> str:
+    """Returns `text` with every URL in it reduced to scheme, host and path: the rest may be secret."""
+
+    def reduced(url: re.Match[str]) -> str:
+        scheme, _, rest = url[0].partition("://")
+        host, slash, path = re.split("[?#]", rest, maxsplit=1)[0].partition("/")
+        return f"{scheme}://{host.rpartition('@')[2]}{slash}{path}"
+
+    return _URL.sub(reduced, text)
 
 
 def is_offline() -> bool:
@@ -161,13 +202,17 @@ def explained(repository: str, revision: str | None = None, kind: str = "model")
     except errors.RevisionNotFoundError as error:
         raise ModelError(f"{repository} has no revision {revision}: see {page}/tree/main") from error
     except errors.EntryNotFoundError as error:
-        raise ModelError(f"{repository} lists a file that it does not give: {first_line(error)}") from error
+        raise ModelError(f"{repository} lists a file that it does not give: {_public(first_line(error))}") from error
     except errors.OfflineModeIsEnabled as error:
         raise ModelError(f"{repository} is not complete on this machine, and the network must not be used") from error
     except errors.HFValidationError as error:
         raise ModelError(f"{repository} is no repository's name: it looks like OWNER/NAME") from error
     except errors.HfHubHTTPError as error:
         raise ModelError(_refusal(repository, error)) from error
+    except UnicodeEncodeError as error:
+        raise ModelError(
+            "the token (HF_TOKEN, or that of `hf auth login`) holds a character that no token has: set it again"
+        ) from error
     except OSError as error:
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
             raise VtError("the disk is full: what was fetched is kept, free some space and run it again") from error
@@ -181,7 +226,7 @@ def explained(repository: str, revision: str | None = None, kind: str = "model")
 
 
 def _refusal(repository: str, error: Exception) -> str:
-    response = getattr(error, "response", None)
+    response: Any = getattr(error, "response", None)
     status = getattr(response, "status_code", None)
     if status in (401, 403):
         return (
@@ -192,8 +237,10 @@ def _refusal(repository: str, error: Exception) -> str:
         return f"{endpoint()} asks for fewer requests (429): try again later; what was fetched is kept"
     if status is not None and status >= 500:
         return f"{endpoint()} has a fault of its own ({status}): try again later; what was fetched is kept"
-    return f"{endpoint()} refuses {repository}: {first_line(error)}"
+    if status is None:
+        return f"{endpoint()} refuses {repository}: {_public(first_line(error))}"
+    return f"{endpoint()} refuses {repository}: {status} for {_public(str(response.url))}"
 
 
 def _unreachable(error: Exception) -> str:
-    return f"the connection to {endpoint()} failed ({first_line(error)}): try again; what was fetched is kept"
+    return f"the connection to {endpoint()} failed ({_public(first_line(error))}): try again; what was fetched is kept"

@@ -14,6 +14,7 @@ from pathlib import Path
 
 PARTIAL = ".incomplete"
 """Suffix of a blob that is still being downloaded."""
+_OWN_PARTIAL = f".vt{PARTIAL}"
 
 
 def cache_folder() -> Path:
@@ -42,15 +43,21 @@ def snapshot(folder: Path, revision: str | None = None) -> Path | None:
     """
     snapshots = folder / "snapshots"
     if revision is not None:
-        with contextlib.suppress(OSError):
-            revision = (folder / "refs" / revision).read_text().strip()
-        return snapshots / revision if (snapshots / revision).is_dir() else None
+        found = snapshots / commit_of(folder, revision)
+        return found if found.is_dir() else None
     if (main := snapshot(folder, "main")) is not None:
         return main
     try:
         return max((one for one in snapshots.iterdir() if one.is_dir()), key=lambda one: one.stat().st_mtime)
     except (OSError, ValueError):
         return None
+
+
+def commit_of(folder: Path, revision: str) -> str:
+    """Returns the commit at which a branch or tag was last seen; any other `revision` is returned unchanged."""
+    with contextlib.suppress(OSError, ValueError):
+        return (folder / "refs" / revision).read_text().strip() or revision
+    return revision
 
 
 def point(folder: Path, revision: str, commit: str) -> None:
@@ -61,9 +68,9 @@ def point(folder: Path, revision: str, commit: str) -> None:
         ref.write_text(commit)
 
 
-def partial_bytes(folder: Path) -> int:
-    """Returns the bytes of unfinished downloads in a repository's folder."""
-    return sum(file_size(file) for file in (folder / "blobs").glob(f"*{PARTIAL}"))
+def partials(folder: Path) -> list[Path]:
+    """Returns vt's unfinished downloads in a repository's folder; other programs use other names."""
+    return list((folder / "blobs").glob(f"*{_OWN_PARTIAL}"))
 
 
 def files(folder: Path) -> list[Path]:
@@ -74,23 +81,32 @@ def files(folder: Path) -> list[Path]:
 def remove(folder: Path, unwanted: list[Path]) -> int:
     """Removes snapshot files from a repository's folder, with blobs that no other file links to; returns bytes freed.
 
-    A repository without any remaining file is removed completely. Raises OSError for disk errors.
+    The target of a link that leaves the folder stays. A repository without any remaining file is removed completely.
+    Raises OSError for disk errors.
     """
-    freed = 0
+    freed, blobs = 0, folder / "blobs"
     for file in unwanted:
         blob = _blob(file)
         size = 0 if blob.is_symlink() else file_size(blob)  # a link: its content is in a shared store
         file.unlink()
+        _remove_empty(file.parent, folder / "snapshots")
         if blob == file:
             freed += size
-        elif not any(_blob(other) == blob for other in files(folder)):
+        elif blob.parent.resolve() == blobs.resolve() and not any(_blob(other) == blob for other in files(folder)):
             blob.unlink(missing_ok=True)
             freed += size
     if not files(folder):
-        freed += partial_bytes(folder)
+        freed += sum(file_size(file) for file in blobs.glob("*") if not file.is_symlink())
         shutil.rmtree(folder)
         shutil.rmtree(folder.parent / ".locks" / folder.name, ignore_errors=True)
     return freed
+
+
+def _remove_empty(place: Path, root: Path) -> None:
+    """Removes a folder below `root` if it is empty, and then its parents: an empty snapshot is no snapshot."""
+    while place != root and not any(place.iterdir()):
+        place.rmdir()
+        place = place.parent
 
 
 def _blob(file: Path) -> Path:

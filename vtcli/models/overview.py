@@ -44,9 +44,9 @@ def rows(places: list[Place]) -> Iterator[Row]:
         offered = {one.quant: one for one in choose.variants(entry) if one.quant is None or one.quant in choose.QUANTS}
         found = {quant: one for (name, quant), one in here.items() if name == entry.name}
         for quant in dict.fromkeys([*offered, *found]):
-            variant = offered.get(quant) or Variant(entry, quant, found[quant].bytes)
-            yield _row(variant, here.pop((entry.name, quant), None), places)
-        if not offered and not found:  # the user's own folder, now missing
+            own = here.pop((entry.name, quant), None)
+            yield _row(_installed(own, entry) if own else offered[quant], own, places)
+        if not offered and not found:  # an entry without repository or folder
             yield Row(entry.name, None, entry, None, 0)
     for one in here.values():
         yield Row(one.name, one.quant, None, one, one.bytes)
@@ -63,23 +63,35 @@ def default_model(places: list[Place]) -> Installed | None:
 
 
 def fitting(models: list[Installed], places: list[Place]) -> Installed | None:
-    """Returns the best of several installed variants for this machine; the smallest if none fits."""
-    known = catalogue.entries()
+    """Returns the best of several installed variants for this machine; the smallest if none fits.
+
+    Variants whose engine is not installed count only if no other is left.
+    """
+    known, engines = catalogue.entries(), {place.engine for place in places}
     largest_first = sorted(models, key=lambda one: -one.bytes)  # the larger of two variants is the more exact one
-    variants = [(Variant(known[one.name], one.quant, one.bytes), one) for one in largest_first if one.name in known]
-    if (found := choose.best([variant for variant, _ in variants], places)) is not None:
+    variants = [(_installed(one, known.get(one.name)), one) for one in largest_first]
+    try:
+        found = choose.best([variant for variant, _ in variants], places)
+    except ModelError:  # reported when the model is opened
+        found = None
+    if found is not None:
         return next(one for variant, one in variants if variant is found[0])
-    return min(models, key=lambda one: one.bytes, default=None)
+    runnable = [one for variant, one in variants if variant.engine in engines]
+    return min(runnable or models, key=lambda one: one.bytes, default=None)
+
+
+def _installed(model: Installed, entry: Entry | None) -> Variant:
+    """Returns the variant that `model` is; it need not be in the catalogue."""
+    return Variant(entry or Entry(model.name), model.quant, model.bytes, model.path)
 
 
 def _row(variant: Variant, here: Installed | None, places: list[Place]) -> Row:
     entry, size = variant.entry, here.bytes if here else variant.bytes
     row = Row(entry.name, variant.quant, entry, here, size)
-    engine = "llama-cpp" if variant.quant else "transformers"
-    mine = [place for place in places if place.engine == engine]
+    mine = [place for place in places if place.engine == variant.engine]
     try:
         needs = [(choose.need(variant, place), place) for place in mine]
-    except (ModelError, KeyError):
+    except ModelError:
         return row
     chosen = next((one for one in needs if one[0] <= one[1].free), needs[-1] if needs else None)
     if chosen is None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -72,9 +73,9 @@ def plan(reference: Reference) -> Plan:
             return _checkpoint(reference, listing, None)
         quant = next((kind for kind in _FIRST if kind in kinds), kinds[0])
         return _gguf(reference, listing, reference.revision, quant)
-    for one in reference.entry.gguf if reference.entry else ():
-        if reference.quant in one.quants:
-            return _gguf(reference, hub.list_files(one.repository, None), None, reference.quant)
+    for repository in _listed(reference):
+        if (published := _published(repository, reference.quant)) is not None:
+            return _gguf(reference, published, None, reference.quant)
     listing = hub.list_files(reference.repository, reference.revision)
     kinds = selection.quants(listing)
     if reference.quant in kinds:
@@ -84,8 +85,10 @@ def plan(reference: Reference) -> Plan:
             f"{reference.repository} has no {reference.quant} (there are: {', '.join(kinds).lower()}), and no "
             "checkpoint to make it from"
         )
-    if (sibling := _published_beside(reference)) is not None:
-        return _gguf(reference, sibling, None, reference.quant)
+    sibling = catalogue.gguf_repository(reference.repository)
+    # Which revision of the checkpoint another repository's files were made from is unknown.
+    if not reference.named_revision and (published := _published(sibling, reference.quant)) is not None:
+        return _gguf(reference, published, None, reference.quant)
     if reference.quant not in BITS:
         raise ModelError(f"{reference.quant} is no type that vt can make: choose one of {', '.join(BITS).lower()}")
     return _checkpoint(reference, listing, reference.quant)
@@ -96,22 +99,26 @@ def pull(plan: Plan, follower: Follower, drop_source: bool = False) -> tuple[Ins
 
     A pull interrupted at any point resumes where it stopped.
     """
-    if plan.have is not None:
-        return plan.have, 0
-    folder = hub_cache.repository_folder(plan.listing.repository)
-    check_space(plan.missing + (plan.working if _same_disk(folder) else 0), folder, str(plan.reference))
-    follower.step(f"downloading {plan.listing.repository}", plan.bytes)
-    place = download(plan.listing, plan.names, plan.revision, follower.gained)
     if plan.export is not None:
-        made = _export(plan, place, follower)
-        source = _found(plan.reference, place) if drop_source else None
+        made = plan.have or _export(plan, _download(plan, follower), follower)
+        exports = store.exports_folder(plan.listing.repository)
+        hub_cache.point(exports, plan.revision or "main", plan.listing.commit)
+        source = _found(plan, _snapshot(plan)) if drop_source else None
         return made, store.remove(source) if source else 0
+    place = _download(plan, follower)
     path = place / plan.names[0] if plan.quant else place
     open_checkpoint(path)  # raises ModelError if the files do not match
-    found = _found(plan.reference, path)
+    found = _found(plan, path)
     if found is None:
         raise ModelError(f"{plan.listing.repository} was fetched to {place}, but is no model that vt runs")
     return found, 0
+
+
+def _download(plan: Plan, follower: Follower) -> Path:
+    folder = hub_cache.repository_folder(plan.listing.repository)
+    check_space(plan.missing + (plan.working if _same_disk(folder) else 0), folder, str(plan.reference))
+    follower.step(f"downloading {plan.listing.repository}", plan.bytes)
+    return download(plan.listing, plan.names, plan.revision, follower.gained)
 
 
 def _place(reference: Reference) -> str:
@@ -120,7 +127,7 @@ def _place(reference: Reference) -> str:
 
 
 def _checkpoint(reference: Reference, listing: Listing, export: str | None) -> Plan:
-    if export is not None and (have := _exported(reference, listing.commit)):
+    if export is not None and (have := _exported(listing, export)):
         return Plan(reference, listing, reference.revision, (), 0, 0, export=export, have=have)
     small = selection.small_files(listing)
     if "config.json" not in small:
@@ -152,22 +159,35 @@ def _gguf(reference: Reference, listing: Listing, revision: str | None, quant: s
     return Plan(reference, listing, revision, names, sizes, missing_bytes(listing, names), quant)
 
 
-def _published_beside(reference: Reference) -> Listing | None:
-    """Returns the same owner's repository of GGUF files, if it has the wanted type. Other owners are not searched."""
+def _listed(reference: Reference) -> list[str]:
+    """Returns the repositories in which, by the catalogue, the wanted type is published."""
+    if reference.entry is None or reference.named_revision:
+        return []
+    return [one.repository for one in reference.entry.gguf if reference.quant in one.quants]
+
+
+def _published(repository: str, quant: str) -> Listing | None:
+    """Returns the files of a repository, None if it does not exist (any more) or has no GGUF files of this type.
+
+    Raises ModelError if the hub does not answer: it is then unknown whether they are published.
+    """
+    from huggingface_hub.errors import RepositoryNotFoundError
+
     try:
-        listing = hub.list_files(catalogue.gguf_repository(str(reference.repository)), None)
-    except ModelError:
-        return None
-    return listing if reference.quant in selection.quants(listing) else None
+        listing = hub.list_files(repository, None)
+    except ModelError as error:
+        if isinstance(error.__cause__, RepositoryNotFoundError):
+            return None
+        raise
+    return listing if quant in selection.quants(listing) else None
 
 
 def _export_bytes(checkpoint: Checkpoint, quant: str) -> int:
     return export_bytes(checkpoint.config, checkpoint.text_config, checkpoint.vision_config, quant)
 
 
-def _exported(reference: Reference, commit: str) -> Installed | None:
-    found = store.find(reference)
-    return next((one for one in found if one.where == store.MADE and one.revision == commit), None)
+def _exported(listing: Listing, quant: str) -> Installed | None:
+    return next((one for one in store.exports(listing.repository, listing.commit) if one.quant == quant), None)
 
 
 def _export(plan: Plan, place: Path, follower: Follower) -> Installed:
@@ -175,23 +195,29 @@ def _export(plan: Plan, place: Path, follower: Follower) -> Installed:
 
     from vtcli.models.export import export
 
-    assert plan.export is not None and plan.reference.repository is not None
-    folder = store.exports_folder(plan.reference.repository, plan.listing.commit)
+    assert plan.export is not None
+    folder = store.exports_folder(plan.listing.repository, plan.listing.commit)
     folder.mkdir(parents=True, exist_ok=True)
-    with FileLock(folder.parent / f".{plan.export}.lock"):  # another pull may be running the same export
-        if (found := _exported(plan.reference, plan.listing.commit)) is None:
+    with FileLock(folder.parent / ".lock"):  # another pull may be exporting this model
+        for left in folder.parent.glob("*/.vt-export-*"):  # by an export that was killed
+            shutil.rmtree(left)
+        if (found := _exported(plan.listing, plan.export)) is None:
             check_space(plan.working, folder, f"exporting {plan.reference}")
             follower.step(f"exporting {plan.reference}", None)
             export(open_checkpoint(place), folder, plan.export, progress=follower.share)
-            found = _exported(plan.reference, plan.listing.commit)
+            found = _exported(plan.listing, plan.export)
     if found is None:
         raise VtError(f"{plan.reference} was exported to {folder}, but cannot be found there")
     return found
 
 
-def _found(reference: Reference, path: Path) -> Installed | None:
-    wanted = Reference(reference.text, reference.entry, reference.repository, reference.revision, None)
-    return next((one for one in store.find(wanted) if one.path == path), None)
+def _found(plan: Plan, path: Path) -> Installed | None:
+    """Returns the downloaded model at `path`, a snapshot or a GGUF file in it."""
+    return next((one for one in store.in_snapshot(plan.listing.repository, _snapshot(plan)) if one.path == path), None)
+
+
+def _snapshot(plan: Plan) -> Path:
+    return hub_cache.repository_folder(plan.listing.repository) / "snapshots" / plan.listing.commit
 
 
 def _same_disk(folder: Path) -> bool:

@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from vtcli.models import catalogue
 
 _FORM = re.compile(
-    r"(?P<name>[A-Za-z0-9][\w.-]*(?:/[A-Za-z0-9][\w.-]*)?)(?:@(?P<revision>[\w.-]+(?:/[\w.-]+)*))?(?::(?P<quant>\w+))?",
+    r"(?P<name>[A-Za-z0-9][\w.-]*(?:/[A-Za-z0-9][\w.-]*)?)"
+    r"(?:@(?P<revision>[\w-][\w.-]*(?:/[\w-][\w.-]*)*))?(?::(?P<quant>\w+))?",
     re.ASCII,
 )
 
@@ -33,13 +34,19 @@ class Reference:
         return self.entry.name if self.entry else self.repository or self.text
 
     @property
+    def named_revision(self) -> str | None:
+        """The revision that the user named, None if none: then exports from other repositories will do as well."""
+        return self.revision if "@" in self.text else None
+
+    @property
     def missing(self) -> str:
         """The message for a model that is not on this machine; the user may have meant a folder."""
         what = "is not" if self.entry else "is no folder, and no model that is"
         return f"{self} {what} on this machine"
 
     def __str__(self) -> str:
-        return f"{self.name}:{self.quant.lower()}" if self.quant else self.name
+        revision = f"@{self.named_revision}" if self.named_revision else ""
+        return f"{self.name}{revision}" + (f":{self.quant.lower()}" if self.quant else "")
 
 
 def parse(text: str) -> Reference | None:

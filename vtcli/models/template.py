@@ -23,11 +23,15 @@ def find_template(folder: Path) -> str:
     """
     file = folder / "chat_template.jinja"
     if file.is_file():
-        return file.read_text(encoding="utf-8")
+        try:
+            return file.read_text(encoding="utf-8")
+        except (OSError, UnicodeDecodeError) as error:
+            raise ModelError(f"{file} cannot be read: {first_line(error)}") from error
     for name in ("chat_template.json", "tokenizer_config.json"):
         source = read_json(folder / name).get("chat_template")
         if isinstance(source, list):  # several named templates
-            source = {each.get("name"): each.get("template") for each in source}.get("default")
+            source = {each.get("name"): each.get("template") for each in source if isinstance(each, dict)}
+            source = source.get("default")
         if isinstance(source, str):
             return source
     raise ModelError(f"{folder} has no chat template (chat_template.jinja or chat_template.json)")
@@ -35,11 +39,13 @@ def find_template(folder: Path) -> str:
 
 def render(source: str, messages: list[dict[str, Any]], variables: Mapping[str, Any]) -> str:
     """Renders the prompt up to the start of the assistant's turn. Raises ModelError if the template fails."""
-    from jinja2 import TemplateError
-
+    try:
+        source.encode()
+    except UnicodeEncodeError as error:
+        raise ModelError("the chat template is not UTF-8") from error
     try:
         return str(_compiled(source).render(messages=messages, add_generation_prompt=True, **variables))
-    except (TemplateError, TypeError, ValueError, OverflowError) as error:
+    except Exception as error:  # a template is code, which can raise anything
         raise ModelError(f"the chat template failed: {first_line(error)}") from error
 
 

@@ -14,6 +14,7 @@ from vtcli.errors import ModelError
 #: Suffixes of torch's pickles, which run code when loaded; vt opens only safetensors.
 _PICKLES = (".bin", ".pt", ".pth", ".ckpt", ".pkl")
 _HEADER_LIMIT = 100 * 2**20  # as in the safetensors library
+_DIMENSIONS = 8  # no tensor of the family has more than five
 
 
 @dataclass(frozen=True)
@@ -52,7 +53,9 @@ def find_weights(folder: Path) -> Weights:
 def _shards(folder: Path, index: Path) -> tuple[Path, ...]:
     try:
         names = sorted({str(name) for name in json.loads(index.read_bytes())["weight_map"].values()})
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+    except OSError as error:
+        raise ModelError(f"{index} cannot be read: {error.strerror or error}") from error
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise ModelError(f"{index} is not a safetensors index") from error
     for name in names:
         plain = PurePosixPath(name).name == name == PureWindowsPath(name).name
@@ -70,21 +73,34 @@ def read_header(file: Path) -> tuple[dict[str, dict[str, Any]], int]:
 
     Raises ModelError if the header or the file's size is wrong.
     """
-    size = file.stat().st_size
     try:
+        size = file.stat().st_size
         with file.open("rb") as stream:
             length = int.from_bytes(stream.read(8), "little")
             if length > min(_HEADER_LIMIT, size):
                 raise ValueError("no header")
             header: dict[str, Any] = json.loads(stream.read(length))
         tensors = {name: entry for name, entry in header.items() if name != "__metadata__"}
+        for entry in tensors.values():
+            _check(entry)
         end = max((entry["data_offsets"][1] for entry in tensors.values()), default=0)
-        _values(tensors)  # raises for an invalid shape
-    except (ValueError, KeyError, TypeError, AttributeError, IndexError) as error:
+    except OSError as error:
+        raise ModelError(f"{file} cannot be read: {error.strerror or error}") from error
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise ModelError(f"{file} is not a safetensors file (a failed download?)") from error
     if 8 + length + end != size:
         raise ModelError(f"{file} is cut short: {size} of {8 + length + end} bytes (download it again)")
     return tensors, 8 + length
+
+
+def _check(entry: Mapping[str, Any]) -> None:
+    """Raises ValueError, KeyError or TypeError unless a tensor's entry has values of the right kind."""
+    shape, (begin, end) = entry["shape"], entry["data_offsets"]
+    numbers = [*shape, begin, end]
+    if any(type(number) is not int or number < 0 for number in numbers) or begin > end or len(shape) > _DIMENSIONS:
+        raise ValueError("an invalid shape or place")
+    if not isinstance(entry["dtype"], str):
+        raise TypeError("an invalid dtype")
 
 
 def published_name(name: str) -> str:
@@ -93,4 +109,4 @@ def published_name(name: str) -> str:
 
 
 def _values(tensors: Mapping[str, Mapping[str, Any]]) -> int:
-    return sum(int(math.prod(entry["shape"])) for entry in tensors.values())
+    return sum(math.prod(entry["shape"]) for entry in tensors.values())

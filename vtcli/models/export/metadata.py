@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -41,12 +42,27 @@ class Vocabulary:
 
 def check_representable(checkpoint: Checkpoint) -> None:
     """Raises ModelError for a checkpoint that llama.cpp would compute differently from transformers."""
-    try:
+    with _explained(checkpoint):
         wrong = [what for what, holds in _facts(checkpoint).items() if not holds]
-    except (KeyError, TypeError, ValueError, ZeroDivisionError) as error:
-        raise ModelError(f"{checkpoint.name}: config.json lacks a usable size ({error})") from error
     if wrong:
         raise ModelError(f"{checkpoint.name} cannot be a GGUF file: {wrong[0]}")
+
+
+@contextmanager
+def _explained(checkpoint: Checkpoint) -> Iterator[None]:
+    """Turns the exceptions of missing and invalid values into ModelError."""
+    try:
+        yield
+    except (KeyError, TypeError, ValueError, OverflowError, ZeroDivisionError) as error:
+        raise ModelError(f"{checkpoint.name}: config.json lacks a usable size ({error})") from error
+
+
+def _count(values: Mapping[str, Any], key: str, default: int | None = None) -> int:
+    """Returns a value that GGUF stores in 32 bits. Raises KeyError, TypeError or ValueError for another one."""
+    number = int(values[key] if default is None else values.get(key) or default)
+    if not 0 <= number < 2**32:
+        raise ValueError(f"{key} is {number}")
+    return number
 
 
 def _facts(checkpoint: Checkpoint) -> dict[str, bool]:
@@ -78,7 +94,8 @@ def _facts(checkpoint: Checkpoint) -> dict[str, bool]:
 def vocabulary(checkpoint: Checkpoint, rows: int) -> Vocabulary:
     """Returns the tokenizer's words for `rows` embeddings.
 
-    Raises ModelError for a tokenizer that is not Qwen2's or has more tokens than `rows`.
+    Raises ModelError for a tokenizer that is not Qwen2's or has more tokens than `rows`, and if a token that ends
+    replies is beyond them.
     """
     from tokenizers import Tokenizer as Backend
     from tokenizers.models import BPE
@@ -94,6 +111,8 @@ def vocabulary(checkpoint: Checkpoint, rows: int) -> Vocabulary:
         raise ModelError(f"{checkpoint.name} has a tokenizer that is not Qwen2's: its GGUF file would read other words")
     if backend.get_vocab_size() > rows:
         raise ModelError(f"{checkpoint.name} has {backend.get_vocab_size()} tokens and {rows} embeddings for them")
+    if (last := max(checkpoint.eos_token_ids)) >= rows:
+        raise ModelError(f"{checkpoint.name} ends a reply with token {last} and has {rows} embeddings for tokens")
     words = [f"[PAD{number}]" for number in range(rows)]
     types = [UNUSED] * rows
     for word, number in model["vocab"].items():
@@ -116,15 +135,16 @@ def describe_text(writer: GGUFWriter, checkpoint: Checkpoint, words: Vocabulary,
     text = checkpoint.text_config
     rope = _rope(text)
     _describe(writer, checkpoint, "model", source)
-    writer.add_block_count(int(text["num_hidden_layers"]))
-    writer.add_context_length(int(text.get("max_position_embeddings", 32768)))
-    writer.add_embedding_length(int(text["hidden_size"]))
-    writer.add_feed_forward_length(int(text["intermediate_size"]))
-    writer.add_head_count(int(text["num_attention_heads"]))
-    writer.add_head_count_kv(int(text.get("num_key_value_heads") or text["num_attention_heads"]))
-    writer.add_rope_dimension_sections([*map(int, rope["mrope_section"]), 0])
-    writer.add_rope_freq_base(float(text.get("rope_theta") or rope["rope_theta"]))
-    writer.add_layer_norm_rms_eps(float(text.get("rms_norm_eps", 1e-6)))
+    with _explained(checkpoint):
+        writer.add_block_count(_count(text, "num_hidden_layers"))
+        writer.add_context_length(_count(text, "max_position_embeddings", 32768))
+        writer.add_embedding_length(_count(text, "hidden_size"))
+        writer.add_feed_forward_length(_count(text, "intermediate_size"))
+        writer.add_head_count(_count(text, "num_attention_heads"))
+        writer.add_head_count_kv(_count(text, "num_key_value_heads", _count(text, "num_attention_heads")))
+        writer.add_rope_dimension_sections([*map(int, rope["mrope_section"]), 0])
+        writer.add_rope_freq_base(float(text.get("rope_theta") or rope["rope_theta"]))
+        writer.add_layer_norm_rms_eps(float(text.get("rms_norm_eps", 1e-6)))
     writer.add_tokenizer_model("gpt2")
     writer.add_tokenizer_pre("qwen2")
     writer.add_token_list(words.words)
@@ -144,20 +164,25 @@ def describe_vision(writer: GGUFWriter, checkpoint: Checkpoint, source: Source) 
     writer.add_bool("clip.has_vision_encoder", True)
     writer.add_string("clip.projector_type", PROJECTOR_TYPE)
     writer.add_bool("clip.use_silu", True)
+    sizes = {
+        "projection_dim": (checkpoint.text_config, "hidden_size"),
+        "embedding_length": (vision, "hidden_size"),
+        "feed_forward_length": (vision, "intermediate_size"),
+        "block_count": (vision, "depth"),
+        "attention.head_count": (vision, "num_heads"),
+    }
     numbers = {
-        "projection_dim": checkpoint.text_config["hidden_size"],
         "image_size": 560,  # size of a warm-up image; vt's frames are never resized to it
         "patch_size": checkpoint.patch_size,
-        "embedding_length": vision["hidden_size"],
-        "feed_forward_length": vision["intermediate_size"],
-        "block_count": vision["depth"],
-        "attention.head_count": vision["num_heads"],
         "n_wa_pattern": int(vision.get("fullatt_block_indexes", _FULL_BLOCKS)[0]) + 1,
         "image_min_pixels": checkpoint.min_pixels,
         "image_max_pixels": checkpoint.max_pixels,
     }
-    for key, number in numbers.items():
-        writer.add_uint32(f"clip.vision.{key}", int(number))
+    with _explained(checkpoint):
+        for key, size in sizes.items():
+            writer.add_uint32(f"clip.vision.{key}", _count(*size))
+        for key in numbers:
+            writer.add_uint32(f"clip.vision.{key}", _count(numbers, key))
     writer.add_array("clip.vision.image_mean", list(checkpoint.image_mean))
     writer.add_array("clip.vision.image_std", list(checkpoint.image_std))
     writer.add_float32("clip.vision.attention.layer_norm_epsilon", _EPSILON)
@@ -178,4 +203,5 @@ def _describe(writer: GGUFWriter, checkpoint: Checkpoint, kind: str, source: Sou
 
 
 def _rope(text: Mapping[str, Any]) -> Mapping[str, Any]:
-    return text.get("rope_parameters") or text.get("rope_scaling") or {}
+    rope = text.get("rope_parameters") or text.get("rope_scaling")
+    return rope if isinstance(rope, Mapping) else {}
