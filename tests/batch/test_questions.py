@@ -107,6 +107,13 @@ def test_the_line_that_is_wrong_is_named(write, name: str, text: str | bytes, sa
         read_questions(write(name, text))
 
 
+@pytest.mark.parametrize("line", ["a.mp4,why?,5,3", "a.mp4,why?,,1"])
+def test_a_part_that_ends_before_it_starts_is_named(write, line: str) -> None:  # type: ignore[no-untyped-def]
+    asked = read_questions(write("q.csv", f"video,question,start,end\nb.mp4,why?,,\n{line}\n"))
+    with pytest.raises(UsageError, match="line 3: --end"):
+        make_items(asked, [], BASE)
+
+
 @pytest.mark.parametrize(
     ("asked", "videos", "said"),
     [

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 import shutil
+import weakref
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from tests.batch.conftest import Make
@@ -214,12 +216,51 @@ def test_an_engine_that_is_gone_ends_the_run_and_costs_nothing(make: Make, sessi
     items = make(questions=2)
     with (
         Failing(session, iter([False] + [True] * 99)),
-        pytest.raises(EngineError, match=f"failed on {IN_A_ROW} items in a row: the device is gone"),
+        pytest.raises(EngineError, match=f"failed on {IN_A_ROW} videos in a row: the device is gone"),
     ):
         run(items, session, output)
     assert ids(lines(output)) == ["a0"]
     assert len(run(items, session, output)) == len(items) - 1
     assert not any(record["error"] for record in lines(output))
+
+
+def test_a_video_on_which_the_engine_fails_costs_its_own_questions(make: Make, session: Session, output: Path) -> None:
+    items = make(questions=4)
+    with Failing(session, iter([True] * 4 + [False] * 99)):
+        records = run(items, session, output)
+    assert {record["id"] for record in records if record["error"]} == {"a0", "a1", "a2", "a3"}
+    assert ids(lines(output)) == [item.id for item in items]
+
+
+def test_what_a_failed_question_computed_is_free_before_the_next(make: Make, session: Session, output: Path) -> None:
+    held: list[weakref.ref[Any]] = []
+
+    class Greedy(Failing):
+        def stream(self, request: Request) -> Iterator[str]:
+            assert not any(reference() is not None for reference in held)
+            activations = np.zeros(10)
+            held.append(weakref.ref(activations))
+            try:
+                raise MemoryError
+            except MemoryError as error:
+                raise EngineError("out of memory") from error
+            yield ""
+
+    with Greedy(session, iter(())), pytest.raises(EngineError, match="3 videos in a row"):
+        run(make(questions=1), session, output)
+    assert len(held) == 3
+
+
+def test_other_columns_may_change(make: Make, session: Session, output: Path) -> None:
+    items = make(questions=1)
+    first = [replace(item, extra={"gold": "A", "of": (1, 2)}) for item in items]
+    run(first, session, output)
+    before = lines(output)
+    assert run(first, session, output) == [] and lines(output) == before
+    assert run([replace(items[0], extra={"gold": "B"}), items[1], *first[2:]], session, output) == []
+    after = lines(output)
+    assert [line.get("extra") for line in after] == [{"gold": "B"}, None, *[{"gold": "A", "of": [1, 2]}] * 2]
+    assert [line["text"] for line in after] == [line["text"] for line in before]
 
 
 def test_a_question_that_does_not_fit_costs_itself(make: Make, output: Path) -> None:

@@ -19,6 +19,7 @@ from typing import Any
 from vtcli.ask import Question
 from vtcli.batch.items import Item, content_id
 from vtcli.errors import UsageError
+from vtcli.video.sampling import FrameRequest, check_request
 from vtcli.video.source import STDIN
 from vtcli.video.text import shown
 
@@ -79,6 +80,8 @@ def make_items(asked: Sequence[Asked], videos: Sequence[str], base: Question) ->
         )
         try:
             question.wording()
+            if each.start is not None or each.end is not None:
+                check_request(FrameRequest(start=question.start, end=question.end))
         except UsageError as error:
             raise UsageError(f"{each.where}: {error}" if each.where else str(error)) from None
         item = Item(each.id or content_id(question), question, each.extra)

@@ -10,6 +10,8 @@ Each record is in the file before it is yielded. An item that cannot be answered
 
 from __future__ import annotations
 
+import json
+import traceback
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from time import perf_counter
@@ -21,14 +23,16 @@ from vtcli.batch.items import Item, Shard, check_ids, digest, in_turn, settings_
 from vtcli.batch.output import Output
 from vtcli.batch.reading import Read, ReadAhead
 from vtcli.errors import EngineError, ModelError, VtError
+from vtcli.models.checkpoint import Checkpoint
 from vtcli.models.fingerprint import fingerprint
 from vtcli.record import failed_record
 from vtcli.session import Session
+from vtcli.trace.text import dump_json
 from vtcli.video.reader import choose_reader
 from vtcli.video.text import shown
 
 IN_A_ROW = 3
-"""After this many consecutive items on which the engine fails, the run itself counts as the cause."""
+"""After failures of the engine on this many videos and no answer in between, the run itself counts as the cause."""
 
 
 class Batch:
@@ -51,11 +55,7 @@ class Batch:
         retry_failed: bool = False,
         readers: int | None = None,
     ) -> None:
-        check_ids(items)
-        for reader in sorted({item.question.reader for item in items}):
-            choose_reader(reader)  # a reader that is not installed would fail every item
-        for item in items:
-            check_frames(item.question, session.checkpoint)
+        check_items(items, session.checkpoint)
         self._session = session
         self._reads: ReadAhead | None = None
         self._readers = readers
@@ -67,7 +67,7 @@ class Batch:
         self.total = len(self._items)
         self._output = Output(output)
         try:
-            self._check(output)
+            self._check(output, retry_failed)
             self.retried = self._output.drop_failed() if retry_failed else 0
         except BaseException:
             self._output.close()
@@ -137,6 +137,7 @@ class Batch:
             raise
         except Exception as error:
             record = self._failure(item, plan, error)
+            _release(error)
         return self._line(item, record), broken
 
     def _failure(self, item: Item, plan: Plan | None, error: Exception) -> dict[str, Any]:
@@ -151,9 +152,10 @@ class Batch:
             line["shard"] = self._shard.of(item)
         return line
 
-    def _check(self, path: Path) -> None:
-        """Raises VtError unless every line of the file belongs to this run."""
+    def _check(self, path: Path, retry_failed: bool) -> None:
+        """Raises VtError unless every line of the file belongs to this run; what is asked again may differ."""
         items = {item.id: item for item in self._items}
+        renewed: dict[str, dict[str, Any]] = {}
         for number, record in self._output.read():
             item = items.get(record["id"])
             where = f"{shown(path)}, line {number}"
@@ -164,8 +166,29 @@ class Batch:
                     f"{where}: the id {_short(record['id'])} is not among the {len(items)} items asked about now; "
                     "give another --output, or all the videos and questions of before"
                 )
+            if retry_failed and record.get("error") is not None:
+                continue
             if different := _difference(record, item, self._settings[item.id]):
                 raise VtError(f"{where} is of another run: {different}; give another --output")
+            extra = json.loads(dump_json(dict(item.extra)))
+            if record.get("extra", {}) != extra:
+                renewed[item.id] = {key: record[key] for key in record if key != "extra"}
+                renewed[item.id] |= {"extra": extra} if extra else {}
+        if renewed:  # columns that the model does not see
+            self._output.update(renewed)
+
+
+def check_items(items: Sequence[Item], checkpoint: Checkpoint) -> None:
+    """Checks what can be checked before anything is read or written.
+
+    Raises UsageError where items share an id, or request frames that no video can have; VtError where their reader is
+    not installed, which would fail every item.
+    """
+    check_ids(items)
+    for reader in sorted({item.question.reader for item in items}):
+        choose_reader(reader)
+    for item in items:
+        check_frames(item.question, checkpoint)
 
 
 class _Place:
@@ -189,20 +212,29 @@ def _part(record: Mapping[str, Any]) -> dict[str, Any]:
 def _hold_back(answers: Iterable[tuple[dict[str, Any], Exception | None]]) -> Iterator[dict[str, Any]]:
     """Yields records as they come, but holds back those the engine failed on until it has answered another item.
 
-    Raises EngineError where the engine fails on `IN_A_ROW` items without answering one; they are left to the next run.
+    Raises EngineError where the engine fails on questions about `IN_A_ROW` videos without answering one; they are left
+    to the next run. All questions about a single video may well need more memory than there is.
     """
     held: list[dict[str, Any]] = []
     for record, broken in answers:
         if broken is not None:
             held.append(record)
-            if len(held) == IN_A_ROW:
-                raise EngineError(f"the engine failed on {IN_A_ROW} items in a row: {_told(broken)}") from broken
+            if len({each["video"]["path"] for each in held}) == IN_A_ROW:
+                raise EngineError(f"the engine failed on {IN_A_ROW} videos in a row: {_told(broken)}") from broken
             continue
         if record["error"] is None:
             yield from held
             held.clear()
         yield record
     yield from held
+
+
+def _release(error: BaseException) -> None:
+    """Drops what the failed calls still hold, such as a clip's activations, before the next clip is computed."""
+    cause: BaseException | None = error
+    while cause is not None:
+        traceback.clear_frames(cause.__traceback__)
+        cause = cause.__cause__ or cause.__context__
 
 
 def _told(error: Exception) -> str:
