@@ -15,7 +15,7 @@ from pathlib import Path
 
 from vtcli.ask import Question
 from vtcli.engines.base import SamplingOptions
-from vtcli.evals.running import Settings, answer_all, source, start
+from vtcli.evals.running import Settings, answer_all, open_batch, source
 from vtcli.session import Session
 
 
@@ -30,10 +30,10 @@ def main() -> None:
         found = source("shapes", None, Path(folder) / "clips", options.limit, Path(folder))
         for number in range(options.runs):
             settings = Settings(question)
-            with Session(question) as session:
-                run = start(Path(folder) / f"run{number}", found, settings, session)
+            place = Path(folder) / f"run{number}"
+            with Session(question) as session, open_batch(place, found, settings, session) as running:
                 begin, engine, answers = 0.0, 0.0, 0
-                for progress in answer_all(run, found, settings, session, print):
+                for progress in answer_all(running, settings, print):
                     timing = progress.record["timing"]
                     if begin:
                         engine += timing["encode"] + timing["prefill"] + timing["generate"]

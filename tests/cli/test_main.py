@@ -109,7 +109,12 @@ def test_what_is_no_time(text: str) -> None:
 
 @pytest.mark.parametrize(
     ("content", "says"),
-    [("model = 3", "text in quotes"), ("modle = 'x'", "no such setting"), ("model = ", "cannot be read")],
+    [
+        ("model = 3", "text in quotes"),
+        ("modle = 'x'", "no such setting"),
+        ("model = ", "cannot be read"),
+        ("model = " + "[" * 5000, "cannot be read"),
+    ],
 )
 def test_a_broken_config_file_is_named(run: Run, vt_home: Path, content: str, says: str) -> None:
     vt_home.mkdir()

@@ -88,8 +88,9 @@ def test_engines_that_do_not_run_the_model_say_so(vt: Vt, demo: tuple[Path, list
         assert says in done.stderr and done.stderr.count("\n") == 1
 
 
-def test_a_size_of_the_cache_that_is_none(vt: Vt, vt_home: Path) -> None:
+@pytest.mark.parametrize("size", ["much", f"{'9' * 400} GB", "-1 GB"])
+def test_a_size_of_the_cache_that_is_none(vt: Vt, vt_home: Path, size: str) -> None:
     vt_home.mkdir(exist_ok=True)
-    (vt_home / "config.toml").write_text('cache = "much"\n')
+    (vt_home / "config.toml").write_text(f'cache = "{size}"\n')
     done = vt("cache")
     assert done.returncode == 2 and "cache is a size such as" in done.stderr

@@ -67,6 +67,8 @@ def test_a_half_written_last_line(tmp_path: Path) -> None:
         ({"times": [1, 2]}, "'times'"),
         ({"times": [[1, float("nan")]]}, "'times'"),
         ({"times": "1-2"}, "'times'"),
+        ({"times": [[1, 10**400]]}, "'times'"),
+        ({"form": "index"}, "the field 'form' is neither 'letter' nor 'text'"),
         ({"category": {"a": 1}}, "'category'"),
         ({"id": None}, "'id'"),
         ({"sample": -1}, "'sample'"),
@@ -76,6 +78,22 @@ def test_a_half_written_last_line(tmp_path: Path) -> None:
 def test_what_a_line_lacks_is_named(tmp_path: Path, change: dict[str, Any], says: str) -> None:
     (found,) = troubles(write(tmp_path / "p.jsonl", GOOD | change))
     assert says in found
+
+
+@pytest.mark.parametrize(
+    ("change", "letters", "text"),
+    [
+        ({"answer": "A", "form": "letter", "options": ["B", "A"]}, {"A"}, "B"),
+        ({"answer": "A", "form": "text", "options": ["B", "A"]}, {"B"}, "A"),
+        ({"answer": ["A", "C"], "form": "letter", "options": ["C", "A", "B"]}, {"A", "C"}, "C, B"),
+        ({"answer": "B", "form": "text", "options": None}, set(), "B"),
+        ({"answer": "A. Lincoln", "form": "text", "options": None}, set(), "A. Lincoln"),
+        ({"answer": "B", "options": None}, {"B"}, ""),
+    ],
+)
+def test_the_form_says_whether_the_answer_is_a_letter(change: dict[str, Any], letters: set[str], text: str) -> None:
+    gold = prediction(GOOD | change).gold
+    assert (gold.letters, gold.text) == (letters, text)
 
 
 @pytest.mark.parametrize("field", ["id", "response", "answer"])

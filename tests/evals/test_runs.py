@@ -16,10 +16,11 @@ from vtcli.cli.eval.report import report_lines, write_report
 from vtcli.errors import DataError, UsageError
 from vtcli.evals.benchmarks.tasks import Task
 from vtcli.evals.compare import compare, side
+from vtcli.evals.html import page
 from vtcli.evals.predictions import read_predictions
-from vtcli.evals.report import make_report, paper_table
-from vtcli.evals.runs import Asked, Run, begin_run, item_id, open_run
-from vtcli.scoring.gold import resolve
+from vtcli.evals.report import make_report, markdown, paper_table
+from vtcli.evals.runs import Asked, Run, item_id, open_run, plan_run, write_run
+from vtcli.scoring.gold import Gold, resolve
 
 HOSTILE = "<script>alert(1)</script>\x1b[31m|`\u202e&"
 CONFIG: dict[str, Any] = {
@@ -38,6 +39,14 @@ CONFIG: dict[str, Any] = {
     "sampling": {"seed": 0},
     "environment": {"vt": "0"},
 }
+
+
+def begin_run(folder: Path, config: dict[str, Any], asked: Sequence[Asked]) -> Run:
+    """Creates a run or continues it, without asking anything."""
+    run = plan_run(folder, config, asked)
+    folder.mkdir(exist_ok=True)
+    write_run(run)
+    return run
 
 
 def asked(n: int = 4, present: int | None = None, times: bool = False) -> list[Asked]:
@@ -62,9 +71,11 @@ def line(id: str, text: str, error: str | None = None) -> dict[str, Any]:
     return {
         "schema": "vt.answer/1",
         "id": id,
+        "video": {"path": "v.mp4"},
         "text": text,
         "finish": "stop",
         "warnings": [] if error else [f"guessed {HOSTILE}"],
+        "settings": {"fps": None},
         "model": {"device": "cpu"},
         "sampling": None if error else {"frames": 16},
         "usage": None if error else {"completion_tokens": 5},
@@ -243,6 +254,37 @@ def test_shards_are_read_together(tmp_path: Path) -> None:
     assert (record["score"]["n"], record["score"]["accuracy"], record["unanswered"]) == (4, 50, 0)
 
 
+def test_an_answer_is_not_replaced_by_an_error(tmp_path: Path) -> None:
+    for first, second in (("A", "ERROR"), ("ERROR", "A")):
+        run = begin_run(tmp_path / first, CONFIG, asked(1))
+        answer(run, [first], shard="-1-of-2")
+        answer(run, [second])
+        record = make_report(run).settings[0].record
+        assert (record["failed"], record["score"]["accuracy"]) == (0, 100)
+
+
+def test_missing_are_only_those_without_a_video_and_without_an_answer(tmp_path: Path) -> None:
+    run = begin_run(tmp_path / "run", CONFIG, asked(6, present=4))
+    answer(run, [None, "A", "A", "A", "A"])
+    record = make_report(run).settings[0].record
+    assert [record[name] for name in ("asked", "missing", "unanswered")] == [6, 1, 1]
+
+
+def test_a_report_names_the_rules_it_used(tmp_path: Path) -> None:
+    run = begin_run(tmp_path / "run", CONFIG, asked())
+    answer(run, "AAAB")
+    report = make_report(run, ["whole"])
+    assert "answers read by | whole |" in markdown(report) and "answers read by whole." in page(report)
+
+
+def test_replies_are_not_called_questions(tmp_path: Path) -> None:
+    run = begin_run(tmp_path / "run", CONFIG | {"samples": 2}, asked(4, present=3))
+    answer(run, "AAA")
+    text = "\n".join(report_lines(make_report(run)))
+    assert "2 of 8 replies have no video" in text and "3 of 8 replies are not answered yet" in text
+    assert all("2 of 8 replies have no video" in made(make_report(run)) for made in (markdown, page))
+
+
 def test_samples(tmp_path: Path) -> None:
     run = begin_run(tmp_path / "run", CONFIG | {"samples": 3}, asked())
     for sample, replies in enumerate(("AAAA", "ABAA", "ABBB")):
@@ -279,6 +321,31 @@ def test_several_runs_make_the_papers_table(tmp_path: Path) -> None:
     assert ("Video-Thinker-7B (published)", "16", "43.22") in rows
 
 
+def test_the_papers_table_drops_no_run(tmp_path: Path) -> None:
+    reports = []
+    for number, replies in enumerate(("AAAA", "AAAB", "AABB", "ABBB")):
+        (tmp_path / f"{number}").mkdir()
+        run = begin_run(tmp_path / f"{number}" / "run", CONFIG, asked())
+        answer(run, replies)
+        reports.append(make_report(run))
+    assert paper_table(reports)[1][-4:] == [
+        ("m", "16", "100.00"), ("m (run)", "16", "75.00"), ("m (run 2)", "16", "50.00"), ("m (run 3)", "16", "25.00"),
+    ]  # fmt: skip
+
+
+def test_the_papers_table_has_a_row_for_each_prompt(tmp_path: Path) -> None:
+    reports = []
+    for name, prompt in (("star", "paper"), ("video-holmes", "plain")):
+        run = begin_run(tmp_path / name, CONFIG | {"benchmark": name, "prompt": prompt}, asked())
+        answer(run, "AAAA")
+        reports.append(make_report(run))
+    head, rows = paper_table(reports)
+    assert set(head[2:]) == {"star", "video-holmes"}
+    cells = {str(row[0]): dict(zip(head, row, strict=True)) for row in rows[-2:]}
+    assert cells["m, paper prompt"]["star"] == cells["m, plain prompt"]["video-holmes"] == "100.00"
+    assert cells["m, paper prompt"]["video-holmes"] == cells["m, plain prompt"]["star"] == "-"
+
+
 def test_compare(tmp_path: Path) -> None:
     runs = []
     for name, replies in (("one", "AAAAAAAAAAAAAAAB"), ("two", "ABBBBBBBBBBBBBBB")):
@@ -298,6 +365,46 @@ def test_compare(tmp_path: Path) -> None:
     assert files["difference"] == record["difference"]
     same = compare(side(runs[0], None, ["strict"]), side(runs[0], "16", ["strict"]))
     assert same["verdict"] == "unclear" and same["p"] == 1
+
+
+def moments(n: int) -> list[Asked]:
+    """Tasks of a grounding benchmark, each about its own video; the true span is 0-10 s."""
+    times = ((0.0, 10.0),)
+    tasks = (Task(f"q{number}", f"v{number}.mp4", "When?", Gold(text="0-10"), times=times) for number in range(n))
+    return [Asked(task, f"/videos/{task.video}") for task in tasks]
+
+
+def grounding_run(folder: Path, ends: Sequence[int]) -> Path:
+    run = begin_run(folder, CONFIG | {"benchmark": "charades-sta", "kind": "grounding"}, moments(len(ends)))
+    answer(run, [f"<time>00:00-00:{end:02}</time><answer>0-{end}</answer>" for end in ends])
+    write_report(make_report(run))
+    return folder
+
+
+def test_grounding_is_compared_by_overlap(tmp_path: Path) -> None:
+    a, b = (grounding_run(tmp_path / name, ends) for name, ends in (("a", [2, 3] * 8), ("b", [8, 9] * 8)))
+    record = compare(side(a, None, ["strict"]), side(b, None, ["strict"]))
+    validate(record, "compare")
+    assert record["metric"] == "miou" and record["a"]["miou"] == 25 and record["b"]["miou"] == 85
+    assert record["difference"] == 60 and record["interval"] == [60, 60] and record["verdict"] == "b"
+    assert record["only_a"] is record["only_b"] is None and record["p"] < 0.001
+    files = compare(*(side(folder / "predictions.jsonl", None, ["strict"]) for folder in (a, b)))
+    assert (files["metric"], files["difference"]) == ("miou", 60)
+    mixed = compare(side(a, None, ["strict"]), side(b / "predictions.jsonl", None, ["strict"]))
+    assert mixed["difference"] == 60
+    few = compare(*(side(grounding_run(tmp_path / f"{n}", [n] * 2), None, ["strict"]) for n in (2, 9)))
+    assert few["interval"] == [70, 70] and few["verdict"] == "unclear"  # two videos prove nothing
+
+
+def test_compare_refuses_captions_and_other_kinds(tmp_path: Path) -> None:
+    captions = begin_run(tmp_path / "captions", CONFIG | {"kind": "captioning"}, asked())
+    with pytest.raises(DataError, match="captions are not compared answer by answer"):
+        side(captions.folder, None, ["strict"])
+    choice = begin_run(tmp_path / "choice", CONFIG, moments(2))
+    answer(choice, ["<answer>0-10</answer>"] * 2)
+    times = grounding_run(tmp_path / "times", [10, 10])
+    with pytest.raises(DataError, match="the one is a choice run, the other a grounding run"):
+        compare(side(choice.folder, None, ["strict"]), side(times, None, ["strict"]))
 
 
 def test_compare_refuses_what_is_not_of_the_same_questions(tmp_path: Path) -> None:

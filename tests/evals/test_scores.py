@@ -17,7 +17,7 @@ from vtcli.trace.model import parse_trace
 from vtcli.trace.times import parse_range
 
 
-def item(id: str, response: str | None, answer: str = "A", **more: Any) -> Prediction:
+def item(id: str, response: str | None, answer: Any = "A", **more: Any) -> Prediction:
     return prediction({"id": id, "response": response, "answer": answer, "options": ["x", "y", "z"], **more})
 
 
@@ -115,6 +115,26 @@ def test_samples() -> None:
     assert samples["pass"] == pytest.approx({"1": 55.5556, "2": 88.8889, "3": 100})
     assert samples["majority"] == pytest.approx(66.6667) and samples["agreement"] == pytest.approx(66.6667)
     assert samples["calibration"] == [{"agreement": 67.0, "n": 3, "accuracy": 66.6667}]
+
+
+@pytest.mark.parametrize(
+    ("rule", "answer", "replies"),
+    [
+        ("strict", "red", ["Red", "blue", "blue", "red.", "a RED"]),
+        ("strict", "42", ["42", "7", "7", "42.0", "**42**"]),
+        ("strict", "A", ["A", "B", "B", "(A)", "A. x"]),
+        ("mvbench", "A", ["(a) x", "(b) y", "(b) y", "a", "A."]),
+        ("cg-bench", "A", ["A, B", "C", "C", "B and A", "B or A"]),
+        ("tw-grpo", "A", [f"<answer>{each}</answer>" for each in ("A", "B", "B", " A", "A ")]),
+        ("tw-grpo", ["A", "C"], [f"<answer>{each}</answer>" for each in ("A,C", "B", "B", "C, A", "C,A")]),
+    ],
+)
+def test_the_majority_is_of_answers_that_say_the_same(rule: str, answer: Any, replies: list[str]) -> None:
+    options = ["x", "y", "z"] if rule != "strict" or answer == "A" else None
+    found = record(
+        *(item("1", reply, answer, sample=n, options=options) for n, reply in enumerate(replies)), rules=(rule,)
+    )
+    assert (found["samples"]["majority"], found["samples"]["agreement"]) == (100, 60)
 
 
 def test_a_hostile_reply_of_a_megabyte() -> None:

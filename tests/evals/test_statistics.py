@@ -79,6 +79,20 @@ def test_mcnemar() -> None:
     assert 0 < mcnemar(2000, 2500) < 1e-10
 
 
+def test_the_flip_test_is_mcnemars_where_scores_are_right_or_wrong() -> None:
+    for only_a, only_b in ((0, 0), (3, 9), (10, 25), (0, 2), (1, 8)):
+        a = [1.0] * only_a + [0.0] * only_b + [1.0] * 20
+        b = [0.0] * only_a + [1.0] * only_b + [1.0] * 20
+        found = paired(a, b, graded=True)
+        assert found.p == pytest.approx(mcnemar(only_a, only_b), abs=0.015)
+        assert found.only_a is None and found == paired(a, b, graded=True)
+
+
+def test_the_flip_test_flips_videos() -> None:
+    same = paired([0.1] * 40, [0.9] * 40, [n // 20 for n in range(40)], graded=True)
+    assert same.p == pytest.approx(0.5, abs=0.02)  # two videos: half of the flips are as far off
+
+
 def test_paired() -> None:
     a, b = [1.0, 1, 0, 0, 0, 0], [1.0, 0, 1, 1, 1, 0]
     found = paired(a, b)

@@ -141,6 +141,15 @@ def test_caption_matching() -> None:
     assert judge("tempcompass", "both", gold).answer is None
 
 
+def test_an_empty_reply_is_right_nowhere() -> None:
+    golds = [Gold(text="red"), Gold(text="Caption A: red"), Gold(text="yes"), resolve("C", OPTIONS)]
+    golds.append(resolve("A,C", OPTIONS, several=True))
+    for rule in RULES:
+        for reply in ("", " ", "\n", "</s>", "."):
+            assert [judge(rule, reply, gold).score for gold in golds] == [0] * len(golds), (rule, reply)
+    assert judge("tempcompass", " </s>", Gold(text="red")).answer is None
+
+
 @pytest.mark.parametrize(
     ("truth", "reply", "right"),
     [

@@ -12,6 +12,7 @@ from vtcli.scoring.elements import answer_text, contents
 from vtcli.scoring.gold import Gold, resolve
 from vtcli.scoring.rules import paper_letter, strict
 from vtcli.trace.model import parse_trace
+from vtcli.trace.parser import parse_events
 
 OPTIONS = ["a dog", "a cat", "a man walks", "nothing"]
 
@@ -53,7 +54,10 @@ def test_contents_are_what_findall_finds(text: str) -> None:
 
 @given(PIECES)
 def test_the_short_way_to_an_answer_is_the_parsers(text: str) -> None:
-    assert answer_text(text) == parse_trace(text).answer
+    found, answer = answer_text(text), parse_trace(text).answer
+    assert found in (answer, "")  # a trace keeps an unclosed answer, to be shown; it is not scored
+    if not any(event.kind == "answer" and event.cut for event in parse_events(text)):
+        assert found == answer
 
 
 def test_hostile_replies_take_linear_time() -> None:
@@ -73,6 +77,13 @@ def test_hostile_replies_take_linear_time() -> None:
         ("A man sits", None),
         ("<answer>A or C</answer>", None),
         ("<answer>E</answer>", None),
+        ("<answer>C", None),
+        ("<think>x</think><answer>C", None),
+        ("<answer>C</answer", None),
+        ("<answer>C</answer> no, <answer>A", "C"),
+        ("<answer>C<think>x</think></answer>", None),
+        ("C</answer>", None),
+        ("<answer>C <time>00:01-00:02</time></answer>", None),
         ("", None),
         ("The answer is C.", "C"),
     ],
@@ -102,6 +113,37 @@ def test_the_harness_takes_a_first_letter_where_strict_does_not() -> None:
         ("A man walks", "Option 2: a man walks", 1),
         ("Option 1", "Option 2: a man walks", 0),
         ("", "kitchen", None),
+        ("5", "-5", 0),
+        ("-5", "5", 0),
+        ("\u22125", "-5", 1),
+        ("-5.0", "\u22125", 1),
+        ("1 5", "1.5", 0),
+        ("1/5", "1.5", 0),
+        ("1:5", "1.5", 0),
+        ("5", ".5", 0),
+        (".50", "0.5", 1),
+        ("**42**.", "42", 1),
+        ("(42)", "42", 1),
+        ("$42$", "42", 1),
+        ("> 42", "42", 0),
+        ("10", "10%", 0),
+        ("10%", "10", 0),
+        ("10 %", "10%", 1),
+        ("3.4", "3-4", 0),
+        ("0 - 10", "0-10", 1),
+        ("C", "C++", 0),
+        ("The C++!", "C++", 1),
+        ("c", "C#", 0),
+        ("< 5", "> 5", 0),
+        (">5", "> 5", 1),
+        ("x^1", "x^-1", 0),
+        ("2.30", "2:30", 0),
+        ("\u2265 5", "\u2264 5", 0),
+        ("दान", "दिन", 0),
+        ("दिन।", "दिन", 1),
+        ("cafe\u0301!", "Café", 1),
+        ("a well dressed man", "well-dressed man", 1),
+        ("9" * 400, "8" * 400, 0),
     ],
 )
 def test_strict_reads_open_answers(reply: str, truth: str, score: int | None) -> None:

@@ -56,6 +56,101 @@ def test_unclear(answer: str) -> None:
     assert read_choice(answer, CHOICES) is None
 
 
+ANIMALS = ["cat", "dog", "bird", "fish"]
+OPTIONS = "A. cat\nB. dog\nC. bird\nD. fish"
+
+
+@pytest.mark.parametrize(
+    ("answer", "letter"),
+    [
+        (OPTIONS, None),
+        (f"{OPTIONS}\n\nThe answer is B.", "B"),
+        (f"{OPTIONS}\nAnswer: C", "C"),
+        ("(A) cat\n(B) dog\n(C) bird\n(D) fish\nAnswer: C", "C"),
+        ("A) cat B) dog C) bird D) fish", None),
+        ("A. cat, B. dog, C. bird, D. fish. The answer is D.", "D"),
+        ("A. dog", "A"),
+        ("A: dog", "A"),
+        ("A. cat", "A"),
+        ("A dog", "B"),
+        ("The dog.", "B"),
+    ],
+)
+def test_the_label_a_is_no_article(answer: str, letter: str | None) -> None:
+    assert read_choice(answer, ANIMALS) == letter
+
+
+@pytest.mark.parametrize(
+    ("answer", "letter"),
+    [
+        ("cat\ndog", None),
+        ("cat\ndog\nThe answer is B", "B"),
+        ("B. dog\nA. cat", None),
+        ("B. dog\nD. fish", None),
+        ("A. cat\nC. bird", None),
+        ("A\nC. bird", None),
+        ("A\nB\nThe answer is B", "B"),
+        ("dog\nIt is no cat.", "B"),
+        ("dog\ndog", "B"),
+        ("B\nB. dog", "B"),
+        ("B. dog\nA. cat is nowhere to be seen.", "B"),
+    ],
+)
+def test_answers_on_separate_lines_must_agree(answer: str, letter: str | None) -> None:
+    assert read_choice(answer, ANIMALS) == letter
+
+
+@pytest.mark.parametrize(
+    ("answer", "letter"),
+    [
+        ("The wrong answer is C", None),
+        ("The incorrect answer is B", None),
+        ("The wrong answer: C", None),
+        ("So the wrong answer is C. The answer is D", "D"),
+        ("Not option B", None),
+        ("don't pick C", None),
+        ("Don\u2019t pick C", None),
+        ("I would not choose A", None),
+        ("do not select B", None),
+        ("I cannot select B", None),
+        ("never choose option A", None),
+        ("It is not the answer: C", None),
+        ("I would not choose A, I choose B", "B"),
+        ("I choose B. I would never pick A.", "B"),
+        ("B is wrong. The answer is C", "C"),
+        ("B is wrong, the answer is C", "C"),
+        ("A is not right. I choose C", "C"),
+        ("I'd rule out option B. I choose C", "C"),
+    ],
+)
+def test_a_rejected_choice_is_not_chosen(answer: str, letter: str | None) -> None:
+    assert read_choice(answer, ANIMALS) == letter
+    assert read_choice("", ANIMALS, answer) == letter
+
+
+@pytest.mark.parametrize("answer", ["B。", "dog。", "「B」。", "B、", "B\uff01", "B\uff1a"])
+def test_chinese_punctuation(answer: str) -> None:
+    assert read_choice(answer, ANIMALS) == "B"
+
+
+@pytest.mark.parametrize(
+    ("answer", "choices", "letter"),
+    [
+        ("5", ["-5", "3"], None),
+        ("\u22125", ["5", "-5"], "B"),
+        ("A 5%", ["5", "5%"], "B"),
+        ("the C++", ["C", "C++", "C#"], "B"),
+        ("1/5", ["1.5", "1 5"], None),
+        ("a > 5", ["a < 5", "a > 5"], "B"),
+        ("दान", ["दिन", "दीन"], None),
+        ("a T shirt", ["T-shirt", "hat"], "A"),
+        ("version 1.5", ["a version 15", "a version 1.5"], "B"),
+    ],
+)
+def test_signs_operators_points_and_marks_count(answer: str, choices: list[str], letter: str | None) -> None:
+    assert read_choice(answer, choices) == letter
+
+
 def test_accents_and_signs_tell_choices_apart() -> None:
     assert read_choice("Le Minéral", ["Le Mineral", "Le Minéral"]) == "B"
     assert read_choice("-5", ["5", "-5"]) == "B"
@@ -66,6 +161,11 @@ def test_accents_and_signs_tell_choices_apart() -> None:
 def test_choices_may_carry_their_letters() -> None:
     assert read_choice("Le Minerale", ["A. Le Minéral", "B. Le Minerale"]) == "B"
     assert read_choice("B. Le Minerale", ["(A) Le Minéral", "(B) Le Minerale"]) == "B"
+
+
+def test_a_letter_is_a_letter_where_texts_are_letters_too() -> None:
+    for answer in ("A", "A.", "(A)", "a)", "The answer is A"):
+        assert read_choice(answer, ["B", "A", "C"]) == "A", answer
 
 
 def test_equal_choices_are_ambiguous() -> None:

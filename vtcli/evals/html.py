@@ -55,7 +55,7 @@ def page(report: Report) -> str:
         f"<title>{_text(config['title'])}: {_text(report.run.name)}</title><style>{_STYLE}</style></head><body>",
         f"<h1>{_text(config['title'])}</h1>",
         f"<p>{_text(model['name'])}, revision {_text(model['revision'] or 'unknown')}, {_text(model['engine'])}; "
-        f"prompt {_text(config['prompt'])}; answers read by {_text(', '.join(config['extract']))}.</p>",
+        f"prompt {_text(config['prompt'])}; answers read by {_text(', '.join(report.rules))}.</p>",
         _table(*overview_rows(config["kind"], report)),
     ]
     if config["note"]:
@@ -76,7 +76,7 @@ def page(report: Report) -> str:
 def _section(kind: str, report: Report, setting: Setting) -> Iterable[str]:
     record = setting.record
     yield f"<h2>{_text(frames_text(setting.frames))}</h2><p>{_text(headline(kind, record))}</p>"
-    for note in shortfalls(record):
+    for note in shortfalls(record, report.run.config["samples"]):
         yield f'<p class="note">{_text(note)}</p>'
     if record["chance"] is not None:
         yield f"<p>Guessing would give {record['chance']:.2f} %.</p>"

@@ -5,7 +5,6 @@ from __future__ import annotations
 import gzip
 import io
 import json
-import math
 import sys
 import zlib
 from collections.abc import Iterator
@@ -21,6 +20,8 @@ from vtcli.video.text import shown
 
 LONGEST_LINE = 1 << 26
 """Limit on a line in bytes; a longer line ends the reading, so a file without line breaks cannot fill the memory."""
+
+_MOST = sys.float_info.max  # an int may be larger, NaN compares false
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,7 +77,7 @@ def read_predictions(path: Path) -> Iterator[Prediction | Trouble]:
 
 
 def prediction(record: object) -> Prediction:
-    """Parses one record (id, response, answer, options, category, times, sample, video: docs/eval.md).
+    """Parses one record (id, response, answer, form, options, category, times, sample, video: docs/eval.md).
 
     Raises DataError.
     """
@@ -94,8 +95,10 @@ def prediction(record: object) -> Prediction:
     options = record.get("options") or ()
     if not isinstance(options, list | tuple | dict):
         raise DataError("the field 'options' is no list of texts")
-    answer = record["answer"]
-    gold = resolve(answer, options, several=isinstance(answer, list))
+    answer, form = record["answer"], record.get("form", "any")
+    if form not in ("any", "letter", "text"):
+        raise DataError("the field 'form' is neither 'letter' nor 'text'")
+    gold = resolve(answer, options, form, several=isinstance(answer, list))
     sample, video = record.get("sample", 0), record.get("video")
     if type(sample) is not int or sample < 0:
         raise DataError("the field 'sample' is no count from 0")
@@ -113,7 +116,7 @@ def spans(value: object) -> tuple[Span, ...]:
         raise DataError("the field 'times' is no list of [start, end]")
     found = []
     for pair in value:
-        numbers = isinstance(pair, list | tuple) and [n for n in pair if type(n) in (int, float) and math.isfinite(n)]
+        numbers = isinstance(pair, list | tuple) and [n for n in pair if type(n) in (int, float) and abs(n) <= _MOST]
         if not numbers or len(numbers) != 2 or len(pair) != 2:
             raise DataError("the field 'times' is no list of [start, end] in seconds")
         if numbers[0] > numbers[1]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import count
 from typing import Any
 
 from vtcli.evals.benchmarks.published import BENCHMARKS, TABLE_1, published
@@ -30,9 +31,10 @@ class Setting:
 
 @dataclass(frozen=True)
 class Report:
-    """A run, judged."""
+    """A run, judged by `rules`; the first one counts."""
 
     run: Run
+    rules: tuple[str, ...]
     settings: tuple[Setting, ...]
 
     def as_json(self) -> dict[str, Any]:
@@ -47,16 +49,16 @@ def make_report(run: Run, extract: Sequence[str] | None = None) -> Report:
     """Judges a run's answers so far, by the run's own rules or by `extract`. Raises DataError, UsageError."""
     rules = rules_named(extract or run.config["extract"])
     answers = run.answers()
-    return Report(run, tuple(_setting(run, frames, answers, rules) for frames in run.frames))
+    return Report(run, tuple(rules), tuple(_setting(run, frames, answers, rules) for frames in run.frames))
 
 
 def _setting(run: Run, frames: Any, answers: Mapping[str, Mapping[str, Any]], rules: Sequence[str]) -> Setting:
     predictions = list(run.predictions(frames, answers))
     judged = judge_all(predictions, rules)
     samples = run.config["samples"]
-    ids = [item_id(asked.task.id, frames, sample) for asked in run.asked for sample in range(samples)]
+    ids = {item_id(asked.task.id, frames, sample): asked for asked in run.asked for sample in range(samples)}
     given = {id: answers[id] for id in ids if id in answers}
-    missing = sum(asked.path is None for asked in run.asked) * samples
+    missing = sum(asked.path is None and id not in given for id, asked in ids.items())
     correct = sum(item.score for item in judged.scored)
     record = {
         "frames": frames,
@@ -133,15 +135,16 @@ def headline(kind: str, record: Mapping[str, Any]) -> str:
     return f"{line}, {times}" if times else line
 
 
-def shortfalls(record: Mapping[str, Any]) -> Iterator[str]:
-    """Yields the caveats that a reader must know before trusting the number."""
+def shortfalls(record: Mapping[str, Any], samples: int = 1) -> Iterator[str]:
+    """Yields the caveats that a reader must know before trusting the number. `samples`: replies per question."""
+    things = "questions" if samples == 1 else "replies"
     if record["missing"]:
         yield (
-            f"{record['missing']} of {record['asked']} questions have no video: "
+            f"{record['missing']} of {record['asked']} {things} have no video: "
             f"{record['accuracy_all']:.2f} % over all of them, those counted as wrong"
         )
     if record["unanswered"]:
-        yield f"{record['unanswered']} of {record['asked']} are not answered yet: run the same command again"
+        yield f"{record['unanswered']} of {record['asked']} {things} are not answered yet: run the same command again"
     if record["failed"]:
         yield f"{record['failed']} could not be answered and count as wrong"
     if record["captioning"] and record["captioning"]["meteor"] is None:
@@ -210,7 +213,7 @@ def markdown(report: Report) -> str:
             [
                 ("model", f"{model['name']}, revision {model['revision'] or 'unknown'}, {model['engine']}"),
                 ("prompt", config["prompt"]),
-                ("answers read by", ", ".join(config["extract"])),
+                ("answers read by", ", ".join(report.rules)),
                 ("annotations", f"{config['annotations']['name']}, SHA-256 {config['annotations']['sha256'] or '-'}"),
                 ("made with", ", ".join(f"{name} {version}" for name, version in config["environment"].items())),
             ],
@@ -222,7 +225,7 @@ def markdown(report: Report) -> str:
         lines += ["", markdown_text(config["note"])]
     for setting in report.settings:
         record = setting.record
-        notes = list(shortfalls(record))
+        notes = list(shortfalls(record, config["samples"]))
         if record["score"] is None:
             continue
         lines += [
@@ -251,22 +254,31 @@ def _figure(kind: str, record: Mapping[str, Any]) -> str:
     return f"{record['score']['accuracy']:.2f}"
 
 
+def _row_names(model: str, folder: str) -> Iterator[str]:
+    """Yields names for the row of a run, for the second and further runs of the same model with its folder's name."""
+    yield model
+    yield f"{model} ({folder})"
+    yield from (f"{model} ({folder} {number})" for number in count(2))
+
+
 def paper_table(reports: Sequence[Report]) -> tuple[Row, list[Row]]:
     """Arranges runs of several models and benchmarks like the paper's table 1, with the published rows first."""
     names = [name for name in BENCHMARKS if any(r.run.config["benchmark"] == name for r in reports)]
     others = [r.run.config["benchmark"] for r in reports if r.run.config["benchmark"] not in BENCHMARKS]
     columns = [*names, *dict.fromkeys(others)]
     found: dict[tuple[str, str], dict[str, str]] = {}
+    prompts = {(report.run.name, report.run.config["prompt"]) for report in reports}
+    several = {name for name, times in Counter(name for name, _ in prompts).items() if times > 1}
     for report in reports:
+        name, config = report.run.name, report.run.config
+        model = f"{name}, {config['prompt']} prompt" if name in several else name
         for setting in report.settings:
-            score = setting.record["score"]
-            if score is None:
+            if setting.record["score"] is None:
                 continue
-            name, benchmark = report.run.name, report.run.config["benchmark"]
-            if benchmark in found.get((name, str(setting.frames)), {}):  # another run of the same model
-                name = f"{name} ({report.run.folder.name})"
-            cells = found.setdefault((name, str(setting.frames)), {})
-            cells[benchmark] = _figure(report.run.config["kind"], setting.record)
+            frames, labels = str(setting.frames), _row_names(model, report.run.folder.name)
+            free = next(each for each in labels if config["benchmark"] not in found.get((each, frames), {}))
+            cells = found.setdefault((free, frames), {})
+            cells[config["benchmark"]] = _figure(config["kind"], setting.record)
     rows: list[Row] = [
         (
             f"{model} (published)",

@@ -6,8 +6,8 @@ import hashlib
 import os
 import platform
 import sys
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -15,8 +15,8 @@ from typing import Any
 
 from vtcli import __version__
 from vtcli.ask import Question
-from vtcli.batch.items import Item, Shard, share
-from vtcli.batch.run import Batch
+from vtcli.batch.items import Item, Shard
+from vtcli.batch.run import Batch, check_items
 from vtcli.errors import DataError, UsageError
 from vtcli.evals.benchmarks import shapes
 from vtcli.evals.benchmarks.choice import own
@@ -24,7 +24,17 @@ from vtcli.evals.benchmarks.prompts import prompt_for
 from vtcli.evals.benchmarks.table import JSONL, SHAPES, Benchmark, benchmark_named
 from vtcli.evals.benchmarks.tasks import Task
 from vtcli.evals.benchmarks.videos import Videos
-from vtcli.evals.runs import Asked, Run, answers_file, begin_run, item_id, prediction_of
+from vtcli.evals.runs import (
+    Asked,
+    Run,
+    answers_file,
+    has_failed,
+    item_id,
+    plan_run,
+    prediction_of,
+    read_answers,
+    write_run,
+)
 from vtcli.evals.scores import Scored, judge_one
 from vtcli.models.fingerprint import fingerprint
 from vtcli.prompt import Prompt
@@ -128,17 +138,63 @@ def _annotations(benchmark: Benchmark, given: Path | None, videos: Path, offline
         ) from error
 
 
-def start(folder: Path, source: Source, settings: Settings, session: Session) -> Run:
-    """Creates the run's folder, or continues the run in it. Raises DataError, UsageError."""
-    benchmark, question = source.benchmark, settings.question
+@dataclass(frozen=True)
+class Running:
+    """A run and the runner of its items, or of its shard's. `elsewhere`: the items that other shards' files answer."""
+
+    run: Run
+    batch: Batch
+    elsewhere: int
+
+    @property
+    def total(self) -> int:
+        """Answers that the run (or its shard) comprises."""
+        return self.batch.total + self.elsewhere
+
+    @property
+    def done(self) -> int:
+        """Answers among them that need not be asked again."""
+        return self.batch.done + self.elsewhere
+
+
+@contextmanager
+def open_batch(folder: Path, source: Source, settings: Settings, session: Session) -> Iterator[Running]:
+    """Creates the run's folder, or continues the run in it, and holds its file of answers open.
+
+    Items that the file of another shard answers are left out. Raises DataError, UsageError and VtError, before
+    run.json and tasks.jsonl are written.
+    """
+    run = plan_run(folder, _config(source, settings, session), _asked(source, settings))
+    output = answers_file(folder, settings.shard)
+    there = read_answers(output) if output.exists() else {}
+    others = run.answers(besides=output)
+    if settings.retry_failed:
+        others = {id: answer for id, answer in others.items() if not has_failed(answer)}
+    items = items_of(run, settings, prompt_for(settings.prompt, source.benchmark.official), others | there)
+    left = [item for item in items if item.id in there or item.id not in others]
+    check_items(left, session.checkpoint)  # before there is a folder
+    folder.mkdir(parents=True, exist_ok=True)
+    with Batch(left, session, output, retry_failed=settings.retry_failed) as batch:
+        write_run(run)
+        yield Running(run, batch, len(items) - len(left))
+
+
+def _asked(source: Source, settings: Settings) -> list[Asked]:
+    """Finds the videos of the tasks. Raises DataError where none is there, UsageError where --fps cannot apply."""
     asked = [Asked(task, str(path) if (path := source.find(task)) else None) for task in source.tasks]
     if not any(each.path for each in asked):
         wanted = len({task.video for task in source.tasks})
         raise DataError(f"none of the {wanted} videos is there, the first is {shown(source.tasks[0].video)}")
     if settings.frames is None and any(each.task.rate and os.path.isdir(each.path or "") for each in asked):
         raise UsageError("--fps does not choose among the pictures of a folder, as some videos here are: use --frames")
-    sampling, checkpoint = question.sampling, session.checkpoint
-    config = {
+    return asked
+
+
+def _config(source: Source, settings: Settings, session: Session) -> dict[str, Any]:
+    """Returns the content of run.json."""
+    benchmark, question, checkpoint = source.benchmark, settings.question, session.checkpoint
+    sampling = question.sampling
+    return {
         "schema": "vt.run/1",
         "benchmark": benchmark.name,
         "title": benchmark.title,
@@ -166,7 +222,6 @@ def start(folder: Path, source: Source, settings: Settings, session: Session) ->
         },
         "environment": environment(),
     }
-    return begin_run(folder, config, asked)
 
 
 def choices(settings: Settings) -> tuple[int | str, ...]:
@@ -184,62 +239,68 @@ class Progress:
     record: dict[str, Any]
 
 
-def answer_all(
-    run: Run, source: Source, settings: Settings, session: Session, warn: Callable[[str], None]
-) -> Iterator[Progress]:
-    """Asks the remaining questions and judges each answer as it comes, by the first rule. Closes only its own file."""
-    tasks = {each.task.id: each.task for each in run.asked}
-    items = items_of(run, settings, prompt_for(settings.prompt, source.benchmark.official))
-    shard = settings.shard
-    output = answers_file(run.folder, (shard.index, shard.count) if shard else None)
-    with ExitStack() as stack:
-        batch = stack.enter_context(Batch(items, session, output, shard=shard, retry_failed=settings.retry_failed))
-        for record in batch:
-            task, sample = tasks[record["extra"]["task"]], record["extra"]["sample"]
-            scored = judge_one(prediction_of(task, record, sample), settings.extract[:1])
-            yield Progress(scored, record)
-        for warning in batch.warnings:
-            warn(warning)
+def answer_all(running: Running, settings: Settings, warn: Callable[[str], None]) -> Iterator[Progress]:
+    """Asks the remaining questions and judges each answer as it comes, by the first rule."""
+    tasks = {each.task.id: each.task for each in running.run.asked}
+    for record in running.batch:
+        task, sample = tasks[record["extra"]["task"]], record["extra"]["sample"]
+        scored = judge_one(prediction_of(task, record, sample), settings.extract[:1])
+        yield Progress(scored, record)
+    for warning in running.batch.warnings:
+        warn(warning)
 
 
-def items_of(run: Run, settings: Settings, prompt: Callable[[Task], Prompt]) -> list[Item]:
-    """Returns the runner's items: every question with an available video, by every choice of frames and sample.
+def items_of(
+    run: Run, settings: Settings, prompt: Callable[[Task], Prompt], answers: Mapping[str, Mapping[str, Any]]
+) -> list[Item]:
+    """Returns the items of the run or its shard: each question with a video or an answer, by frames and sample.
 
-    Choices of frames and samples of earlier commands are included: what these commands left unasked is asked too.
+    Choices of frames and samples of earlier commands are included: what these commands left unasked is asked too. An
+    item in `answers` keeps the video it was asked about, wherever that is now; failed ones only if they are not retried
+    or their video is gone.
     """
     items = []
-    for each in run.asked:
-        if each.path is None:
-            continue
+    for each in _share(run.asked, settings.shard):
         task, common = each.task, settings.question
         wording = prompt(task)
-        rate = task.rate if os.path.isdir(each.path) else None
+        rate = task.rate if task.rate and os.path.isdir(each.path or "") else None
         for frames in run.frames:
             for sample in range(run.config["samples"]):
-                seed = common.sampling.seed
+                id, seed = item_id(task.id, frames, sample), common.sampling.seed
+                video, fps = each.path, rate or (None if isinstance(frames, int) else float(frames.split()[0]))
+                answer = answers.get(id)
+                if answer and not (settings.retry_failed and has_failed(answer) and each.path):
+                    video, fps = answer["video"]["path"], answer["settings"]["fps"]
+                if video is None:
+                    continue
                 question = replace(
                     common,
-                    video=each.path,
+                    video=video,
                     question=task.question,
                     choices=task.gold.options,
                     prompt=wording,
                     frames=frames if isinstance(frames, int) else None,
-                    fps=rate or (None if isinstance(frames, int) else float(frames.split()[0])),
+                    fps=fps,
                     start=task.start,
                     end=task.end,
                     sampling=replace(common.sampling, seed=None if seed is None else seed + sample),
                 )
                 extra = {"task": task.id, "frames": frames, "sample": sample}
-                items.append(Item(item_id(task.id, frames, sample), question, extra))
+                items.append(Item(id, question, extra))
     return items
 
 
-def count_answers(run: Run, settings: Settings) -> tuple[int, int]:
-    """Returns how many answers this run (or its shard) comprises, and how many of them need not be asked again."""
-    items = share(items_of(run, settings, lambda task: Prompt("", task.question)), settings.shard)
-    answers = run.answers()
-    there = [answers[item.id] for item in items if item.id in answers]
-    return len(items), sum(not settings.retry_failed or answer.get("error") is None for answer in there)
+def _share(asked: Sequence[Asked], shard: Shard | None) -> list[Asked]:
+    """Returns the tasks of one shard; all tasks about a video belong to the same shard.
+
+    The tasks alone decide, not the videos that are there: shards agree on every machine, and when tasks are added.
+    """
+    if shard is None:
+        return list(asked)
+    numbers: dict[str, int] = {}
+    for each in asked:
+        numbers.setdefault(each.task.video, len(numbers))
+    return [each for each in asked if numbers[each.task.video] % shard.count == shard.index - 1]
 
 
 def environment() -> dict[str, str]:

@@ -14,7 +14,7 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from vtcli.disk import write_whole
 from vtcli.errors import DataError
@@ -24,9 +24,13 @@ from vtcli.scoring.gold import Gold
 from vtcli.trace.text import dump_json
 from vtcli.video.text import shown
 
+if TYPE_CHECKING:
+    from vtcli.batch.items import Shard
+
 SCHEMA = "vt.run/1"
 _FPS = re.compile(r"\d{1,6}(\.\d{1,6})? fps", re.ASCII)
 RUN, TASKS, ANSWERS = "run.json", "tasks.jsonl", "answers.jsonl"
+_ANSWERS = "answers*.jsonl"
 
 
 @dataclass(frozen=True)
@@ -101,20 +105,17 @@ class Run:
         """The run's name in reports."""
         return str(self.config["model"]["name"])
 
-    def answers(self) -> dict[str, dict[str, Any]]:
-        """Returns the answers so far, by `item_id`; an incomplete last line does not count."""
+    def answers(self, besides: Path | None = None) -> dict[str, dict[str, Any]]:
+        """Returns the answers so far, by `item_id`, but for those in the file `besides`.
+
+        If several files have an item, an answer counts before an error.
+        """
         found: dict[str, dict[str, Any]] = {}
-        for path in sorted(self.folder.glob(f"{Path(ANSWERS).stem}*.jsonl")):  # each shard has its own file
-            try:
-                lines = path.read_bytes().splitlines()
-            except OSError as error:
-                raise DataError(f"{shown(path)} cannot be read: {error.strerror or error}") from None
-            for number, line in enumerate(lines, 1):
-                record = _answer(line)
-                if record is not None:
-                    found[record["id"]] = record
-                elif number < len(lines):
-                    raise DataError(f"{shown(path)}, line {number} is no answer: the file is damaged")
+        for path in sorted(self.folder.glob(_ANSWERS)):  # each shard has its own file
+            if path != besides:
+                for id, record in read_answers(path).items():
+                    if id not in found or not has_failed(record):
+                        found[id] = record
         return found
 
     def predictions(self, frames: object, answers: Mapping[str, Mapping[str, Any]]) -> Iterator[Prediction]:
@@ -125,6 +126,27 @@ class Run:
                     yield prediction_of(asked.task, answer, sample)
 
 
+def read_answers(path: Path) -> dict[str, dict[str, Any]]:
+    """Returns the answers in a file by `item_id`; an incomplete last line does not count. Raises DataError."""
+    found: dict[str, dict[str, Any]] = {}
+    try:
+        lines = path.read_bytes().splitlines()
+    except OSError as error:
+        raise DataError(f"{shown(path)} cannot be read: {error.strerror or error}") from None
+    for number, line in enumerate(lines, 1):
+        record = _answer(line)
+        if record is not None:
+            found[record["id"]] = record
+        elif number < len(lines):
+            raise DataError(f"{shown(path)}, line {number} is no answer: the file is damaged")
+    return found
+
+
+def has_failed(answer: Mapping[str, Any]) -> bool:
+    """Whether the record of an answer holds an error instead."""
+    return answer.get("error") is not None
+
+
 def prediction_of(task: Task, answer: Mapping[str, Any], sample: int = 0) -> Prediction:
     """Returns a task and the record of its answer as a prediction. A record with an error has no response.
 
@@ -133,7 +155,7 @@ def prediction_of(task: Task, answer: Mapping[str, Any], sample: int = 0) -> Pre
     begin = task.start or 0.0
     times = tuple((start - begin, end - begin) for start, end in task.times)
     text = answer.get("text")
-    failed = answer.get("error") is not None or not isinstance(text, str)
+    failed = has_failed(answer) or not isinstance(text, str)
     response = None if failed else str(text)
     return Prediction(task.id, response, task.gold, task.categories, times, sample, task.video)
 
@@ -146,6 +168,7 @@ def prediction_line(prediction: Prediction) -> str:
             "id": prediction.id,
             "response": prediction.response,
             "answer": (sorted(gold.letters) if len(gold.letters) > 1 else "".join(gold.letters)) or gold.text,
+            "form": "letter" if gold.letters else "text",
             "options": list(gold.options) or None,
             "category": list(prediction.categories),
             "times": [list(span) for span in prediction.times] or None,
@@ -173,6 +196,8 @@ def open_run(folder: Path) -> Run:
 
 def _is_beginning(file: Path) -> bool:
     """Whether a file may be left over from a run that was killed while it created its folder."""
+    if file.match(_ANSWERS):
+        return not file.stat().st_size
     return file.name == TASKS or (file.name.startswith(".") and file.name.endswith(".part"))
 
 
@@ -195,8 +220,8 @@ def _check(config: Mapping[str, Any]) -> None:
         raise TypeError(RUN)
 
 
-def begin_run(folder: Path, config: Mapping[str, Any], asked: Sequence[Asked]) -> Run:
-    """Creates a run's folder, or continues the run in it.
+def plan_run(folder: Path, config: Mapping[str, Any], asked: Sequence[Asked]) -> Run:
+    """Returns the new run of a folder, or the run in it with what is added to it. Writes nothing.
 
     Whatever decides the answers must be equal; choices of frames, samples and questions may be added. Raises DataError.
     """
@@ -209,10 +234,13 @@ def begin_run(folder: Path, config: Mapping[str, Any], asked: Sequence[Asked]) -
         config = {**config, **more, "environment": old.config["environment"]}
     elif folder.exists() and (not folder.is_dir() or not all(map(_is_beginning, folder.iterdir()))):
         raise DataError(f"{shown(folder)} is there and is no run: give a new or empty folder with --output")
-    folder.mkdir(parents=True, exist_ok=True)
-    write_whole(folder / TASKS, "".join(dump_json(each.as_json()) + "\n" for each in asked))
-    write_whole(folder / RUN, json.dumps(config, indent=2) + "\n")  # last: a folder that has this file is complete
     return Run(folder, config, tuple(asked))
+
+
+def write_run(run: Run) -> None:
+    """Writes a run's questions and settings into its folder, which exists. Raises VtError."""
+    write_whole(run.folder / TASKS, "".join(dump_json(each.as_json()) + "\n" for each in run.asked))
+    write_whole(run.folder / RUN, json.dumps(run.config, indent=2) + "\n")  # last: with this file a folder is complete
 
 
 def _difference(old: Run, config: Mapping[str, Any], asked: Sequence[Asked]) -> str:
@@ -234,12 +262,15 @@ def _difference(old: Run, config: Mapping[str, Any], asked: Sequence[Asked]) -> 
 
 
 def _answer(line: bytes) -> dict[str, Any] | None:
-    """Returns the record of a line; None where the line is not an answer with all that reports need."""
+    """Returns the record of a line; None where the line is not an answer with all that reports and later runs need."""
     try:
         record = json.loads(line)
     except (ValueError, RecursionError):
         return None
     if not isinstance(record, dict) or not isinstance(record.get("id"), str):
+        return None
+    video, settings = record.get("video"), record.get("settings")
+    if not (isinstance(video, dict) and "path" in video and isinstance(settings, dict) and "fps" in settings):
         return None
     if record.get("error"):
         return record if isinstance(record["error"], dict) and "message" in record["error"] else None
@@ -253,9 +284,9 @@ def _answer(line: bytes) -> dict[str, Any] | None:
     return record if whole and isinstance(record.get("model"), dict) else None
 
 
-def answers_file(folder: Path, shard: tuple[int, int] | None) -> Path:
+def answers_file(folder: Path, shard: Shard | None) -> Path:
     """Returns the file of a run's answers; each shard has its own file in the same folder."""
-    return folder / (ANSWERS if shard is None else f"answers-{shard[0]}-of-{shard[1]}.jsonl")
+    return folder / (ANSWERS if shard is None else f"answers-{shard.index}-of-{shard.count}.jsonl")
 
 
 def _json(path: Path) -> Any:

@@ -13,7 +13,7 @@ from vtcli.evals.statistics import mean_interval, pass_at_k, percent
 from vtcli.garbage import without_collection
 from vtcli.scoring.elements import told_times
 from vtcli.scoring.official import judge
-from vtcli.scoring.rules import Verdict
+from vtcli.scoring.rules import Verdict, vote
 from vtcli.scoring.spans import (
     CG_BENCH_THRESHOLDS,
     QVHIGHLIGHTS_MOST,
@@ -229,8 +229,9 @@ def grounding_record(scored: Sequence[Scored]) -> dict[str, Any] | None:
 def samples_record(scored: Sequence[Scored]) -> dict[str, Any] | None:
     """Returns the statistics of repeated sampling: pass@k, majority accuracy and agreement; None without samples.
 
-    A tie for the majority goes to the answer that came first; unreadable replies have no vote. `agreement`: the
-    majority's share of the replies. `calibration`: the accuracy of the majority by that share.
+    Answers that differ in form only ("42", "42.0") vote together. A tie for the majority goes to the answer that came
+    first; unreadable replies have no vote. `agreement`: the majority's share of the replies. `calibration`: the
+    accuracy of the majority by that share.
     """
     if not any(item.sample for item in scored):
         return None
@@ -242,9 +243,9 @@ def samples_record(scored: Sequence[Scored]) -> dict[str, Any] | None:
         return None
     rights, shares = [], []
     for replies in questions.values():
-        votes = Counter(item.answer for item in replies if item.answer is not None)
-        winner, count = votes.most_common(1)[0] if votes else ("", 0)
-        rights.append(next((item.score for item in replies if item.answer == winner), 0.0))
+        votes = [(vote(item.answer), item.score) for item in replies if item.answer is not None]
+        winner, count = Counter(said for said, _ in votes).most_common(1)[0] if votes else ("", 0)
+        rights.append(next((score for said, score in votes if said == winner), 0.0))
         shares.append(count / len(replies))
     passed = {
         str(count): _percent(

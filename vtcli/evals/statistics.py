@@ -71,14 +71,14 @@ class Paired:
 
     `difference`: mean score of B minus that of A; `interval`: its 95 % paired bootstrap interval, None for fewer than
     two questions or videos. `only_a`, `only_b`: questions that only A or only B got right. `p`: exact McNemar test,
-    two-sided.
+    two-sided. Graded scores are neither right nor wrong: `only_a` and `only_b` are None, `p` is that of `flip_test`.
     """
 
     n: int
     difference: float
     interval: tuple[float, float] | None
-    only_a: int
-    only_b: int
+    only_a: int | None
+    only_b: int | None
     p: float
 
     def as_json(self) -> dict[str, Any]:
@@ -92,15 +92,18 @@ class Paired:
         }
 
 
-def paired(a: Sequence[float], b: Sequence[float], clusters: Sequence[Hashable] | None = None) -> Paired:
+def paired(
+    a: Sequence[float], b: Sequence[float], clusters: Sequence[Hashable] | None = None, graded: bool = False
+) -> Paired:
     """Compares two models' scores, question by question (at least one)."""
     differences = [after - before for before, after in zip(a, b, strict=True)]
     only_a = sum(before > 0.5 >= after for before, after in zip(a, b, strict=True))
     only_b = sum(after > 0.5 >= before for before, after in zip(a, b, strict=True))
     mean = sum(differences) / len(differences)
-    return Paired(
-        len(a), mean, mean_interval(differences, clusters, share=False), only_a, only_b, mcnemar(only_a, only_b)
-    )
+    interval = mean_interval(differences, clusters, share=False)
+    if graded:
+        return Paired(len(a), mean, interval, None, None, flip_test(differences, clusters))
+    return Paired(len(a), mean, interval, only_a, only_b, mcnemar(only_a, only_b))
 
 
 def mcnemar(only_a: int, only_b: int) -> float:
@@ -113,6 +116,25 @@ def mcnemar(only_a: int, only_b: int) -> float:
         term = term * (n - k + 1) // k
         tail += term
     return min(1.0, float(Fraction(tail, 2 ** (n - 1))))
+
+
+def flip_test(differences: Sequence[float], clusters: Sequence[Hashable] | None = None) -> float:
+    """Paired permutation test, two-sided: how often the sum of the differences is as far from 0 with random signs.
+
+    McNemar's test for scores between 0 and 1. The differences of one cluster change their sign together.
+    """
+    import numpy as np
+
+    sums = np.asarray(differences, float)
+    if clusters is not None:
+        sums, _ = _by_cluster(sums, clusters)
+    rng = np.random.default_rng(SEED)
+    least = abs(sums.sum()) - 1e-9  # sums in another order round differently
+    as_far = 0
+    for _ in range(0, RESAMPLES, _AT_ONCE):
+        signs = rng.integers(0, 2, size=(_AT_ONCE, len(sums)), dtype=np.int8) * 2 - 1
+        as_far += int((abs(signs @ sums) >= least).sum())
+    return (as_far + 1) / (RESAMPLES + 1)
 
 
 def holm(p_values: Sequence[float]) -> list[float]:

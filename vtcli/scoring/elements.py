@@ -11,6 +11,7 @@ from functools import lru_cache
 
 from vtcli.scoring.spans import Span
 from vtcli.trace.model import parse_trace
+from vtcli.trace.parser import parse_events
 from vtcli.trace.times import parse_range
 
 
@@ -26,16 +27,32 @@ def contents(text: str, name: str = "answer", ignore_case: bool = True) -> list[
 
 
 def answer_text(reply: str) -> str:
-    """Returns `vtcli.trace.model.Trace.answer` of a reply: its last closed, non-empty answer; "" without one.
+    """Returns a reply's last closed, non-empty answer; "" without one.
 
-    A reply without markup is its own answer. Most replies have one plain answer, for which nothing else is parsed.
+    A reply without markup is its own answer. An unclosed answer, which `vtcli.trace.model.Trace.answer` keeps for
+    display, does not count: the reply was cut off in it. Most replies have one plain answer, for which nothing else is
+    parsed.
     """
     if "<" not in reply:
         return reply.strip()
     found = _PLAIN.findall(reply)
     if len(found) == 1 and found[0].strip() and len(_ANY.findall(reply)) == 2:
         return str(found[0].strip())
-    return parse_trace(reply).answer
+    return _closed_answer(reply)
+
+
+def _closed_answer(reply: str) -> str:
+    answer, parts, markup = "", list[str](), False
+    for event in parse_events(reply):
+        markup = markup or event.kind != "text" or event.raw != event.text
+        if event.kind != "answer":
+            continue
+        if event.opens:
+            parts = []
+        parts.append(event.text)
+        if event.closes and not event.cut:
+            answer = "".join(parts).strip() or answer
+    return answer if markup else reply.strip()
 
 
 def told_times(reply: str) -> list[Span]:

@@ -104,7 +104,8 @@ def tempcompass(reply: str, gold: Gold) -> Verdict:
     label, _, sentence = gold.text.partition(": ")
     last = reply.split(") ")[1] if ") " in reply else reply
     labels = (label, label.split(" ")[-1])
-    if reply == gold.text or reply in labels or reply.replace(".", "") in labels or sentence in (reply, last):
+    named = reply == gold.text or reply in labels or reply.replace(".", "") in labels
+    if reply and (named or (sentence and sentence in (reply, last))):
         return Verdict(reply, 1.0)
     return Verdict(reply, 0.0) if re.match(r"(Option|Sentence|Caption) \w", reply) else UNREADABLE
 

@@ -7,6 +7,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -14,7 +15,7 @@ from string import ascii_uppercase
 
 from vtcli.scoring.elements import answer_text, contents
 from vtcli.scoring.gold import Gold
-from vtcli.trace.answers import matching, read_choice
+from vtcli.trace.answers import AROUND, matching, read_choice, words
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,7 +34,9 @@ UNREADABLE = Verdict(None, 0.0)
 _UNKNOWN = tuple(f"\0{letter}" for letter in ascii_uppercase)
 _LETTERS = re.compile(r"[(\[]?([A-Z])[)\].:]*(?:(?:\s*[,;/&]\s*(?:and\s+)?|\s+and\s+|\s+)[(\[]?([A-Z])[)\].:]*)+")
 _LETTER = re.compile(r"[A-Z]")
+_JOINED = re.compile(r"[A-Z](?:\s*,\s*[A-Z])+")
 _NUMBER = re.compile(r"[-+]?(?:\d+(?:,\d{3})*(?:\.\d+)?|\.\d+)")
+_AROUND = "".join(each for each in AROUND if each not in ".<>")  # what may precede a number and leave it the same
 _LABEL = re.compile(r"((?:Option|Sentence|Caption) \w):\s*(.+)", re.DOTALL)
 
 
@@ -46,8 +49,8 @@ def strict(reply: str, gold: Gold) -> Verdict:
     """Reads the last closed `<answer>`, or a whole reply without markup, if it names one option clearly.
 
     If several options are right, all must be named and no other. The answer to an open question must equal the gold
-    answer up to case, punctuation and an article; a number may be written differently ("42.0"), and for yes and no the
-    first word counts.
+    answer up to case, an article and punctuation other than signs, operators and the points of numbers; a number may be
+    written differently ("42.0"), and for yes and no the first word counts.
     """
     text = answer_text(reply)
     if len(gold.letters) > 1:
@@ -120,7 +123,8 @@ def _open(text: str, truth: str) -> Verdict:
         return Verdict(said, float(said == truth.casefold())) if said else UNREADABLE
     labelled = _LABEL.fullmatch(truth)
     truths = [truth, *labelled.groups()] if labelled else [truth]
-    right = bool(matching(text, truths)) or (number(truth) is not None and number(text) == number(truth))
+    value = number(truth)
+    right = bool(matching(text, truths)) if value is None else _marked_number(text) == value
     return Verdict(text, float(right))
 
 
@@ -130,7 +134,23 @@ def _yes_or_no(text: str) -> str | None:
     return word[1].lower() if word else None
 
 
+def vote(answer: str) -> str | float:
+    """Returns what answers that differ in form only have in common: the number, the letters in order, or the words."""
+    value = _marked_number(answer)
+    if value is not None:
+        return value
+    if _JOINED.fullmatch(answer):
+        return ",".join(sorted(_LETTER.findall(answer)))
+    return words(answer) or answer
+
+
+def _marked_number(text: str) -> float | None:
+    """Like `number`, but allows markup around it ("**42**")."""
+    return number(text.lstrip(_AROUND).rstrip(f"{_AROUND}."))
+
+
 def number(text: str) -> float | None:
-    """Parses a number with or without commas between thousands; None for any other text."""
-    given = text.strip().rstrip(".")
-    return float(given.replace(",", "")) if _NUMBER.fullmatch(given) else None
+    """Parses a number with or without commas between thousands; None for any other text, or beyond a float's range."""
+    given = text.strip().rstrip(".").replace("\u2212", "-")
+    value = float(given.replace(",", "")) if _NUMBER.fullmatch(given) else math.inf
+    return value if math.isfinite(value) else None

@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from vtcli.errors import DataError, UsageError
+from vtcli.evals.benchmarks.choice import own as own_questions
 from vtcli.evals.benchmarks.table import BENCHMARKS, benchmark_named
 from vtcli.evals.benchmarks.tasks import Task
 from vtcli.scoring.gold import Gold
@@ -130,6 +131,57 @@ def test_broken_records(tmp_path: Path, change: dict[str, Any], says: str) -> No
     file, ((record),) = SAMPLES["video-holmes"]
     with pytest.raises(DataError, match=says):
         tasks("video-holmes", put(tmp_path, file, [record | change]))
+
+
+def own(folder: Path, **fields: Any) -> list[Task]:
+    record = {"id": "q1", "video": "a.mp4", "question": "Who?", "answer": "two"} | fields
+    return list(own_questions(put(folder, "own.jsonl", [record])))
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), "nan", "-inf", 10**400, -1, "1" * 400])
+def test_what_is_no_time_is_named(tmp_path: Path, value: object) -> None:
+    for field in ("start", "end"):
+        with pytest.raises(DataError, match=f"line 1: the field '{field}' is (no number|below 0)"):
+            own(tmp_path, **{field: value})
+
+
+@pytest.mark.parametrize(("start", "end"), [(3, 1), (2, 2), (None, 0)])
+def test_a_segment_that_ends_before_it_starts_names_its_question(tmp_path: Path, start: object, end: object) -> None:
+    with pytest.raises(DataError, match="line 1: the segment must end after it starts"):
+        own(tmp_path, start=start, end=end)
+    star = SAMPLES["star"][1][0] | {"start": start or 0, "end": end}
+    with pytest.raises(DataError, match="record 1: the segment must end after it starts"):
+        tasks("star", put(tmp_path, "star.json", [star]))
+    mvbench = SAMPLES["mvbench"][1][0] | {"start": start, "end": end}
+    with pytest.raises(DataError, match="record 1: the segment must end after it starts"):
+        tasks("mvbench", put(tmp_path, "json/x.json", [mvbench]).parent)
+
+
+def test_captioning_needs_a_segment_of_some_length(tmp_path: Path) -> None:
+    file = put(tmp_path, "val_1.json", {"v": {"duration": 9, "timestamps": [[4, 4]], "sentences": ["A man sits."]}})
+    assert tasks("activitynet-captions", file)[0].times == ((4.0, 4.0),)
+    with pytest.raises(DataError, match="question v_0: the segment must end after it starts, not 4 to 4 s"):
+        tasks("activitynet-captioning", file)
+
+
+@pytest.mark.parametrize("times", ["nan 4", "1 inf"])
+def test_moments_are_finite(tmp_path: Path, times: str) -> None:
+    (tmp_path / "charades_sta_test.txt").write_text(f"ABC {times}##a person sits.\n", "utf-8")
+    with pytest.raises(DataError, match="line 1: its times are no numbers"):
+        tasks("charades-sta", tmp_path)
+    record = {"path": "a.mp4", "question": "when?"}
+    for answer in (times.replace(" ", "-"), "28.1-13.4"):
+        with pytest.raises(DataError, match="record 1: the field 'answer' is no range of seconds"):
+            tasks("tvgbench", put(tmp_path, "t.json", [record | {"answer": answer}]))
+
+
+def test_a_category_listed_twice_counts_once(tmp_path: Path) -> None:
+    assert own(tmp_path, category=["p", "q", "p"])[0].categories == ("p", "q")
+    record = SAMPLES["lvbench"][1][0]
+    asked = record["qa"][0] | {"question_type": ["SR", "SR"]}
+    assert tasks("lvbench", put(tmp_path, "v.jsonl", [record | {"qa": [asked]}]))[0].categories == ("SR",)
+    record = SAMPLES["video-mme"][1][0] | {"domain": "short"}
+    assert tasks("video-mme", put(tmp_path, "m.json", [record]))[0].categories == ("short", "SR")
 
 
 def test_duplicate_ids_are_refused(tmp_path: Path) -> None:

@@ -53,17 +53,20 @@ def compare(
 def _lines(record: Mapping[str, Any]) -> Iterator[str]:
     from vtcli.evals.tables import signed_range, text_table
 
-    a, b = record["a"], record["b"]
+    a, b, metric = record["a"], record["b"], record["metric"]
+    unit = "%" if metric == "accuracy" else "mIoU"
     for letter, one in (("A", a), ("B", b)):
         frames = f", {one['frames']} frames" if one["frames"] is not None else ""
-        yield f"{letter}  {one['accuracy']:.2f} %  {one['name']}{frames}"
+        yield f"{letter}  {one[metric]:.2f} {unit}  {one['name']}{frames}"
     yield (
         f"B - A {record['difference']:+.2f} points, 95 % interval {signed_range(record['interval'])}, "
         f"on {record['common']} questions"
     )
-    yield (
-        f"only A is right on {record['only_a']}, only B on {record['only_b']}: p = {record['p']:.2g} (McNemar, exact)"
-    )
+    if metric == "accuracy":
+        right = f"only A is right on {record['only_a']}, only B on {record['only_b']}"
+        yield f"{right}: p = {record['p']:.2g} (McNemar, exact)"
+    else:
+        yield f"p = {record['p']:.2g} (permutation test)"
     yield {
         "a": "A is better.",
         "b": "B is better.",

@@ -79,7 +79,7 @@ def report_lines(report: Report) -> Iterator[str]:
     for setting in report.settings:
         record = setting.record
         yield headline(kind, record)
-        for note in shortfalls(record):
+        for note in shortfalls(record, report.run.config["samples"]):
             yield f"  {sanitise_line(note)}"
         score = record["score"]
         if score is None:

@@ -157,7 +157,7 @@ def _run(found: Source, settings: Settings, output: Path | None, console: Consol
     from vtcli.cli.progress import Counter
     from vtcli.evals.benchmarks.table import SHAPES
     from vtcli.evals.report import make_report
-    from vtcli.evals.running import answer_all, count_answers, environment, start
+    from vtcli.evals.running import answer_all, environment, open_batch
     from vtcli.session import Session
     from vtcli.trace.text import dump_json, sanitise, sanitise_line
 
@@ -165,18 +165,20 @@ def _run(found: Source, settings: Settings, output: Path | None, console: Consol
         folder = output or Path("vt-eval") / _file_name(f"{found.benchmark.name}-{session.checkpoint.name}")
         if found.benchmark.name == SHAPES and not quiet:
             console.print("making the clips that are not there yet", soft_wrap=True)
-        run = start(folder, found, settings, session)
-        total, done = count_answers(run, settings)
-        before = make_report(run, settings.extract[:1])
-        right = [item.score for setting in before.settings for item in setting.judged.scored]
-        with Counter(console, total, done, quiet) as counter:
+        with (
+            open_batch(folder, found, settings, session) as running,
+            Counter(console, running.total, running.done, quiet) as counter,
+        ):
+            run, coming = running.run, running.total - running.done
+            before = make_report(run, settings.extract[:1])
+            right = [item.score for setting in before.settings for item in setting.judged.scored]
             for warning in _warnings(settings, run.config["environment"], environment()):
                 counter.warn(warning)
-            if not quiet and done < total:
-                there = f"{done} of {total} answers are there from before; " if done else ""
-                console.print(f"{there}{total - done} to come, into {sanitise_line(str(folder))}", soft_wrap=True)
+            if not quiet and coming:
+                there = f"{running.done} of {running.total} answers are there from before; " if running.done else ""
+                console.print(f"{there}{coming} to come, into {sanitise_line(str(folder))}", soft_wrap=True)
             try:
-                for progress in answer_all(run, found, settings, session, counter.warn):
+                for progress in answer_all(running, settings, counter.warn):
                     right.append(progress.scored.score)
                     error = progress.record["error"]
                     note = f"{100 * sum(right) / len(right):.1f} % right" if found.benchmark.kind == "choice" else ""

@@ -109,14 +109,15 @@ def star(path: Path) -> Iterator[Task]:
     """STAR_val.json: the answer is a text, the clip is "start" to "end" of a Charades video; four question types."""
     for row in records(path):
         options = [choice.text("choice") for choice in row.rows("choices")]
+        start, end = row.segment(row.number("start"), row.number("end"))
         yield Task(
             id=row.text("question_id"),
             video=row.text("video_id"),
             question=row.text("question"),
             gold=row.gold(row.text("answer"), options, "text"),
             categories=(row.text("question_id").split("_")[0],),
-            start=row.number("start"),
-            end=row.number("end"),
+            start=start,
+            end=end,
         )
 
 
@@ -133,14 +134,15 @@ def mvbench(path: Path) -> Iterator[Task]:
         raise DataError(f"{shown(path)} holds no JSON file: give the folder json/ of MVBench, a file a task")
     for file in files:
         for number, row in enumerate(records(file)):
+            start, end = row.segment(row.optional("start"), row.optional("end"))
             yield Task(
                 id=f"{file.stem}/{number}",
                 video=row.text("video"),
                 question=row.text("question"),
                 gold=row.gold(row.text("answer"), row.texts("candidates"), "text"),
                 categories=(file.stem,),
-                start=row.optional("start"),
-                end=row.optional("end"),
+                start=start,
+                end=end,
                 rate=row.optional("fps"),
             )
 
@@ -160,14 +162,15 @@ def _mvbench_list(path: Path) -> Iterator[Task]:
         raise DataError(f"{shown(path)} has {len(rows)} records: MVBench has 4000, 200 a task")
     for number, row in enumerate(rows):
         task = MVBENCH_TASKS[number // 200]
+        start, end = row.segment(row.optional("start"), row.optional("end"))
         yield Task(
             id=f"{task}/{number % 200}",
             video=row.text("video"),
             question=row.text("problem"),
             gold=row.gold(row.text("solution"), row.texts("options"), "letter"),
             categories=(task,),
-            start=row.optional("start"),
-            end=row.optional("end"),
+            start=start,
+            end=end,
             rate=row.optional("fps"),
         )
 
@@ -346,14 +349,15 @@ def own(path: Path) -> Iterator[Task]:
             raise row.fail("the field 'options' is no list of texts")
         answer, category = row.get("answer"), row.data.get("category")
         categories = category if isinstance(category, list) else [] if category is None else [category]
+        start, end = row.segment(row.optional("start"), row.optional("end"))
         yield Task(
             id=row.text("id"),
             video=row.text("video"),
             question=row.text("question"),
             gold=row.gold(answer, options, several=isinstance(answer, list)),
             categories=tuple(map(str, categories)),
-            start=row.optional("start"),
-            end=row.optional("end"),
+            start=start,
+            end=end,
             times=row.spans("times") if row.data.get("times") else (),
         )
 

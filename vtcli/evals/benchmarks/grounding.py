@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -40,6 +41,8 @@ def charades_sta(path: Path) -> Iterator[Task]:
         row = Row({"times": [words[1:]]}, where)
         try:
             start, end = float(words[1]), float(words[2])
+            if not (math.isfinite(start) and math.isfinite(end)):
+                raise ValueError
         except ValueError:
             raise row.fail("its times are no numbers") from None
         yield _moment(f"{words[0]}_{number}", words[0], sentence, ((min(start, end), max(start, end)),))
@@ -53,8 +56,8 @@ def activitynet_captions(path: Path, captioning: bool = False) -> Iterator[Task]
             yield task
             continue
         (caption,) = task.captions
-        gold = Gold(text=caption)
-        yield replace(task, question=DESCRIBE, gold=gold, times=(), start=span[0], end=span[1])
+        start, end = Row({}, f"{shown(path)}, question {shown(task.id)}").segment(*span)
+        yield replace(task, question=DESCRIBE, gold=Gold(text=caption), times=(), start=start, end=end)
 
 
 def youcook2(path: Path, captioning: bool = False) -> Iterator[Task]:
@@ -72,9 +75,8 @@ def youcook2(path: Path, captioning: bool = False) -> Iterator[Task]:
             sentence = step.text("sentence")
             found = _moment(f"{video}_{step.text('id')}", str(video), sentence, (span,))
             if captioning:
-                found = replace(
-                    found, question=DESCRIBE, gold=Gold(text=sentence), times=(), start=span[0], end=span[1]
-                )
+                start, end = step.segment(*span)
+                found = replace(found, question=DESCRIBE, gold=Gold(text=sentence), times=(), start=start, end=end)
             yield found
 
 
@@ -90,6 +92,8 @@ def tvgbench(path: Path) -> Iterator[Task]:
         parts = row.text("answer").split("-")
         try:
             start, end = (float(part) for part in parts)
+            if not start <= end < math.inf:
+                raise ValueError
         except ValueError:
             raise row.fail("the field 'answer' is no range of seconds") from None
         yield _moment(str(row.data.get("qid", number)), row.text("path"), row.text("question"), ((start, end),))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -45,6 +46,9 @@ class Task:
     captions: tuple[str, ...] = field(default=())
     rate: float | None = None
 
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "categories", tuple(dict.fromkeys(self.categories)))  # each counts once
+
 
 @dataclass(frozen=True)
 class Row:
@@ -68,14 +72,25 @@ class Row:
         return str(value)
 
     def number(self, name: str) -> float:
-        value = self.get(name)
         try:
-            return float(value)
-        except (TypeError, ValueError):
-            raise self.fail(f"the field '{name}' is no number") from None
+            number = float(self.get(name))
+        except (TypeError, ValueError, OverflowError):
+            number = math.nan
+        if not math.isfinite(number):
+            raise self.fail(f"the field '{name}' is no number")
+        return number
 
     def optional(self, name: str) -> float | None:
         return None if self.data.get(name) in (None, "") else self.number(name)
+
+    def segment(self, start: float | None, end: float | None) -> tuple[float | None, float | None]:
+        """Returns what is shown of the video, in seconds. Raises DataError unless it ends after it starts."""
+        for name, value in (("start", start), ("end", end)):
+            if value is not None and value < 0:
+                raise self.fail(f"the field '{name}' is below 0")
+        if end is not None and end <= (start or 0):
+            raise self.fail(f"the segment must end after it starts, not {start or 0:g} to {end:g} s")
+        return start, end
 
     def texts(self, name: str) -> list[str]:
         value = self.get(name)
