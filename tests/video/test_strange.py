@@ -230,16 +230,15 @@ def half_clear(number: int) -> av.VideoFrame:
     return av.VideoFrame.from_ndarray(pixels, format="rgba")
 
 
-@pytest.mark.parametrize(
-    ("name", "codec", "pix_fmt"),
-    [
-        ("clip.mov", "qtrle", "argb"),
-        ("clip.mov", "png", "rgba"),
-        ("clip.mov", "prores_ks", "yuva444p10le"),
-        ("clip.mkv", "ffv1", "yuva420p"),
-        ("clip.apng", "apng", "rgba"),
-    ],
-)
+TRANSPARENT = [
+    ("clip.mov", "qtrle", "argb"),
+    ("clip.mov", "png", "rgba"),
+    ("clip.mov", "prores_ks", "yuva444p10le"),
+    ("clip.apng", "apng", "rgba"),
+]
+
+
+@pytest.mark.parametrize(("name", "codec", "pix_fmt"), [*TRANSPARENT, ("clip.mkv", "ffv1", "yuva420p")])
 def test_what_is_transparent_lets_white_through(tmp_path: Path, name: str, codec: str, pix_fmt: str) -> None:
     info, frames = read(write(tmp_path / name, codec, pix_fmt, half_clear))
     height, width = frames.pixels.shape[1:3]
@@ -281,15 +280,7 @@ def fading_in(number: int) -> av.VideoFrame:
     return av.VideoFrame.from_ndarray(pixels, format="rgba")
 
 
-@pytest.mark.parametrize(
-    ("name", "codec", "pix_fmt"),
-    [
-        ("clip.mov", "qtrle", "argb"),
-        ("clip.mov", "png", "rgba"),
-        ("clip.mov", "prores_ks", "yuva444p10le"),
-        ("clip.apng", "apng", "rgba"),
-    ],
-)
+@pytest.mark.parametrize(("name", "codec", "pix_fmt"), TRANSPARENT)
 def test_a_frame_that_is_wholly_transparent(tmp_path: Path, name: str, codec: str, pix_fmt: str) -> None:
     _, frames = read(write(tmp_path / name, codec, pix_fmt, fading_in))
     assert frames.pixels[[0, -1], 40, 40] == pytest.approx(np.array([(255, 255, 255), (200, 0, 0)]), abs=4)

@@ -195,9 +195,8 @@ def _build(
             patch_size=_at_least(1, "patch_size", vision.get("patch_size", 14)),
             temporal_patch_size=_at_least(1, "temporal_patch_size", vision.get("temporal_patch_size", 2)),
             merge_size=_at_least(1, "spatial_merge_size", vision.get("spatial_merge_size", 2)),
-            tokens_per_second=_positive(
-                "tokens_per_second", vision.get("tokens_per_second", 4)
-            ),  # 4: the library's default; the 7B has 2
+            # 4: the library's default; the 7B has 2
+            tokens_per_second=_positive("tokens_per_second", vision.get("tokens_per_second", 4)),
             video_token_id=_at_least(0, "video_token_id", config.get("video_token_id", 151656)),
             eos_token_ids=_eos(generation, config, text),
             min_pixels=_at_least(1, "min_pixels", processor.get("min_pixels") or size.get("shortest_edge") or low),

@@ -25,7 +25,6 @@ Progress = Callable[[int], None]
 
 WORKERS = 4
 _BLOCK = 2**20
-_PART = f".vt{hub_cache.PARTIAL}"
 
 
 def download(listing: Listing, names: Iterable[str], revision: str | None, tell: Progress) -> Path:
@@ -80,7 +79,7 @@ class _File:
         storage = storage_of(listing)
         self._link = _snapshot(listing) / file.name
         self._blob = storage / "blobs" / file.blob
-        self._part = self._blob.with_name(file.blob + _PART)
+        self._part = self._blob.with_name(file.blob + hub_cache.PARTIAL)
         self._lock = storage.parent / ".locks" / storage.name / f"{file.blob}.lock"  # huggingface_hub's own
 
     def get(self) -> None:
@@ -203,5 +202,5 @@ def _have(listing: Listing, file: RemoteFile) -> int:
     for path in (_snapshot(listing) / file.name, blobs / file.blob):
         if file_size(path) == file.bytes:
             return file.bytes
-    part = file_size(blobs / (file.blob + _PART))
+    part = file_size(blobs / (file.blob + hub_cache.PARTIAL))
     return part if part <= file.bytes else 0  # a longer one starts anew

@@ -12,9 +12,8 @@ import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
-PARTIAL = ".incomplete"
-"""Suffix of a blob that is still being downloaded."""
-_OWN_PARTIAL = f".vt{PARTIAL}"
+PARTIAL = ".vt.incomplete"
+"""Suffix of a blob that vt is still downloading; huggingface_hub's own end in ".incomplete" without the ".vt"."""
 
 
 def cache_folder() -> Path:
@@ -70,7 +69,7 @@ def point(folder: Path, revision: str, commit: str) -> None:
 
 def partials(folder: Path) -> list[Path]:
     """Returns vt's unfinished downloads in a repository's folder; other programs use other names."""
-    return list((folder / "blobs").glob(f"*{_OWN_PARTIAL}"))
+    return list((folder / "blobs").glob(f"*{PARTIAL}"))
 
 
 def files(folder: Path) -> list[Path]:

@@ -99,7 +99,7 @@ class Remote:
                 for chunk in self._body(response):
                     size += len(chunk)
                     yield chunk
-            except (OSError, http.client.HTTPException):
+            except OSError:
                 raise self._broken(size, announced) from None
         if announced.isdecimal() and size < int(announced):
             raise self._broken(size, announced)
@@ -125,7 +125,7 @@ class Remote:
             self._changed_at = response.headers.get("Last-Modified")
             try:
                 data = b"".join(self._body(response, min(last + 1, self.size)))
-            except (OSError, http.client.HTTPException):
+            except OSError:
                 data = b""
         if len(data) == min(last + 1, self.size):  # otherwise they are fetched when needed
             self._keep(0, data)
@@ -189,7 +189,7 @@ class Remote:
                         data += chunk
             except _BeyondEndError:
                 raise VideoError(f"{self.name} changed on the server while it was read; try again") from None
-            except (OSError, http.client.HTTPException):
+            except OSError:
                 pass  # for example, the server stopped sending
             failures = 0 if len(data) > before else failures + 1
             if failures > _RETRIES:
@@ -208,13 +208,15 @@ class Remote:
     def _body(self, response: Response, most: int | None = None) -> Iterator[bytes]:
         """Yields what the server sends, at most `most` bytes.
 
-        Raises OSError or HTTPException where the connection breaks. Only a reply in chunks shows that it is incomplete;
-        for others the caller compares sizes.
+        Raises OSError where the connection breaks. Only a reply in chunks shows that it is incomplete; for others the
+        caller compares sizes.
         """
         begin, size = monotonic(), 0
         while most is None or size < most:
             try:
                 chunk = response.read1(2**20 if most is None else min(2**20, most - size))
+            except http.client.HTTPException as error:
+                raise ConnectionError(str(error)) from None
             except TimeoutError:
                 raise VideoError(f"{self.name}: the server sent nothing for {TIMEOUT:.0f} s; try again") from None
             if not chunk:

@@ -134,7 +134,7 @@ def mvbench(path: Path) -> Iterator[Task]:
         raise DataError(f"{shown(path)} holds no JSON file: give the folder json/ of MVBench, a file a task")
     for file in files:
         for number, row in enumerate(records(file)):
-            start, end = row.segment(row.optional("start"), row.optional("end"))
+            start, end = row.part()
             yield Task(
                 id=f"{file.stem}/{number}",
                 video=row.text("video"),
@@ -162,7 +162,7 @@ def _mvbench_list(path: Path) -> Iterator[Task]:
         raise DataError(f"{shown(path)} has {len(rows)} records: MVBench has 4000, 200 a task")
     for number, row in enumerate(rows):
         task = MVBENCH_TASKS[number // 200]
-        start, end = row.segment(row.optional("start"), row.optional("end"))
+        start, end = row.part()
         yield Task(
             id=f"{task}/{number % 200}",
             video=row.text("video"),
@@ -349,7 +349,7 @@ def own(path: Path) -> Iterator[Task]:
             raise row.fail("the field 'options' is no list of texts")
         answer, category = row.get("answer"), row.data.get("category")
         categories = category if isinstance(category, list) else [] if category is None else [category]
-        start, end = row.segment(row.optional("start"), row.optional("end"))
+        start, end = row.part()
         yield Task(
             id=row.text("id"),
             video=row.text("video"),

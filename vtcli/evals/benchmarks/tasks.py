@@ -83,6 +83,10 @@ class Row:
     def optional(self, name: str) -> float | None:
         return None if self.data.get(name) in (None, "") else self.number(name)
 
+    def part(self) -> tuple[float | None, float | None]:
+        """Returns the segment that the optional fields 'start' and 'end' give."""
+        return self.segment(self.optional("start"), self.optional("end"))
+
     def segment(self, start: float | None, end: float | None) -> tuple[float | None, float | None]:
         """Returns what is shown of the video, in seconds. Raises DataError unless it ends after it starts."""
         for name, value in (("start", start), ("end", end)):
